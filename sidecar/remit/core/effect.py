@@ -1,0 +1,206 @@
+"""What one commit does: plain values that the pipeline decides and a store performs, all or none.
+
+A commit names the versions that the decision was made on, the effects, and the record. The store checks the
+versions, applies the guarded effects and appends the record in one durable transaction; where any check or
+guard fails, nothing of it happens and the store says which (`Refused`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from remit.core.model import BudgetRow, Halt, Versions
+from remit.core.reason import Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Reserve:
+    """Set `amount` nanos aside in every row, or in none. The reservation's id is its decision's."""
+
+    decision: str
+    subject: str
+    workflow: str
+    service: str
+    variant: str
+    owner: str
+    rows: tuple[BudgetRow, ...]
+    amount: int
+    deadline: int  # ns; lapses when it has passed
+
+
+@dataclass(frozen=True, slots=True)
+class EndReservation:
+    """End a reservation: `how` is settled, voided or lapsed; `cost` in nanos is what is spent for good.
+
+    Settling a lapsed one replaces the presumption, once. `usage` is what was reported, per unit.
+    """
+
+    decision: str
+    how: str
+    cost: int
+    usage: Mapping[str, int]
+    digest: str  # of the report, so that the same report again is a replay ("" when lapsed)
+
+
+@dataclass(frozen=True, slots=True)
+class ProlongReservation:
+    """Move a held reservation's deadline on (progress was reported); never back."""
+
+    decision: str
+    deadline: int
+
+
+@dataclass(frozen=True, slots=True)
+class JoinLabels:
+    """Add labels to a subject's session in a workflow ("" is the standing session): label -> source decision."""
+
+    subject: str
+    workflow: str
+    labels: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class OpenWorkflow:
+    """Start a workflow; `labels` are those the opener held, which the workflow starts with."""
+
+    id: str
+    opener: str
+    purposes: tuple[str, ...]
+    agents: tuple[str, ...]
+    expires: int
+    trace: str
+    labels: Mapping[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class CloseWorkflow:
+    """End a workflow. Only a close by another subject ends an agent's share of labels in it."""
+
+    id: str
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class BindTrace:
+    """Calls of `subject` with just this trace id join the workflow."""
+
+    subject: str
+    trace: str
+    workflow: str
+
+
+@dataclass(frozen=True, slots=True)
+class UsePassport:
+    """Use a passport, once; kept until it would have expired anyway."""
+
+    id: str
+    by: str
+    expires: int
+
+
+@dataclass(frozen=True, slots=True)
+class PlaceHalt:
+    """Stop a scope, from the next commit on."""
+
+    halt: Halt
+
+
+@dataclass(frozen=True, slots=True)
+class LiftHalt:
+    """Resume what a halt stopped."""
+
+    id: str
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class AdjustBudget:
+    """Add `delta` nanos (may be negative) to the limit of one row's window."""
+
+    row: BudgetRow
+    delta: int
+
+
+@dataclass(frozen=True, slots=True)
+class KeepAnswer:
+    """Keep an answer for the same idempotency key: scoped to (subject, rpc), bound to the request's digest."""
+
+    subject: str
+    rpc: str
+    key: str
+    digest: str
+    answer: bytes
+    expires: int
+
+
+Effect = (
+    Reserve
+    | EndReservation
+    | ProlongReservation
+    | JoinLabels
+    | OpenWorkflow
+    | CloseWorkflow
+    | BindTrace
+    | UsePassport
+    | PlaceHalt
+    | LiftHalt
+    | AdjustBudget
+    | KeepAnswer
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One entry for the journal. `ref` names the record that it speaks of ("" for none).
+
+    `body` is canonical JSON; `salt` is 16 random bytes, so that an erased body's hash tells nothing.
+    """
+
+    kind: str
+    id: str
+    time: int
+    subject: str
+    workflow: str
+    parent: str
+    ref: str
+    body: bytes
+    salt: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """One caller's transaction. `versions` None where nothing was judged on facts (settling, lapsing).
+
+    `subject`/`workflow` name whose label and workflow versions are meant.
+    """
+
+    record: Record
+    effects: tuple[Effect, ...] = ()
+    versions: Versions | None = None
+    subject: str = ""
+    workflow: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """The record's place in the journal, durable by now."""
+
+    log: str
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Nothing of the commit happened. `name` says what refused: a budget's row, a version, a key."""
+
+    reason: Reason
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """The answer that an idempotency key already has."""
+
+    digest: str
+    answer: bytes

@@ -1,0 +1,152 @@
+"""The closed list of reasons: one enum, the same in proto, Python, Rego, metrics and docs.
+
+A custom rule's own codes are not here: they are `policy` + `code`, declared in the rule's metadata.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """Why a decision came out as it did; the value is the code on every wire."""
+
+    ALLOWED = "allowed"
+    DEFAULT_DENY = "default_deny"
+    POLICY_UNDEFINED = "policy_undefined"
+    POLICY_INVALID = "policy_invalid"
+    POLICY_ERROR = "policy_error"
+    PDP_UNAVAILABLE = "pdp_unavailable"
+    STORE_UNAVAILABLE = "store_unavailable"
+    UNAUTHENTICATED = "unauthenticated"
+    CONTEXT_INVALID = "context_invalid"
+    WORKFLOW_INVALID = "workflow_invalid"
+    PURPOSE_NOT_GRANTED = "purpose_not_granted"
+    ARGUMENT_MISSING = "argument_missing"
+    UNKNOWN_ACTION = "unknown_action"
+    UNKNOWN_RESOURCE = "unknown_resource"
+    ROLE_NOT_GRANTED = "role_not_granted"
+    NO_OWNER = "no_owner"
+    BUDGET_EXHAUSTED = "budget_exhausted"
+    PRICE_UNKNOWN = "price_unknown"
+    VARIANT_NOT_LISTED = "variant_not_listed"
+    LIMIT_EXCEEDED = "limit_exceeded"
+    APPROVAL_REQUIRED = "approval_required"
+    FLOW_LABEL_EXCEEDS_CLEARANCE = "flow_label_exceeds_clearance"
+    HALTED = "halted"
+    FACTS_CHANGED = "facts_changed"
+    OBLIGATION_UNSUPPORTED = "obligation_unsupported"
+    IDEMPOTENCY_MISMATCH = "idempotency_mismatch"
+    PASSPORT_INVALID = "passport_invalid"
+    PASSPORT_USED = "passport_used"
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """When a reason is raised, whether the same request may succeed later by itself, and what would change it."""
+
+    raised: str
+    retryable: bool
+    remedy: str
+
+
+EXPLANATIONS: dict[Reason, Explanation] = {
+    Reason.ALLOWED: Explanation("A rule allowed the action and none denied or held it.", False, "Nothing to change."),
+    Reason.DEFAULT_DENY: Explanation(
+        "No rule allowed the action.", False, "Add a rule, or grant the agent a role or purpose that a rule allows."
+    ),
+    Reason.POLICY_UNDEFINED: Explanation(
+        "OPA answered without a result: the entry point is missing or misspelt.", False, "Repair the policy bundle."
+    ),
+    Reason.POLICY_INVALID: Explanation(
+        "OPA's result does not have the shape of a decision.", False, "Repair the rule that produced it."
+    ),
+    Reason.POLICY_ERROR: Explanation(
+        "Evaluating the policy failed (a conflict, or a built-in function's error).", False, "Repair the rule."
+    ),
+    Reason.PDP_UNAVAILABLE: Explanation(
+        "OPA could not be reached, or did not answer in time.", True, "Ask again; the sidecar restarts its OPA."
+    ),
+    Reason.STORE_UNAVAILABLE: Explanation(
+        "The store could not record the decision durably.", True, "Ask again once the store's disk is well."
+    ),
+    Reason.UNAUTHENTICATED: Explanation(
+        "The caller proved no identity, or another one than it claims.", False, "Present the agent's own credential."
+    ),
+    Reason.CONTEXT_INVALID: Explanation(
+        "The context is malformed, or names a parent that is not of this workflow.", False, "Correct the context."
+    ),
+    Reason.WORKFLOW_INVALID: Explanation(
+        "The workflow's signed context is forged, expired, closed, or not this agent's.",
+        False,
+        "Use the context that OpenWorkflow or Accept returned, before it ends.",
+    ),
+    Reason.PURPOSE_NOT_GRANTED: Explanation(
+        "The purpose is neither the workflow's nor, without a workflow, one of the agent's.",
+        False,
+        "Name a purpose that the workflow was opened with, or have it added to the agent.",
+    ),
+    Reason.ARGUMENT_MISSING: Explanation(
+        "An argument that a rule needs is absent.", False, "Send the argument."
+    ),
+    Reason.UNKNOWN_ACTION: Explanation("The action's name is not one of Remit's.", False, "Use a known action."),
+    Reason.UNKNOWN_RESOURCE: Explanation(
+        "The resource is not in the catalogue.", False, "Add it to the catalogue, with an owner."
+    ),
+    Reason.ROLE_NOT_GRANTED: Explanation(
+        "The resource names roles or purposes that may use it, and the caller has none of them.",
+        False,
+        "Grant the caller one of the roles or purposes that the catalogue names.",
+    ),
+    Reason.NO_OWNER: Explanation(
+        "Nobody answers for the resource, or for a link of the chain behind it.", False, "Name an owner."
+    ),
+    Reason.BUDGET_EXHAUSTED: Explanation(
+        "A budget that selects the call has no room for its estimate.",
+        False,
+        "Wait for the next window, choose a cheaper variant, or have the budget adjusted.",
+    ),
+    Reason.PRICE_UNKNOWN: Explanation(
+        "No price, or no exchange rate, is known for the call, so it cannot be reserved.",
+        False,
+        "Add the price to the catalogue, or state the usage that it is priced by.",
+    ),
+    Reason.VARIANT_NOT_LISTED: Explanation(
+        "The service does not list the variant.", False, "Use a listed variant, or add this one to the catalogue."
+    ),
+    Reason.LIMIT_EXCEEDED: Explanation(
+        "The stated usage is above the variant's maximum for this caller.", False, "Ask for less."
+    ),
+    Reason.APPROVAL_REQUIRED: Explanation(
+        "A rule holds the action until somebody approves it.", False, "Ask for approval, or use a cheaper variant."
+    ),
+    Reason.FLOW_LABEL_EXCEEDS_CLEARANCE: Explanation(
+        "The session holds a label that the receiver is not cleared for.",
+        False,
+        "Send from a session that has not read such data, or have the receiver cleared.",
+    ),
+    Reason.HALTED: Explanation("A halt covers the caller, workflow or service.", False, "Have it resumed."),
+    Reason.FACTS_CHANGED: Explanation(
+        "Facts changed twice while the decision was being made.", True, "Ask again."
+    ),
+    Reason.OBLIGATION_UNSUPPORTED: Explanation(
+        "The policy obliges the enforcement point to something it does not fulfil.",
+        False,
+        "Use an enforcement point that fulfils it.",
+    ),
+    Reason.IDEMPOTENCY_MISMATCH: Explanation(
+        "The idempotency key was used before with another request.", False, "Use a new key."
+    ),
+    Reason.PASSPORT_INVALID: Explanation(
+        "The passport is forged, expired, or made out to another agent.", False, "Ask the sender for a new one."
+    ),
+    Reason.PASSPORT_USED: Explanation(
+        "The passport was accepted before.", False, "Ask the sender for a new one."
+    ),
+}
+
+
+def retryable(reason: Reason) -> bool:
+    """Whether asking again, unchanged, may succeed."""
+    return EXPLANATIONS[reason].retryable

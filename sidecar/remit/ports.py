@@ -1,0 +1,206 @@
+"""What enforcement needs from the world: one small Protocol a port, `<port>_<technology>.py` behind each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from remit.core.decision import Verdict
+from remit.core.effect import Commit, Committed, Kept, Record, Refused
+from remit.core.model import BudgetRoom, BudgetRow, Halt
+
+
+class Clock(Protocol):
+    """Time of the server."""
+
+    def now(self) -> int:
+        """Nanoseconds since the epoch; never goes back within a process."""
+        ...
+
+
+class Ids(Protocol):
+    """Names and randomness."""
+
+    def new(self, prefix: str) -> str:
+        """A new unguessable id, `prefix_…`, sortable by time."""
+        ...
+
+    def salt(self) -> bytes:
+        """16 random bytes."""
+        ...
+
+
+class Pdp(Protocol):
+    """The policy decision point, serving one policy revision."""
+
+    @property
+    def revision(self) -> str:
+        """The bundle's revision; every answer is judged with it."""
+        ...
+
+    async def ask(self, document: Mapping[str, object]) -> Verdict:
+        """Judge one total input document. Raises PolicyFailure, whatever went wrong."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowState:
+    """A workflow as the store knows it; `state` is open or closed."""
+
+    id: str
+    opener: str
+    purposes: tuple[str, ...]
+    agents: tuple[str, ...]
+    expires: int
+    state: str
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class FactsQuery:
+    """Whose facts: an agent in a workflow, and the budget rows that select the call."""
+
+    subject: str
+    isolation: str
+    workflow: str
+    service: str
+    rows: tuple[BudgetRow, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFacts:
+    """The store's part of the facts, all of one moment. `halts` are those that cover the query."""
+
+    labels: Mapping[str, tuple[str, ...]]
+    labels_version: int
+    workflow: WorkflowState | None
+    halts: tuple[Halt, ...]
+    halts_version: int
+    budgets: tuple[BudgetRoom, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """A reservation as stored; `state` is held, settled, voided or lapsed; `usage_digest` the last report's."""
+
+    decision: str
+    subject: str
+    workflow: str
+    service: str
+    variant: str
+    owner: str
+    amount: int
+    spent: int
+    deadline: int
+    state: str
+    report_digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class JournalRow:
+    """A record as stored: header, chain, and the body unless it was erased."""
+
+    log: str
+    sequence: int
+    record: Record
+    previous: bytes
+    hash: bytes
+    body_hash: bytes
+    erased: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointRow:
+    """A signed head of a log."""
+
+    log: str
+    size: int
+    hash: bytes
+    time: int
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class SpendRow:
+    """What was spent for good, by who and what (nanos), and the usage behind it; for metrics."""
+
+    subject: str
+    service: str
+    variant: str
+    owner: str
+    cost: int
+    overrun: int
+    usage: Mapping[str, int] = field(default_factory=dict)
+
+
+class Store(Protocol):
+    """Ledger, journal, labels, workflows, halts and kept answers: one durable place, one writer."""
+
+    async def facts(self, query: FactsQuery) -> StoredFacts:
+        """Facts as committed; they may be stale by the time of the commit, which checks their versions."""
+        ...
+
+    async def commit(self, commit: Commit) -> Committed | Refused:
+        """Perform all of it or nothing; durable before it returns. Raises StoreUnavailable."""
+        ...
+
+    async def kept(self, subject: str, rpc: str, key: str) -> Kept | None:
+        """The answer kept for an idempotency key."""
+        ...
+
+    async def workflow(self, id: str) -> WorkflowState | None:
+        """A workflow by id."""
+        ...
+
+    async def traced(self, subject: str, trace: str) -> str:
+        """The workflow that (subject, trace id) is bound to, or ""."""
+        ...
+
+    async def reservation(self, decision: str) -> Reservation | None:
+        """The reservation that a decision made."""
+        ...
+
+    async def due(self, now: int, limit: int) -> Sequence[Reservation]:
+        """Held reservations whose deadline has passed, oldest first."""
+        ...
+
+    async def rooms(self, rows: Sequence[BudgetRow]) -> Sequence[BudgetRoom]:
+        """What is spent and held in each row, in the same order."""
+        ...
+
+    async def used_rows(self, now: int) -> Sequence[BudgetRoom]:
+        """Every row of a current window in which something is spent, held or adjusted."""
+        ...
+
+    async def halts(self) -> Sequence[Halt]:
+        """The halts in force."""
+        ...
+
+    async def spending(self) -> Sequence[SpendRow]:
+        """Totals since the store began, for metrics."""
+        ...
+
+    async def record(self, id: str) -> JournalRow | None:
+        """A record by its own id."""
+        ...
+
+    async def about(self, ref: str) -> Sequence[JournalRow]:
+        """Records that speak of another one (reports, lapses), oldest first."""
+        ...
+
+    async def trace(self, workflow: str, limit: int) -> Sequence[JournalRow]:
+        """A workflow's records in order."""
+        ...
+
+    async def journal(self, after: int, limit: int) -> Sequence[JournalRow]:
+        """Records with sequence > after, in order."""
+        ...
+
+    async def checkpoints(self) -> Sequence[CheckpointRow]:
+        """All signed heads, oldest first."""
+        ...
+
+    async def close(self) -> None:
+        """Write a last checkpoint, and let go of the file."""
+        ...
