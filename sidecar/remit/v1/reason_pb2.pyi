@@ -1,0 +1,66 @@
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from typing import ClassVar as _ClassVar
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class Reason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    REASON_UNSPECIFIED: _ClassVar[Reason]
+    REASON_ALLOWED: _ClassVar[Reason]
+    REASON_DEFAULT_DENY: _ClassVar[Reason]
+    REASON_POLICY_UNDEFINED: _ClassVar[Reason]
+    REASON_POLICY_INVALID: _ClassVar[Reason]
+    REASON_POLICY_ERROR: _ClassVar[Reason]
+    REASON_PDP_UNAVAILABLE: _ClassVar[Reason]
+    REASON_STORE_UNAVAILABLE: _ClassVar[Reason]
+    REASON_UNAUTHENTICATED: _ClassVar[Reason]
+    REASON_CONTEXT_INVALID: _ClassVar[Reason]
+    REASON_WORKFLOW_INVALID: _ClassVar[Reason]
+    REASON_PURPOSE_NOT_GRANTED: _ClassVar[Reason]
+    REASON_ARGUMENT_MISSING: _ClassVar[Reason]
+    REASON_UNKNOWN_ACTION: _ClassVar[Reason]
+    REASON_UNKNOWN_RESOURCE: _ClassVar[Reason]
+    REASON_ROLE_NOT_GRANTED: _ClassVar[Reason]
+    REASON_NO_OWNER: _ClassVar[Reason]
+    REASON_BUDGET_EXHAUSTED: _ClassVar[Reason]
+    REASON_PRICE_UNKNOWN: _ClassVar[Reason]
+    REASON_VARIANT_NOT_LISTED: _ClassVar[Reason]
+    REASON_LIMIT_EXCEEDED: _ClassVar[Reason]
+    REASON_APPROVAL_REQUIRED: _ClassVar[Reason]
+    REASON_FLOW_LABEL_EXCEEDS_CLEARANCE: _ClassVar[Reason]
+    REASON_HALTED: _ClassVar[Reason]
+    REASON_FACTS_CHANGED: _ClassVar[Reason]
+    REASON_OBLIGATION_UNSUPPORTED: _ClassVar[Reason]
+    REASON_IDEMPOTENCY_MISMATCH: _ClassVar[Reason]
+    REASON_PASSPORT_INVALID: _ClassVar[Reason]
+    REASON_PASSPORT_USED: _ClassVar[Reason]
+REASON_UNSPECIFIED: Reason
+REASON_ALLOWED: Reason
+REASON_DEFAULT_DENY: Reason
+REASON_POLICY_UNDEFINED: Reason
+REASON_POLICY_INVALID: Reason
+REASON_POLICY_ERROR: Reason
+REASON_PDP_UNAVAILABLE: Reason
+REASON_STORE_UNAVAILABLE: Reason
+REASON_UNAUTHENTICATED: Reason
+REASON_CONTEXT_INVALID: Reason
+REASON_WORKFLOW_INVALID: Reason
+REASON_PURPOSE_NOT_GRANTED: Reason
+REASON_ARGUMENT_MISSING: Reason
+REASON_UNKNOWN_ACTION: Reason
+REASON_UNKNOWN_RESOURCE: Reason
+REASON_ROLE_NOT_GRANTED: Reason
+REASON_NO_OWNER: Reason
+REASON_BUDGET_EXHAUSTED: Reason
+REASON_PRICE_UNKNOWN: Reason
+REASON_VARIANT_NOT_LISTED: Reason
+REASON_LIMIT_EXCEEDED: Reason
+REASON_APPROVAL_REQUIRED: Reason
+REASON_FLOW_LABEL_EXCEEDS_CLEARANCE: Reason
+REASON_HALTED: Reason
+REASON_FACTS_CHANGED: Reason
+REASON_OBLIGATION_UNSUPPORTED: Reason
+REASON_IDEMPOTENCY_MISMATCH: Reason
+REASON_PASSPORT_INVALID: Reason
+REASON_PASSPORT_USED: Reason
