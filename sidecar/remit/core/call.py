@@ -1,0 +1,77 @@
+"""What a caller asks, as it came over the wire: typed and bounded, but not yet believed.
+
+The listeners make these; the pipeline verifies the workflow, resolves the purpose and gathers the facts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from remit.core.model import Resource
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """The context by the caller's word. `workflow` is the compact JWS; `arguments` strictly parsed JSON."""
+
+    workflow: str = ""
+    purpose: str = ""
+    reason: str = ""
+    parent: str = ""
+    actor: str = ""
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    inputs: tuple[str, ...] = ()
+    trace: str = ""
+    attempt: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One question by the caller's word. `digest` is SHA-256 (hex) over the request's canonical form, for the
+    idempotency key; `rpc` scopes the key."""
+
+    rpc: str
+    action: str
+    resource: Resource
+    claimed: Claimed
+    usage: Mapping[str, int] = field(default_factory=dict)
+    fulfils: frozenset[str] = frozenset()
+    key: str = ""
+    digest: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """How an allowed action ended, by the enforcement point's word: `outcome` is succeeded, failed, not_sent or
+    progress; `usage` is empty for "as estimated"."""
+
+    decision: str
+    outcome: str
+    usage: Mapping[str, int] = field(default_factory=dict)
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowCall:
+    """Asks for a workflow; `ttl` in ns."""
+
+    purposes: tuple[str, ...]
+    agents: tuple[str, ...]
+    ttl: int
+    reason: str = ""
+    trace: str = ""
+    key: str = ""
+    digest: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class HandoffCall:
+    """Asks for a passport to `agent`; `digest` is the message's SHA-256 in hex, "" for none."""
+
+    agent: str
+    claimed: Claimed
+    message_digest: str = ""
+    key: str = ""
+    digest: str = ""
