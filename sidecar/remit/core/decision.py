@@ -1,0 +1,41 @@
+"""What policy says of one request: a verdict. What the sidecar answers is made of it later, with the store's word."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from remit.core.obligation import Obligation
+
+
+class Effect(StrEnum):
+    """What a decision comes to; HOLD waits for an approval."""
+
+    ALLOW = "ALLOW"
+    DENY = "DENY"
+    HOLD = "HOLD"
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyReason:
+    """One ground: the policy that gave it (its package below `remit`), and its code."""
+
+    policy: str
+    code: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Policy's answer, read strictly (see `document.read_verdict`).
+
+    `approval` says what an approver is asked for, and is empty unless the effect is HOLD. `record` lists the argument
+    and context paths that the journal may keep in clear.
+    """
+
+    effect: Effect
+    reasons: tuple[PolicyReason, ...]
+    obligations: tuple[Obligation, ...]
+    approval: Mapping[str, Any]
+    record: tuple[str, ...]
