@@ -1,11 +1,12 @@
 """Strict JSON in, exact JSON out, and the one form of it that is hashed.
 
-Reading refuses whatever two readers may understand differently (duplicate keys, NaN, half a surrogate pair, numbers
-that a double cannot reach) and whatever costs more than its size (nesting). Numbers stay exact: an `int`, or a
-`Decimal` where the text has a point or an exponent; never a float.
+Reading refuses whatever two readers may understand differently (duplicate keys, NaN, half a surrogate
+pair, numbers that a double cannot reach) and whatever costs more than its size (nesting). Numbers stay exact:
+an `int`, or a `Decimal` where the text has a point or an exponent; never a float.
 
-Writing is exact as well. The canonical form is RFC 8785, extended by one rule for the numbers that it cannot write:
-they keep their exact decimal digits. So two values have one canonical form if and only if they are equal.
+Writing is exact as well. The canonical form is RFC 8785, extended by one rule for the numbers that it cannot
+write: they keep their exact decimal digits. So two values that `parse` gives have the same canonical form if
+and only if they are equal.
 """
 
 from __future__ import annotations
@@ -27,7 +28,10 @@ MAX_INTEGER = 10**18
 
 MAX_NUMBER_CHARACTERS = 64
 MAX_DECIMAL_EXPONENT = 307
-"""Powers of ten, both ways, that a decimal may have: what a double can hold, so that no reader sees infinity or zero."""
+"""Powers of ten, both ways, that a decimal may have: a double holds them, so nobody reads infinity or 0."""
+
+MAX_PLAIN_EXPONENT = 20
+"""Up to this power of ten, both ways, a decimal is written without an exponent: money always is."""
 
 MAX_DEPTH = 32
 """Nesting of arrays and objects that `parse` accepts unless told otherwise."""
@@ -41,7 +45,7 @@ _ORDERED_DIFFERENTLY = re.compile(rb"[\xee-\xff]")
 
 
 class MalformedJson(RemitError):
-    """Bytes, or a value, that are not JSON as Remit accepts it: `where` it is, what was `found` and `expected`."""
+    """Not JSON as Remit accepts it: `where` the fault is, what was `found` there and what was `expected`."""
 
     def __init__(self, where: str, found: str, expected: str) -> None:
         super().__init__(f"{where}: found {found}, expected {expected}")
@@ -70,7 +74,9 @@ def parse(raw: bytes, max_bytes: int, max_depth: int = MAX_DEPTH) -> Any:
 
 
 def encode(value: object) -> bytes:
-    """The JSON text of a value of the types that `parse` gives, numbers exact; MalformedJson for any other."""
+    """The JSON text of a value as `parse` gives it, numbers exact; MalformedJson for others, floats too."""
+    if _has_float(value):
+        raise MalformedJson("value", "a float", "an int or a Decimal")
     try:
         return orjson.dumps(value, default=_exact_number, option=_EXACT)
     except orjson.JSONEncodeError as e:
@@ -78,7 +84,7 @@ def encode(value: object) -> bytes:
 
 
 def canonical(value: object) -> bytes:
-    """The one canonical text of a value: RFC 8785, and exact digits where RFC 8785 has no form; MalformedJson if none.
+    """The one canonical text of a value; MalformedJson where it has none.
 
     Takes what `parse` gives, and finite floats (written as RFC 8785 says).
     """
@@ -182,7 +188,8 @@ _DECODER = json.JSONDecoder(
 
 def _exact_number(value: object) -> orjson.Fragment:
     if isinstance(value, Decimal) and value.is_finite():
-        return orjson.Fragment(str(value).encode())
+        plain = abs(value.adjusted()) <= MAX_PLAIN_EXPONENT
+        return orjson.Fragment((format(value, "f") if plain else str(value)).encode())
     raise TypeError(f"{type(value).__name__} is not a JSON value")
 
 
@@ -201,7 +208,7 @@ def _canonical_number(value: object) -> orjson.Fragment:
     return orjson.Fragment(f"{'-' * sign}{shortest[0]}{fraction}e{value.adjusted():+d}".encode())
 
 
-def _has_float(value: object) -> bool:
+def _has_float(value: Any) -> bool:
     waiting = [value]
     while waiting:
         item = waiting.pop()
@@ -209,9 +216,9 @@ def _has_float(value: object) -> bool:
         if kind is float:
             return True
         if kind is dict:
-            waiting.extend(item.values())  # type: ignore[attr-defined]
+            waiting.extend(item.values())
         elif kind is list or kind is tuple:
-            waiting.extend(item)  # type: ignore[call-overload]
+            waiting.extend(item)
     return False
 
 

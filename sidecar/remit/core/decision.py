@@ -1,4 +1,4 @@
-"""What policy says of one request: a verdict. What the sidecar answers is made of it later, with the store's word."""
+"""What policy says of one request: a verdict. The sidecar's answer is made of it and of the store's word."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class PolicyReason:
 class Verdict:
     """Policy's answer, read strictly (see `document.read_verdict`).
 
-    `approval` says what an approver is asked for, and is empty unless the effect is HOLD. `record` lists the argument
-    and context paths that the journal may keep in clear.
+    `approval` says what an approver is asked for, and is empty unless the effect is HOLD. `record` lists the
+    argument and context paths that the journal may keep in clear.
     """
 
     effect: Effect

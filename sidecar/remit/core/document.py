@@ -1,13 +1,12 @@
 """What OPA gets and what it gives back.
 
-The input is *total*: every field is there, because an absent one silently deletes a Rego rule, denials too. The
-result is believed only if all of it has the shape of a verdict; anything else is a `PolicyFailure`, and so DENY.
+The input is *total*: every field is there, because an absent one silently deletes a Rego rule, denials too.
+The result is believed only if all of it has the shape of a verdict; anything else is a `PolicyFailure`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -39,7 +38,7 @@ MAX_FREE_BYTES = 16 * 1024
 
 CODE = re.compile(r"[a-z][a-z0-9_]{0,63}", re.ASCII)
 POLICY = re.compile(r"[a-z][a-z0-9_]{0,63}(\.[a-z][a-z0-9_]{0,63}){0,15}", re.ASCII)
-RECORD_PATH = re.compile(r"[!-~]{1,256}", re.ASCII)
+RECORD_PATH = re.compile(r"/[^\x00-\x1f\x7f]{1,255}")
 
 _RESULT_KEYS = frozenset({"effect", "reasons", "obligations", "approval", "record"})
 _REASON_KEYS = frozenset({"policy", "code"})
@@ -47,7 +46,7 @@ _OBLIGATION_KEYS = frozenset({"id", "properties"})
 
 
 def read_verdict(raw: object) -> Verdict:
-    """The verdict that OPA's result is, or PolicyFailure(policy_invalid) naming the first thing that is wrong."""
+    """The verdict that OPA's result is, or PolicyFailure(policy_invalid) naming what is wrong first."""
     result = _object(raw, "result", _RESULT_KEYS)
     effect = _effect(result["effect"])
     reasons = tuple(_reason(each) for each in _list(result["reasons"], "reasons", MAX_REASONS))
@@ -140,7 +139,7 @@ def _shown(value: object) -> str:
 
 
 def input_document(request: Request, facts: Facts) -> dict[str, Any]:
-    """OPA's input for one request: total, money as exact decimals of currency units, time as epoch seconds."""
+    """OPA's input for one request: total; money in currency units, exactly; time in epoch seconds."""
     return {
         "subject": _subject(request.subject),
         "action": {"name": request.action},
