@@ -1,0 +1,459 @@
+"""The catalogue: who the agents are, what they may reach, what it costs, and who answers for it.
+
+Plain frozen values, validated by whoever loaded them; names and shapes are those of `remit.yaml`. Money is
+in nanos, time in ns since the epoch, shares are exact fractions. Mappings are never changed after they are
+handed in. `describe` and `prices_for` stand on the way of every decision: what they look up is computed
+once.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from datetime import UTC, tzinfo
+from decimal import Decimal
+from fractions import Fraction
+from hashlib import sha256
+from typing import Any
+
+from remit.core.model import Link, Resource, ResourceFacts
+from remit.core.money import NANOS, decimal_text
+from remit.core.selector import EVERYTHING, Selector, glob_matches
+
+# How a field appears in the document for policy: under another name, as money, or not at all.
+_HIDDEN = {"hidden": True}
+_MONEY = {"money": True}
+
+UNKNOWN = ResourceFacts(known=False)
+
+Labels = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What proves who somebody is; any of them suffices.
+
+    `token_hashes` and `fingerprints` are "sha256:HEX"; `uris` and `dns` are names in a client certificate.
+    """
+
+    token_hashes: tuple[str, ...] = ()
+    uris: tuple[str, ...] = ()
+    dns: tuple[str, ...] = ()
+    fingerprints: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Team:
+    """Answers for what it owns."""
+
+    contact: str = ""
+    escalation: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Somebody who may be asked, by role."""
+
+    roles: tuple[str, ...] = ()
+    identity: Identity = field(default=Identity(), metadata=_HIDDEN)
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """A part of an agent (a graph's node); what it has is a subset of its agent's."""
+
+    roles: tuple[str, ...]
+    purposes: tuple[str, ...]
+    clearance: Labels
+
+
+@dataclass(frozen=True, slots=True)
+class Agent:
+    """Acts, as its identity proves. `mode` is enforce or observe, `isolation` process or workflow."""
+
+    team: str
+    roles: tuple[str, ...] = ()
+    purposes: tuple[str, ...] = ()
+    supervisor: str = ""
+    clearance: Labels = ()
+    identity: Identity = field(default=Identity(), metadata=_HIDDEN)
+    mode: str = "enforce"
+    isolation: str = "process"
+    actors: Mapping[str, Actor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One place where a service is reached, for the requests that `when` selects."""
+
+    url: str
+    region: str = ""
+    when: Selector = EVERYTHING
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """Where a service's own credential lies: in a file or an environment variable (the other is "")."""
+
+    file: str = ""
+    environment: str = ""
+    when: Selector = EVERYTHING
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """What must be approved before a variant is used, and what the grant is then good for.
+
+    `bind` is exact, variant or operation; `cost` in nanos, None for no bound of its own; `ttl` in seconds.
+    """
+
+    roles: tuple[str, ...]
+    bind: str = "variant"
+    uses: int = 1
+    cost: int | None = field(default=None, metadata=_MONEY)
+    ttl: int = 3600
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """A priced way to call a service; `max` bounds one call's usage, per unit; `cheaper` names another."""
+
+    approval: Approval | None = None
+    max: Mapping[str, int] = field(default_factory=dict)
+    cheaper: str = ""
+
+    def overridden(self, by: Variant) -> Variant:
+        """This variant with what the other one names replaced: approval, cheaper, each unit's maximum."""
+        return Variant(
+            approval=by.approval or self.approval,
+            max={**self.max, **by.max},
+            cheaper=by.cheaper or self.cheaper,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Override:
+    """Other terms of some variants, for the requests that `when` selects."""
+
+    variants: Mapping[str, Variant]
+    when: Selector = EVERYTHING
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """Something that agents call. `owner` "" means that nobody answers for it, and so it is denied.
+
+    `returns` are the labels that its answers carry; no `operations` means any; `metering` says whose word on
+    usage lowers a charge (sidecar or agent); `reserve` is worst or expected (see `price.estimate`).
+    """
+
+    owner: str = ""
+    kind: str = "http"
+    external: bool = True
+    endpoints: Mapping[str, Endpoint] = field(default_factory=dict)
+    credentials: tuple[Credential, ...] = field(default=(), metadata=_HIDDEN)
+    via: tuple[Link, ...] = ()
+    clearance: Labels = ()
+    returns: Labels = ()
+    roles: tuple[str, ...] = ()
+    purposes: tuple[str, ...] = ()
+    operations: tuple[str, ...] = ()
+    variants: Mapping[str, Variant] = field(default_factory=dict)
+    overrides: tuple[Override, ...] = ()
+    metering: str = "sidecar"
+    reserve: str = "worst"
+    hold_seconds: int = 300
+
+    def variant(self, name: str, attributes: Mapping[str, str]) -> Variant | None:
+        """The variant on one request's terms: each override that selects it, in order. None: not listed."""
+        variant = self.variants.get(name)
+        if variant is None:
+            return None
+        for override in self.overrides:
+            if name in override.variants and override.when.matches(attributes):
+                variant = variant.overridden(override.variants[name])
+        return variant
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """`amount` nanos of `currency` for `per` of a unit, from a time on, where `match` fits "service/variant".
+
+    With `above`, it holds for calls of more than that many: for the whole call, or for the excess alone.
+    """
+
+    match: str
+    unit: str
+    amount: int = field(metadata=_MONEY)
+    currency: str
+    per: int = 1
+    since: int = field(default=0, metadata={"name": "from", "seconds": True})
+    above: int = 0
+    applies: str = "whole_call"
+
+    @property
+    def specificity(self) -> tuple[int, int, str]:
+        """Orders patterns: more literal characters win, then fewer wildcards; the text settles the rest."""
+        stars = self.match.count("*")
+        return (len(self.match) - stars, -stars, self.match)
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """One unit of `source` is `amount` nanos of `target`, from a time on."""
+
+    source: str
+    target: str
+    amount: int = field(metadata=_MONEY)
+    since: int = field(default=0, metadata={"name": "from", "seconds": True})
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A dataset's table: each column's labels; `subject_key` is the column that says whose row it is."""
+
+    columns: Mapping[str, Labels]
+    subject_key: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """Data to read and write. `labels` lie on all of it; a column adds its own."""
+
+    owner: str = ""
+    url: str = field(default="", metadata=_HIDDEN)
+    labels: Labels = ()
+    clearance: Labels = ()
+    roles: tuple[str, ...] = ()
+    purposes: tuple[str, ...] = ()
+    tables: Mapping[str, Table] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """At most `limit` nanos a window, in all (`per: none`) or for each agent or workflow.
+
+    `warn` are shares of the limit; `caps` bounds the share of an agent, or of each ("*").
+    """
+
+    limit: int = field(metadata=_MONEY)
+    when: Selector = EVERYTHING
+    per: str = "none"
+    window: str = "none"
+    zone: tzinfo = UTC
+    warn: tuple[Fraction, ...] = ()
+    caps: Mapping[str, Fraction] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """All of it. `currency` is the ledger's; everything else is keyed by its id."""
+
+    currency: str
+    exchange: tuple[Rate, ...] = ()
+    teams: Mapping[str, Team] = field(default_factory=dict)
+    people: Mapping[str, Person] = field(default_factory=dict)
+    agents: Mapping[str, Agent] = field(default_factory=dict)
+    services: Mapping[str, Service] = field(default_factory=dict)
+    prices: tuple[Price, ...] = ()
+    datasets: Mapping[str, Dataset] = field(default_factory=dict)
+    budgets: Mapping[str, Budget] = field(default_factory=dict)
+    _index: _Index = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_index", _Index.of(self))
+
+    def describe(self, resource: Resource, attributes: Mapping[str, str]) -> ResourceFacts:
+        """What the catalogue says of a resource, for one request (its attributes as `attributes_of` gives).
+
+        A service is unknown with an operation that it does not list, or with no endpoint for the request.
+        Where a dataset's fields are named (`table.column` or `table`), it has their labels alone, and one
+        unknown field makes it unknown. What Remit itself keeps (workflows, decisions, scopes) belongs to
+        who asks.
+        """
+        match resource.type:
+            case "service" | "tool":
+                return self._index.service(resource, attributes)
+            case "dataset":
+                return self._index.dataset(resource)
+            case "agent":
+                return self._index.agents.get(resource.id, UNKNOWN)
+            case "budget" if resource.id in self.budgets:
+                return ResourceFacts(known=True, owner=attributes.get("team", ""))
+            case "workflow" | "decision" | "scope":
+                return ResourceFacts(known=True, owner=attributes.get("team", ""))
+        return UNKNOWN
+
+    def prices_for(self, service: str, variant: str) -> tuple[Price, ...]:
+        """The prices that match, of whatever date; where two say the same, the later in this order wins."""
+        listed = self._index.prices.get((service, variant))
+        return _matching(self.prices, service, variant) if listed is None else listed
+
+    def rate(self, currency: str, time_ns: int) -> Fraction | None:
+        """What one unit of a currency was worth in the ledger's at a time; None where no pair is known."""
+        if currency == self.currency:
+            return Fraction(1)
+        pairs = [rate for rate in self.exchange if (rate.source, rate.target) == (currency, self.currency)]
+        known = [rate for rate in pairs if rate.since <= time_ns]
+        return Fraction(max(known, key=lambda rate: rate.since).amount, NANOS) if known else None
+
+    def identities(self) -> Iterator[tuple[str, str, Identity]]:
+        """(type, id, identity) of every agent and person."""
+        yield from (("agent", name, agent.identity) for name, agent in self.agents.items())
+        yield from (("person", name, person.identity) for name, person in self.people.items())
+
+    def document(self) -> dict[str, Any]:
+        """The catalogue for policy (`data.remit.catalogue`), as JSON values, shaped like `remit.yaml`.
+
+        Identities, credentials and datasets' addresses are left out. Every field is there, with its default,
+        except an approval and its cost where there is none. Money and shares are numbers in whole units, an
+        int or an exact Decimal; durations and times are seconds.
+        """
+        return {each.name: _plain(getattr(self, each.name)) for each in fields(self) if each.init}
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 (hex) over all of it, what policy does not see included."""
+        everything = {each.name: _everything(getattr(self, each.name)) for each in fields(self) if each.init}
+        return sha256(json.dumps(everything, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class _Index:
+    """What is looked up on every decision."""
+
+    agents: Mapping[str, ResourceFacts]
+    operations: Mapping[str, frozenset[str]]
+    routes: Mapping[str, tuple[tuple[Selector, ResourceFacts], ...]]
+    datasets: Mapping[str, ResourceFacts]
+    field_labels: Mapping[str, Mapping[str, frozenset[str]]]
+    prices: Mapping[tuple[str, str], tuple[Price, ...]]
+
+    @classmethod
+    def of(cls, catalogue: Catalogue) -> _Index:
+        services, datasets = catalogue.services, catalogue.datasets
+        labels = {name: _field_labels(dataset) for name, dataset in datasets.items()}
+        return cls(
+            agents={name: _agent_facts(agent) for name, agent in catalogue.agents.items()},
+            operations={name: frozenset(service.operations) for name, service in services.items()},
+            routes={name: _routes(service) for name, service in services.items()},
+            datasets={name: _dataset_facts(each, labels[name]) for name, each in datasets.items()},
+            field_labels=labels,
+            prices={
+                (name, variant): _matching(catalogue.prices, name, variant)
+                for name, service in services.items()
+                for variant in ("", *service.variants)
+            },
+        )
+
+    def service(self, resource: Resource, attributes: Mapping[str, str]) -> ResourceFacts:
+        operations = self.operations.get(resource.id)
+        if operations and resource.operation not in operations:
+            return UNKNOWN
+        routes = self.routes.get(resource.id, ())
+        return next((facts for when, facts in routes if when.matches(attributes)), UNKNOWN)
+
+    def dataset(self, resource: Resource) -> ResourceFacts:
+        facts = self.datasets.get(resource.id, UNKNOWN)
+        if not facts.known or not resource.fields:
+            return facts
+        labels = self.field_labels[resource.id]
+        if any(name not in labels for name in resource.fields):
+            return UNKNOWN
+        read = frozenset[str]().union(*(labels[name] for name in resource.fields))
+        return replace(facts, labels=tuple(sorted(read)))
+
+
+def _agent_facts(agent: Agent) -> ResourceFacts:
+    return ResourceFacts(known=True, owner=agent.team, clearance=agent.clearance)
+
+
+def _routes(service: Service) -> tuple[tuple[Selector, ResourceFacts], ...]:
+    facts = ResourceFacts(
+        known=True,
+        owner=service.owner,
+        external=service.external,
+        labels=service.returns,
+        clearance=service.clearance,
+        chain=service.via,
+    )
+    if not service.endpoints:
+        return ((EVERYTHING, facts),)
+    return tuple((each.when, replace(facts, region=each.region)) for each in service.endpoints.values())
+
+
+def _dataset_facts(dataset: Dataset, labels: Mapping[str, frozenset[str]]) -> ResourceFacts:
+    every = frozenset(dataset.labels).union(*labels.values())
+    return ResourceFacts(
+        known=True, owner=dataset.owner, labels=tuple(sorted(every)), clearance=dataset.clearance
+    )
+
+
+def _field_labels(dataset: Dataset) -> dict[str, frozenset[str]]:
+    """Labels by `table` and by `table.column`; neither name has a dot of its own."""
+    base = frozenset(dataset.labels)
+    tables = dataset.tables.items()
+    columns = {
+        f"{name}.{column}": base | frozenset(labels)
+        for name, table in tables
+        for column, labels in table.columns.items()
+    }
+    return {name: base.union(*table.columns.values()) for name, table in tables} | columns
+
+
+def _matching(prices: tuple[Price, ...], service: str, variant: str) -> tuple[Price, ...]:
+    name = f"{service}/{variant}"
+    found = [price for price in prices if glob_matches(price.match, name)]
+    return tuple(sorted(found, key=lambda price: (price.specificity, price.since)))
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON for policy: fields by their names there; hidden and absent ones left out."""
+    match value:
+        case Selector():
+            return value.document()
+        case Mapping():
+            return {key: _plain(each) for key, each in value.items()}
+        case tuple():
+            return [_plain(each) for each in value]
+        case Fraction():
+            return _number(int(value * NANOS))
+        case tzinfo():
+            return str(value)
+    return _plain_fields(value) if is_dataclass(value) else value
+
+
+def _plain_fields(value: Any) -> dict[str, Any]:
+    shown = (each for each in fields(value) if not each.metadata.get("hidden"))
+    pairs = ((each, getattr(value, each.name)) for each in shown)
+    return {
+        each.metadata.get("name", each.name): _converted(each.metadata, found)
+        for each, found in pairs
+        if found is not None
+    }
+
+
+def _converted(form: Mapping[str, Any], value: Any) -> Any:
+    if form.get("money"):
+        return _number(value)
+    return value // NANOS if form.get("seconds") else _plain(value)
+
+
+def _number(nanos: int) -> int | Decimal:
+    """Nanos as an exact JSON number of whole units."""
+    return nanos // NANOS if nanos % NANOS == 0 else Decimal(decimal_text(nanos))
+
+
+def _everything(value: Any) -> Any:
+    """A value as canonical JSON, nothing left out and nothing rounded."""
+    match value:
+        case Mapping():
+            return {key: _everything(each) for key, each in value.items()}
+        case tuple():
+            return [_everything(each) for each in value]
+        case Fraction() | tzinfo():
+            return str(value)
+    if is_dataclass(value):
+        return {each.name: _everything(getattr(value, each.name)) for each in fields(value)}
+    return value
