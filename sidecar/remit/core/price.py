@@ -14,18 +14,17 @@ stated: fewer refusals, more overruns.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
+from typing import NamedTuple
 
 from remit.core.catalogue import Catalogue, Price
 from remit.core.errors import BadRequest, Violation
 from remit.core.model import NO_COST, Estimate
-from remit.core.money import MAX_NANOS, NANOS
+from remit.core.money import MAX_NANOS
 
 CALL = "call"
 MAX_QUANTITY = 10**15
-
-_Lines = Mapping[str, Sequence[Price]]  # unit -> its tiers, lowest `above` first
 
 
 def estimate(
@@ -39,18 +38,13 @@ def estimate(
 ) -> Estimate:
     """The upper bound to reserve for a call with at most this usage; nothing for an action without a service.
 
-    `maxima` are the variant's, on the caller's terms. Where a tier makes more cheaper than less, the
-    dearest quantity up to the stated one counts. Raises BadRequest for a quantity that is no integer from 0
-    to 10**15.
+    `maxima` are the variant's, on the caller's terms. Where a tier makes more cheaper than less, the dearest
+    quantity up to the stated one counts. Raises BadRequest for a quantity that is no integer in 0..10**15.
     """
-    _check(usage)
-    if not service:
-        return NO_COST
     listed = catalogue.services.get(service)
-    expected = listed is not None and listed.reserve == "expected"
-    lines = _lines(catalogue.prices_for(service, variant), time_ns)
-    units = _quantities(lines, usage, maxima, default=0 if expected else None)
-    return _total(catalogue, lines, units, usage=usage, time_ns=time_ns, bound=True)
+    if listed is not None and listed.reserve == "expected":
+        maxima = {price.unit: 0 for price in catalogue.prices_for(service, variant)}
+    return _priced(catalogue, (service, variant), usage, maxima=maxima, time_ns=time_ns, charge=_dearest)
 
 
 def cost(
@@ -63,103 +57,101 @@ def cost(
     maxima: Mapping[str, int],
 ) -> Estimate:
     """What a call with this usage really cost, by the prices of a time. Raises BadRequest as `estimate`."""
+    return _priced(catalogue, (service, variant), usage, maxima=maxima, time_ns=time_ns, charge=_charge)
+
+
+class _Tier(NamedTuple):
+    """A price in force: nanos of the ledger's currency for each unit, in calls of more than `above`."""
+
+    above: int
+    replaces: bool  # the whole call's price, rather than the excess's
+    rate: Fraction
+
+
+class _Unknown(Exception):
+    """Some part of the price is not known, and so none of it is."""
+
+
+def _priced(
+    catalogue: Catalogue,
+    name: tuple[str, str],
+    usage: Mapping[str, int],
+    *,
+    maxima: Mapping[str, int],
+    time_ns: int,
+    charge: Callable[[Sequence[_Tier], int], Fraction],
+) -> Estimate:
     _check(usage)
-    if not service:
+    if not name[0]:
         return NO_COST
-    lines = _lines(catalogue.prices_for(service, variant), time_ns)
-    units = _quantities(lines, usage, maxima, default=None)
-    return _total(catalogue, lines, units, usage=usage, time_ns=time_ns, bound=False)
+    try:
+        lines = _lines(catalogue, catalogue.prices_for(*name), time_ns)
+        units = {unit: _quantity(unit, usage, maxima) for unit in lines}
+        amount = _ceiling(sum((charge(lines[unit], each) for unit, each in units.items()), Fraction(0)))
+    except _Unknown:
+        return Estimate(amount=None, units=dict(usage))
+    return Estimate(amount=amount if amount <= MAX_NANOS else None, units={**usage, **units})
 
 
 def _check(usage: Mapping[str, int]) -> None:
     wrong = [unit for unit, quantity in usage.items() if not _is_quantity(quantity)]
     if wrong:
-        raise BadRequest(
-            *(Violation(f"usage.{unit}", f"a whole number from 0 to {MAX_QUANTITY}") for unit in wrong)
-        )
+        expected = f"a whole number from 0 to {MAX_QUANTITY}"
+        raise BadRequest(*(Violation(f"usage.{unit}", expected) for unit in wrong))
 
 
 def _is_quantity(quantity: object) -> bool:
     return isinstance(quantity, int) and not isinstance(quantity, bool) and 0 <= quantity <= MAX_QUANTITY
 
 
-def _lines(prices: Sequence[Price], time_ns: int) -> _Lines:
-    """The prices in force; `prices` come so ordered that of two for one line the later wins."""
+def _lines(catalogue: Catalogue, prices: Sequence[Price], time_ns: int) -> Mapping[str, Sequence[_Tier]]:
+    """Each priced unit's tiers, lowest first; `prices` come so that of two for one line the later wins."""
     chosen = {(price.unit, price.above): price for price in prices if price.since <= time_ns}
-    lines: dict[str, list[Price]] = {}
-    for (unit, _), price in sorted(chosen.items(), key=lambda item: item[0]):
-        lines.setdefault(unit, []).append(price)
+    if not chosen:
+        raise _Unknown
+    lines: dict[str, list[_Tier]] = {}
+    for (unit, above), price in sorted(chosen.items(), key=lambda item: item[0]):
+        replaces = above == 0 or price.applies == "whole_call"
+        lines.setdefault(unit, []).append(_Tier(above, replaces, _rate(catalogue, price, time_ns)))
     return lines
 
 
-def _quantities(
-    lines: _Lines, usage: Mapping[str, int], maxima: Mapping[str, int], *, default: int | None
-) -> Mapping[str, int | None]:
-    assumed = {unit: maxima.get(unit, default) for unit in lines}
-    if CALL in lines:
-        assumed[CALL] = 1
-    stated = {unit: usage[unit] for unit in lines if unit in usage}
-    quantities = {**assumed, **stated}
-    if CALL in lines:
-        quantities[CALL] = max(1, stated.get(CALL, 1))
-    return quantities
-
-
-def _total(
-    catalogue: Catalogue,
-    lines: _Lines,
-    units: Mapping[str, int | None],
-    *,
-    usage: Mapping[str, int],
-    time_ns: int,
-    bound: bool,
-) -> Estimate:
-    counted = {**usage, **{unit: quantity for unit, quantity in units.items() if quantity is not None}}
-    charges = [
-        None
-        if quantity is None
-        else _unit_charge(catalogue, lines[unit], quantity, time_ns=time_ns, bound=bound)
-        for unit, quantity in units.items()
-    ]
-    known = [charge for charge in charges if charge is not None]
-    if not lines or len(known) < len(charges):
-        return Estimate(amount=None, units=counted)
-    amount = _ceiling(sum(known, Fraction(0)) * NANOS)
-    return Estimate(amount=amount if amount <= MAX_NANOS else None, units=counted)
-
-
-def _unit_charge(
-    catalogue: Catalogue, tiers: Sequence[Price], quantity: int, *, time_ns: int, bound: bool
-) -> Fraction | None:
-    """Units of the ledger's currency for a quantity of one unit; None where it is not known."""
-    rates = {price: rate for price in tiers if (rate := _rate(catalogue, price, time_ns)) is not None}
-    if len(rates) < len(tiers):
-        return None
-    charge = _tiered(tiers, rates, quantity)
-    if charge is None or not bound:
-        return charge
-    edges = (_tiered(tiers, rates, tier.above) for tier in tiers if tier.above < quantity)
-    return max([charge, *(edge for edge in edges if edge is not None)])
-
-
-def _rate(catalogue: Catalogue, price: Price, time_ns: int) -> Fraction | None:
-    """Units of the ledger's currency for one of the priced unit."""
+def _rate(catalogue: Catalogue, price: Price, time_ns: int) -> Fraction:
     exchange = catalogue.rate(price.currency, time_ns)
-    return None if exchange is None else Fraction(price.amount, price.per * NANOS) * exchange
+    if exchange is None:
+        raise _Unknown
+    return Fraction(price.amount, price.per) * exchange
 
 
-def _tiered(tiers: Sequence[Price], rates: Mapping[Price, Fraction], quantity: int) -> Fraction | None:
+def _quantity(unit: str, usage: Mapping[str, int], maxima: Mapping[str, int]) -> int:
+    if unit == CALL:
+        return max(1, usage.get(CALL, 1))
+    if unit in usage:
+        return usage[unit]
+    if unit in maxima:
+        return maxima[unit]
+    raise _Unknown
+
+
+def _charge(tiers: Sequence[_Tier], quantity: int) -> Fraction:
+    """Nanos, exactly, for a quantity of one unit."""
     reached = [tier for tier in tiers if tier.above == 0 or tier.above < quantity]
-    whole = [place for place, tier in enumerate(reached) if tier.above == 0 or tier.applies == "whole_call"]
+    whole = [place for place, tier in enumerate(reached) if tier.replaces]
     if not whole:
-        return None
+        raise _Unknown
     # The last price for the whole call replaces all below it; each tier for the excess then adds its bracket.
     base, *brackets = reached[whole[-1] :]
-    ends = [tier.above for tier in brackets] + [quantity]
-    total = rates[base] * ends[0]
+    ends = [*(tier.above for tier in brackets), quantity]
+    total = base.rate * ends[0]
     for tier, end in zip(brackets, ends[1:], strict=True):
-        total += rates[tier] * (end - tier.above)
+        total += tier.rate * (end - tier.above)
     return total
+
+
+def _dearest(tiers: Sequence[_Tier], quantity: int) -> Fraction:
+    """The most that any quantity up to this one is charged: it, or the last one below a tier that it reaches."""
+    edges = [tier.above for tier in tiers[1:] if tier.above < quantity]
+    return max(_charge(tiers, edge) for edge in (quantity, *edges))
 
 
 def _ceiling(amount: Fraction) -> int:
