@@ -204,3 +204,18 @@ class Store(Protocol):
     async def close(self) -> None:
         """Write a last checkpoint, and let go of the file."""
         ...
+
+
+class Signer(Protocol):
+    """Signs what Remit issues (workflow contexts, passports) and verifies what comes back."""
+
+    def sign(self, claims: Mapping[str, object]) -> str:
+        """A compact JWS (EdDSA) over the claims; the issuer is added."""
+        ...
+
+    def verify(self, token: str, kind: str) -> Mapping[str, object]:
+        """The claims of a token of that kind that this installation signed; BadToken for anything else.
+
+        Expiry is the caller's to check: time is not the signer's.
+        """
+        ...

@@ -4,7 +4,9 @@
     ├── CallerError            theirs: nothing could be recorded as a decision, except in aggregate
     │   ├── BadRequest         a field is missing, ill-typed or out of bounds
     │   ├── Unauthenticated    no identity was proved, or another one than is claimed
+    │   ├── BadToken           a token that this installation did not sign, or of another kind
     │   ├── NotFound           the named thing does not exist, or is not the caller's to see
+    │   ├── Forbidden          the caller is known, and this is not for it (reading what others did)
     │   └── IllegalTransition  the named thing's state does not allow it (and nothing changed)
     └── ServiceError           ours: each carries the Reason that a closed answer gives
         ├── PolicyFailure      OPA did not answer with a decision
@@ -50,8 +52,16 @@ class Unauthenticated(CallerError):
         self.cause = cause
 
 
+class BadToken(CallerError):
+    """A token that this installation did not sign, or one of another kind."""
+
+
 class NotFound(CallerError):
     """The named thing does not exist, or is not the caller's to see."""
+
+
+class Forbidden(CallerError):
+    """The caller is known, and this is not for it."""
 
 
 class IllegalTransition(CallerError):

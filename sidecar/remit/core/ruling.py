@@ -1,0 +1,83 @@
+"""From policy's verdict to what the sidecar does: obligations, holds, prices and the agent's mode applied.
+
+A ruling is what the pipeline commits. Nothing but a verdict of ALLOW, whose obligations the enforcement point
+fulfils and whose price is known where it costs something, becomes an ALLOW.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from remit.core import obligation
+from remit.core.decision import Effect, PolicyReason, Verdict
+from remit.core.model import Estimate, Mode, Request
+from remit.core.obligation import Obligation
+from remit.core.reason import Reason, retryable
+
+SIDECAR = "remit"  # the policy that is named where the sidecar itself gave the reason
+
+
+@dataclass(frozen=True, slots=True)
+class Ruling:
+    """What comes of one question. `details` fill the message of the sidecar's own reasons, by code."""
+
+    effect: Effect
+    reasons: tuple[PolicyReason, ...]
+    enforced: bool
+    obligations: tuple[Obligation, ...] = ()
+    record: tuple[str, ...] = ()
+    retryable: bool = False
+    detail: str = ""
+
+    @property
+    def permits(self) -> bool:
+        """Whether the caller may act: it is allowed, or it is not bound."""
+        return self.effect is Effect.ALLOW or not self.enforced
+
+
+def rule(verdict: Verdict, request: Request, estimate: Estimate, *, halted: bool, metered: bool) -> Ruling:
+    """The ruling on a verdict. A hold is refused (there is nobody yet who could resolve it)."""
+    enforced = binds(request, halted=halted)
+    if verdict.effect is not Effect.ALLOW:
+        return Ruling(Effect.DENY, verdict.reasons, enforced, record=verdict.record)
+    missing = obligation.unsupported(verdict.obligations, request.fulfils)
+    if missing:
+        return _refused(Reason.OBLIGATION_UNSUPPORTED, ", ".join(missing), verdict, enforced)
+    if metered and not estimate.known:
+        return _refused(Reason.PRICE_UNKNOWN, "", verdict, enforced)
+    return Ruling(Effect.ALLOW, verdict.reasons, enforced, verdict.obligations, verdict.record)
+
+
+def refuse(reason: Reason, detail: str, request: Request, *, halted: bool = False) -> Ruling:
+    """A ruling that never came from policy: the sidecar itself refuses."""
+    reasons = (PolicyReason(SIDECAR, reason.value),)
+    enforced = binds(request, halted=halted)
+    return Ruling(Effect.DENY, reasons, enforced, retryable=retryable(reason), detail=detail)
+
+
+def allow(request: Request) -> Ruling:
+    """A ruling of the sidecar's own where policy has judged the other half (a passport's issue)."""
+    return Ruling(Effect.ALLOW, (PolicyReason(SIDECAR, Reason.ALLOWED.value),), binds(request, halted=False))
+
+
+def turn(ruling: Ruling, reason: Reason, detail: str) -> Ruling:
+    """An ALLOW that the store's guards refused."""
+    reasons = (PolicyReason(SIDECAR, reason.value),)
+    return replace(
+        ruling,
+        effect=Effect.DENY,
+        reasons=reasons,
+        obligations=(),
+        retryable=retryable(reason),
+        detail=detail,
+    )
+
+
+def binds(request: Request, *, halted: bool) -> bool:
+    """Whether a decision binds: always, but for an observed agent that no halt covers."""
+    return halted or request.subject.mode is not Mode.OBSERVE
+
+
+def _refused(reason: Reason, detail: str, verdict: Verdict, enforced: bool) -> Ruling:
+    reasons = (PolicyReason(SIDECAR, reason.value),)
+    return Ruling(Effect.DENY, reasons, enforced, record=verdict.record, detail=detail)

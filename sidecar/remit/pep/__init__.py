@@ -1,0 +1,1 @@
+"""The pipeline: facts → ask → reserve → record → answer → settle; every call ends in one durable record."""

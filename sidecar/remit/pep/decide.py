@@ -1,0 +1,298 @@
+"""The one way to a decision: replay → believe → gather → ask → rule → commit → answer.
+
+Every step that fails, fails closed with a reason of its own; no answer leaves before its record is durable.
+A commit names the versions of what Rego saw; where they are stale, policy is asked again with fresh facts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from time import perf_counter
+from typing import Any
+
+from remit.core.answer import Answer
+from remit.core.call import Call
+from remit.core.decision import Effect
+from remit.core.document import input_document
+from remit.core.effect import Committed, JoinLabels, KeepAnswer, Refused, Reserve
+from remit.core.effect import Effect as StoreEffect
+from remit.core.errors import PolicyFailure, StoreUnavailable
+from remit.core.label import exceeding
+from remit.core.model import ActionName, Context, Facts, Request, Subject, Versions
+from remit.core.reason import Reason
+from remit.core.ruling import Ruling, refuse, rule, turn
+from remit.pep.answers import explain, pack, unpack
+from remit.pep.body import decision_body
+from remit.pep.context import ContextRefused, believe
+from remit.pep.facts import METERED, gather, is_metered
+from remit.pep.world import DAY, SECOND, Installation, World
+from remit.pep.write import Entry, write
+
+HOLD_SECONDS = 300  # a reservation's life where the catalogue names none
+JOINING = METERED | {ActionName.DATA_READ}  # actions whose results enter the session
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a permitted decision does besides; `extra` is kept with its answer."""
+
+    effects: tuple[StoreEffect, ...] = ()
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+NOTHING = Plan()
+Planner = Callable[[str, Request, Facts], Plan]
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """An answer with what came with it."""
+
+    answer: Answer
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A decision before its commit. `facts` is None where they were never gathered."""
+
+    id: str
+    time: int
+    installation: Installation
+    call: Call
+    request: Request
+    facts: Facts | None
+    ruling: Ruling
+    plan: Plan = NOTHING
+    reserve: int = 0
+
+
+def nothing_besides(decision: str, request: Request, facts: Facts) -> Plan:
+    """The planner of most decisions."""
+    return NOTHING
+
+
+async def decide(world: World, subject: Subject, call: Call, planner: Planner = nothing_besides) -> Decided:
+    """Decide one question. Raises StoreUnavailable where nothing could be recorded."""
+    started = perf_counter()
+    if call.claimed.actor:
+        subject = replace(subject, actor=call.claimed.actor)
+    decided = await replay(world, subject, call) or await _decide_afresh(world, subject, call, planner)
+    world.observer.stage("total", perf_counter() - started)
+    return decided
+
+
+async def _decide_afresh(world: World, subject: Subject, call: Call, planner: Planner) -> Decided:
+    draft = await _draft(world, subject, call, planner)
+    decided = await _commit(world, draft)
+    if decided is None:
+        draft = await _draft(world, subject, call, planner)
+        decided = await _commit(world, draft)
+    if decided is None:
+        changed = turn(draft.ruling, Reason.FACTS_CHANGED, "")
+        decided = await _record_refusal(world, replace(draft, ruling=changed))
+    return decided
+
+
+async def _draft(world: World, subject: Subject, call: Call, planner: Planner) -> Draft:
+    """Everything up to the commit, with one installation from start to end."""
+    installation, now, id = world.installation, world.clock.now(), world.ids.new("d")
+    try:
+        request = _request(subject, call, await believe(world, subject, call.claimed, now))
+    except ContextRefused as refused:
+        request = _request(subject, call, refused.context)
+        return Draft(
+            id, now, installation, call, request, None, refuse(refused.reason, refused.detail, request)
+        )
+    started = perf_counter()
+    facts = await gather(world, installation, request, now)
+    world.observer.stage("facts", perf_counter() - started)
+    ruling = await _ask(world, installation, request, facts)
+    plan = planner(id, request, facts) if ruling.permits else NOTHING
+    return Draft(id, now, installation, call, request, facts, ruling, plan, facts.estimate.amount or 0)
+
+
+def _request(subject: Subject, call: Call, context: Context) -> Request:
+    return Request(subject, call.action, call.resource, context, call.usage, call.fulfils, call.key)
+
+
+async def _ask(world: World, installation: Installation, request: Request, facts: Facts) -> Ruling:
+    started = perf_counter()
+    halted = bool(facts.halts)
+    try:
+        verdict = await installation.pdp.ask(input_document(request, facts))
+    except PolicyFailure as failure:
+        return refuse(failure.reason, failure.detail, request, halted=halted)
+    finally:
+        world.observer.stage("pdp", perf_counter() - started)
+    return rule(verdict, request, facts.estimate, halted=halted, metered=is_metered(request))
+
+
+async def _commit(world: World, draft: Draft) -> Decided | None:
+    """The answer once its record is durable; None where the facts were stale."""
+    versions = draft.facts.versions if draft.facts else None
+    outcome = await _store(world, draft, _effects(draft), versions)
+    if isinstance(outcome, Committed):
+        return _decided(world, draft, outcome)
+    if outcome.reason is Reason.FACTS_CHANGED:
+        return None
+    if outcome.reason is Reason.IDEMPOTENCY_MISMATCH:
+        return await _twin(world, draft)
+    return await _record_refusal(
+        world, replace(draft, ruling=turn(draft.ruling, outcome.reason, outcome.name))
+    )
+
+
+async def _record_refusal(world: World, draft: Draft) -> Decided:
+    """Record a refusal that the store's guards or stale facts brought about; it rests on no versions."""
+    # An observed agent's call goes through all the same: nothing is set aside, its real cost is metered.
+    draft = replace(draft, plan=NOTHING, reserve=0)
+    outcome = await _store(world, draft, _effects(draft), None)
+    return _decided(world, draft, outcome) if isinstance(outcome, Committed) else await _twin(world, draft)
+
+
+async def _twin(world: World, draft: Draft) -> Decided:
+    """A twin with the same idempotency key was faster: its answer is ours."""
+    decided = await replay(world, draft.request.subject, draft.call)
+    if decided is None:
+        raise StoreUnavailable(f"the answer kept for key {draft.call.key!r} is gone")
+    return decided
+
+
+async def _store(
+    world: World, draft: Draft, effects: tuple[StoreEffect, ...], versions: Versions | None
+) -> Committed | Refused:
+    started = perf_counter()
+    body = decision_body(
+        draft.request,
+        draft.facts,
+        draft.ruling,
+        currency=draft.installation.catalogue.currency,
+        revision=draft.installation.pdp.revision if draft.facts else "",
+        reserved=_reserved(draft),
+        deadline=_deadline(draft),
+        hmac=world.hmac,
+    )
+    request = draft.request
+    entry = Entry(
+        kind="decision",
+        subject=request.subject.id,
+        body=body,
+        workflow=request.context.workflow,
+        parent=request.context.parent if draft.facts else "",
+        id=draft.id,
+        time=draft.time,
+    )
+    _, outcome = await write(world, entry, effects, versions)
+    world.observer.stage("store", perf_counter() - started)
+    return outcome
+
+
+def _effects(draft: Draft) -> tuple[StoreEffect, ...]:
+    effects: list[StoreEffect] = []
+    if draft.ruling.permits and draft.facts:
+        if is_metered(draft.request):
+            effects.append(_reservation(draft, draft.facts))
+        if draft.facts.resource.labels and draft.request.action in JOINING:
+            brought = dict.fromkeys(draft.facts.resource.labels, draft.id)
+            effects.append(JoinLabels(draft.request.subject.id, draft.request.context.workflow, brought))
+        effects.extend(draft.plan.effects)
+    # What retrying can cure is not kept: the same key may ask again.
+    if draft.call.key and not draft.ruling.retryable:
+        effects.append(_kept(draft))
+    return tuple(effects)
+
+
+def _reservation(draft: Draft, facts: Facts) -> Reserve:
+    request = draft.request
+    return Reserve(
+        decision=draft.id,
+        subject=request.subject.id,
+        workflow=request.context.workflow,
+        service=request.resource.id,
+        variant=request.resource.variant,
+        owner=facts.resource.owner,
+        rows=tuple(room.row for room in facts.budgets),
+        amount=draft.reserve,
+        deadline=_deadline(draft),
+    )
+
+
+def _kept(draft: Draft) -> KeepAnswer:
+    return KeepAnswer(
+        subject=draft.request.subject.id,
+        rpc=draft.call.rpc,
+        key=draft.call.key,
+        digest=draft.call.digest,
+        answer=pack(_answer(draft, None), draft.plan.extra),
+        expires=max(draft.time, _deadline(draft)) + DAY,
+    )
+
+
+def _reserved(draft: Draft) -> int:
+    return draft.reserve if draft.ruling.permits and is_metered(draft.request) else 0
+
+
+def _deadline(draft: Draft) -> int:
+    if not (draft.ruling.permits and draft.facts and is_metered(draft.request)):
+        return 0
+    service = draft.installation.catalogue.services.get(draft.request.resource.id)
+    return draft.time + (service.hold_seconds if service else HOLD_SECONDS) * SECOND
+
+
+def _answer(draft: Draft, committed: Committed | None) -> Answer:
+    return Answer(
+        id=draft.id,
+        effect=draft.ruling.effect,
+        reasons=explain(draft.installation, draft.request, draft.facts, draft.ruling),
+        enforced=draft.ruling.enforced,
+        retryable=draft.ruling.retryable,
+        committed=committed or Committed("", 0),
+        revision=draft.installation.pdp.revision if draft.facts else "",
+        obligations=draft.ruling.obligations,
+        reserved=_reserved(draft),
+        deadline=_deadline(draft),
+        cheaper=_cheaper(draft),
+    )
+
+
+def _cheaper(draft: Draft) -> str:
+    if draft.ruling.effect is Effect.ALLOW or draft.request.resource.type != "service":
+        return ""
+    service = draft.installation.catalogue.services.get(draft.request.resource.id)
+    variant = service.variants.get(draft.request.resource.variant) if service else None
+    return variant.cheaper if variant else ""
+
+
+def _decided(world: World, draft: Draft, committed: Committed) -> Decided:
+    answer, request = _answer(draft, committed), draft.request
+    world.observer.decided(request.subject, request.action, request.resource.id, answer)
+    if draft.facts and any(each.code == Reason.FLOW_LABEL_EXCEEDS_CLEARANCE for each in answer.reasons):
+        withheld = exceeding(draft.facts.labels, draft.facts.resource.clearance)
+        world.observer.flow_denied(request.subject.id, request.resource.id, tuple(withheld))
+    return Decided(answer, draft.plan.extra)
+
+
+async def replay(world: World, subject: Subject, call: Call) -> Decided | None:
+    """The answer that the idempotency key already has; a recorded refusal where it is another request's."""
+    kept = await world.store.kept(subject.id, call.rpc, call.key) if call.key else None
+    if kept is None:
+        return None
+    if kept.digest != call.digest:
+        return await _mismatch(world, subject, call)
+    answer, extra = unpack(kept.answer)
+    row = await world.store.record(answer.id)
+    if row is None:
+        raise StoreUnavailable(f"the record of decision {answer.id} is gone")
+    return Decided(replace(answer, committed=Committed(row.log, row.sequence), replayed=True), extra)
+
+
+async def _mismatch(world: World, subject: Subject, call: Call) -> Decided:
+    keyless = replace(call, key="")
+    request = _request(subject, keyless, Context(purpose=call.claimed.purpose))
+    ruling = refuse(Reason.IDEMPOTENCY_MISMATCH, f"key {call.key!r} belongs to another request", request)
+    # Whatever the mode: to act on it would be to act on an answer to something else.
+    binding = replace(ruling, enforced=True)
+    draft = Draft(world.ids.new("d"), world.clock.now(), world.installation, keyless, request, None, binding)
+    return await _record_refusal(world, draft)

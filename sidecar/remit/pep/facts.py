@@ -1,0 +1,84 @@
+"""Gathers what the sidecar knows about a question, and whose versions the commit must check."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from remit.core.catalogue import Catalogue
+from remit.core.model import NO_COST, ActionName, BudgetRow, Estimate, Facts, Request, Versions
+from remit.core.price import estimate
+from remit.core.window import budget_rows
+from remit.pep.world import Installation, World
+from remit.ports import FactsQuery
+
+METERED = frozenset({ActionName.API_CALL, ActionName.TOOL_CALL, ActionName.MESSAGE_SEND})
+SERVICES = frozenset({"service", "tool"})  # a tool is listed among the services
+
+
+def is_metered(request: Request) -> bool:
+    """Whether the action uses a service, and so is priced, reserved and reported."""
+    return request.resource.type in SERVICES and request.action in METERED
+
+
+def attributes(request: Request, region: str = "") -> dict[str, str]:
+    """What a selector (`when`) sees of a request."""
+    resource = request.resource
+    return {
+        "agent": request.subject.id,
+        "team": request.subject.team,
+        "service": resource.id if resource.type in SERVICES else "",
+        "operation": resource.operation,
+        "variant": resource.variant,
+        "region": region,
+        "purpose": request.context.purpose,
+    }
+
+
+async def gather(world: World, installation: Installation, request: Request, now: int) -> Facts:
+    """Facts of this moment, to be judged with this installation's catalogue and revision."""
+    catalogue = installation.catalogue
+    resource = catalogue.describe(request.resource, attributes(request))
+    selected = attributes(request, resource.region)
+    metered = is_metered(request)
+    rows: tuple[BudgetRow, ...] = ()
+    if metered:
+        rows = budget_rows(catalogue.budgets, selected, workflow=request.context.workflow, time_ns=now)
+    stored = await world.store.facts(
+        FactsQuery(
+            request.subject.id, request.subject.isolation, request.context.workflow, selected["service"], rows
+        )
+    )
+    return Facts(
+        time=now,
+        resource=resource,
+        labels=stored.labels,
+        estimate=_estimate(catalogue, request, selected, now) if metered else NO_COST,
+        budgets=stored.budgets,
+        # A halt of everything must not keep people from resuming.
+        halts=stored.halts if request.subject.type == "agent" else (),
+        versions=Versions(
+            labels=stored.labels_version,
+            workflow=stored.workflow.version if stored.workflow else 0,
+            halts=stored.halts_version,
+            revision=installation.pdp.revision,
+        ),
+    )
+
+
+def _estimate(catalogue: Catalogue, request: Request, selected: dict[str, str], now: int) -> Estimate:
+    resource = request.resource
+    return estimate(
+        catalogue,
+        resource.id,
+        resource.variant,
+        usage=request.usage,
+        time_ns=now,
+        maxima=maxima(catalogue, request, selected),
+    )
+
+
+def maxima(catalogue: Catalogue, request: Request, selected: dict[str, str]) -> Mapping[str, int]:
+    """What the caller may use at most of each unit, where the catalogue says so."""
+    service = catalogue.services.get(request.resource.id)
+    variant = service.variant(request.resource.variant, selected) if service else None
+    return variant.max if variant else {}

@@ -1,0 +1,111 @@
+"""The pipeline as the listeners see it: one method a call, each ending in a durable record."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from remit.core.answer import (
+    Accepted,
+    Adjusted,
+    Answer,
+    ClosedWorkflow,
+    Halted,
+    HandedOff,
+    OpenedWorkflow,
+    Reported,
+)
+from remit.core.call import Call, HandoffCall, Report, WorkflowCall
+from remit.core.journal import Verification
+from remit.core.model import BudgetRoom, Subject
+from remit.pep import audit, handoff, oversight, workflow
+from remit.pep import report as reports
+from remit.pep.decide import decide
+from remit.pep.refusals import Refusals
+from remit.pep.world import World
+from remit.ports import JournalRow
+
+
+class Pipeline:
+    """Everything that can be asked of Remit. All methods may raise StoreUnavailable."""
+
+    def __init__(self, world: World, verify: Callable[[], Verification]) -> None:
+        self._world = world
+        self._verify = verify
+        self._refusals = Refusals(world)
+
+    @property
+    def currency(self) -> str:
+        """The ledger's."""
+        return self._world.catalogue.currency
+
+    async def authorize(self, subject: Subject, call: Call) -> Answer:
+        """Decide one question."""
+        return (await decide(self._world, subject, call)).answer
+
+    async def record(self, subject: Subject, summary: str, call: Call) -> Answer:
+        """Record a decision that the agent made by itself; `summary` is for people."""
+        arguments = {**call.claimed.arguments, "summary": summary}
+        told = replace(call, claimed=replace(call.claimed, arguments=arguments))
+        return (await decide(self._world, subject, told)).answer
+
+    async def report(self, subject: Subject, report: Report) -> Reported:
+        """End, or prolong, a decision's reservation. Raises NotFound, IllegalTransition."""
+        return await reports.report(self._world, subject, report)
+
+    async def open_workflow(self, subject: Subject, call: WorkflowCall) -> OpenedWorkflow:
+        """Ask for a workflow."""
+        return await workflow.open_workflow(self._world, subject, call)
+
+    async def close_workflow(self, subject: Subject, workflow_name: str, reason: str) -> ClosedWorkflow:
+        """Close a workflow, named by its context or id. Raises NotFound, IllegalTransition."""
+        return await workflow.close_workflow(self._world, subject, workflow_name, reason)
+
+    async def handoff(self, subject: Subject, call: HandoffCall) -> HandedOff:
+        """Ask for a passport."""
+        return await handoff.hand_off(self._world, subject, call)
+
+    async def accept(self, subject: Subject, passport: str, message_digest: str) -> Accepted:
+        """Use a passport."""
+        return await handoff.accept(self._world, subject, passport, message_digest)
+
+    async def halt(self, subject: Subject, scope: str, value: str, reason: str) -> Halted:
+        """Stop a scope. Raises BadRequest."""
+        return await oversight.halt(self._world, subject, scope, value, reason)
+
+    async def resume(self, subject: Subject, scope: str, value: str, reason: str) -> Halted:
+        """Lift the halts of a scope. Raises BadRequest, NotFound."""
+        return await oversight.resume(self._world, subject, scope, value, reason)
+
+    async def budgets(self, subject: Subject, budget: str) -> Sequence[BudgetRoom]:
+        """The budgets' rows now. Raises NotFound."""
+        return await oversight.budgets(self._world, budget)
+
+    async def adjust(self, subject: Subject, budget: str, scope: str, delta: int, reason: str) -> Adjusted:
+        """Add nanos to a limit. Raises BadRequest, NotFound."""
+        return await oversight.adjust(self._world, subject, budget, scope, delta=delta, reason=reason)
+
+    async def decision(self, subject: Subject, id: str) -> tuple[JournalRow, Sequence[JournalRow]]:
+        """A decision's record and what speaks of it. Raises NotFound."""
+        return await audit.decision(self._world, subject, id)
+
+    async def trace(self, subject: Subject, workflow_name: str, limit: int) -> Sequence[JournalRow]:
+        """A workflow's records. Raises NotFound."""
+        return await audit.trace(self._world, subject, workflow_name, limit)
+
+    async def verify(self, subject: Subject) -> Verification:
+        """Check the whole journal. Raises Forbidden."""
+        return await audit.verify(subject, self._verify)
+
+    async def refused(self, peer: str, kind: str, detail: str) -> None:
+        """Count a refused identity or a malformed request into the journal."""
+        await self._refusals.refused(peer, kind, detail)
+
+    async def sweep(self) -> None:
+        """What must happen by itself, at least once a second: lapses, and the refusals' minute counts."""
+        await reports.lapse_due(self._world)
+        await self._refusals.flush()
+
+    async def drain(self) -> None:
+        """The last counts, before the store closes."""
+        await self._refusals.flush(everything=True)

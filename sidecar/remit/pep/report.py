@@ -1,0 +1,155 @@
+"""Reports: how an allowed action ended, and the end of its reservation with the whole real cost.
+
+Who is believed. What Remit did not meter itself is the agent's word: it is recorded as claimed; it may raise
+what is spent, and lowers or voids only where the catalogue says `metering: agent` of the service.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from remit.core.answer import Reported
+from remit.core.call import Report
+from remit.core.canonical import digest
+from remit.core.effect import Effect, EndReservation, ProlongReservation
+from remit.core.errors import IllegalTransition, NotFound
+from remit.core.model import Subject
+from remit.core.price import cost
+from remit.pep.decide import HOLD_SECONDS
+from remit.pep.world import SECOND, World
+from remit.pep.write import Entry, must_write
+from remit.ports import JournalRow, Reservation
+
+ENDED = frozenset({"settled", "voided"})
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """How a reservation ends: `cost` in nanos; `claimed` where the report's word was not taken over."""
+
+    how: str
+    cost: int
+    usage: Mapping[str, int]
+    claimed: bool
+
+
+async def report(world: World, subject: Subject, told: Report) -> Reported:
+    """Record a report, and settle, void or prolong. Raises NotFound, IllegalTransition."""
+    row = await world.store.record(told.decision)
+    if row is None or row.record.kind != "decision" or row.record.subject != subject.id:
+        raise NotFound(f"{told.decision!r} is not a decision of {subject.id}")
+    reservation = await world.store.reservation(told.decision)
+    if reservation is None:
+        return Reported(await _append(world, told, row, (), _body(world, told, None)), "")
+    mark = digest({"outcome": told.outcome, "usage": dict(told.usage), "error": told.error})
+    if reservation.state in ENDED:
+        return _again(reservation, mark)
+    if told.outcome == "progress":
+        return await _prolong(world, told, row, reservation)
+    settlement = settle(world, reservation, told, row)
+    effect = EndReservation(told.decision, settlement.how, settlement.cost, settlement.usage, mark)
+    id = await _append(world, told, row, (effect,), _body(world, told, settlement))
+    return Reported(
+        id,
+        settlement.how,
+        cost=settlement.cost,
+        overrun=max(0, settlement.cost - reservation.amount),
+        claimed=settlement.claimed,
+    )
+
+
+def settle(world: World, reservation: Reservation, told: Report, row: JournalRow) -> Settlement:
+    """The end of a reservation by a report's word, as far as that is believed."""
+    service = world.catalogue.services.get(reservation.service)
+    believed = service is not None and service.metering == "agent"
+    if told.outcome == "not_sent":
+        if believed:
+            return Settlement("voided", 0, {}, False)
+        return Settlement("settled", reservation.amount, {}, True)
+    estimated = _estimated_units(row)
+    usage = {**estimated, **told.usage}
+    if not told.usage:
+        return Settlement("settled", reservation.amount, usage, False)
+    # Priced by the prices of the decision's moment: what was reserved and what is settled speak of one table.
+    real = cost(
+        world.catalogue,
+        reservation.service,
+        reservation.variant,
+        usage=usage,
+        time_ns=row.record.time,
+        maxima={},
+    )
+    if real.amount is None:
+        return Settlement("settled", reservation.amount, usage, True)
+    if believed or real.amount >= reservation.amount:
+        return Settlement("settled", real.amount, usage, False)
+    return Settlement("settled", reservation.amount, usage, True)
+
+
+def _estimated_units(row: JournalRow) -> Mapping[str, int]:
+    if row.erased:
+        return {}
+    facts = orjson.loads(row.record.body).get("facts", {})
+    units: Mapping[str, int] = facts.get("estimate", {}).get("units", {})
+    return units
+
+
+def _again(reservation: Reservation, mark: str) -> Reported:
+    if reservation.report_digest != mark:
+        raise IllegalTransition(
+            f"decision {reservation.decision} was already reported otherwise, and is {reservation.state}"
+        )
+    overrun = max(0, reservation.spent - reservation.amount)
+    return Reported("", reservation.state, cost=reservation.spent, overrun=overrun, replayed=True)
+
+
+async def _prolong(world: World, told: Report, row: JournalRow, reservation: Reservation) -> Reported:
+    if reservation.state != "held":
+        raise IllegalTransition(
+            f"the reservation of {told.decision} is {reservation.state}; progress comes too late"
+        )
+    service = world.catalogue.services.get(reservation.service)
+    seconds = service.hold_seconds if service else HOLD_SECONDS
+    effect = ProlongReservation(told.decision, world.clock.now() + seconds * SECOND)
+    id = await _append(world, told, row, (effect,), _body(world, told, None))
+    return Reported(id, "held")
+
+
+def _body(world: World, told: Report, settlement: Settlement | None) -> dict[str, Any]:
+    body: dict[str, Any] = {"outcome": told.outcome, "reported": dict(told.usage), "error": told.error}
+    if settlement is not None:
+        body |= {
+            "state": settlement.how,
+            "cost": str(settlement.cost),
+            "currency": world.catalogue.currency,
+            "usage": dict(settlement.usage),
+            "claimed": settlement.claimed,
+        }
+    return body
+
+
+async def _append(
+    world: World, told: Report, row: JournalRow, effects: tuple[Effect, ...], body: Mapping[str, Any]
+) -> str:
+    about = row.record
+    entry = Entry("report", about.subject, body, workflow=about.workflow, ref=told.decision)
+    id, _ = await must_write(world, entry, effects)
+    return id
+
+
+async def lapse_due(world: World, limit: int = 256) -> int:
+    """End held reservations whose deadline has passed: charged as reserved, presumed. Returns how many."""
+    lapsed = 0
+    for held in await world.store.due(world.clock.now(), limit):
+        body = {"state": "lapsed", "cost": str(held.amount), "currency": world.catalogue.currency}
+        entry = Entry("lapse", held.subject, body, workflow=held.workflow, ref=held.decision)
+        try:
+            await must_write(world, entry, (EndReservation(held.decision, "lapsed", held.amount, {}, ""),))
+            lapsed += 1
+        except IllegalTransition:
+            continue  # its report came in between: it has ended
+    return lapsed

@@ -1,0 +1,106 @@
+"""Workflows: opened by whoever may, named by a signed context, closed by their opener or an operator."""
+
+from __future__ import annotations
+
+from remit.core.answer import ClosedWorkflow, OpenedWorkflow
+from remit.core.call import Call, Claimed, WorkflowCall
+from remit.core.effect import BindTrace, CloseWorkflow, Effect, OpenWorkflow
+from remit.core.errors import BadToken, IllegalTransition, NotFound
+from remit.core.model import ActionName, Facts, Request, Resource, Subject
+from remit.pep.context import WorkflowContext, read_workflow, workflow_token
+from remit.pep.decide import Plan, decide
+from remit.pep.world import SECOND, World
+from remit.pep.write import Entry, must_write
+from remit.ports import WorkflowState
+
+
+async def open_workflow(world: World, subject: Subject, call: WorkflowCall) -> OpenedWorkflow:
+    """Ask for a workflow; it starts with the labels that the opener holds."""
+    id = world.ids.new("w")
+    question = Call(
+        rpc="OpenWorkflow",
+        action=ActionName.WORKFLOW_OPEN,
+        resource=Resource("workflow", id),
+        claimed=Claimed(
+            # Policy judges all purposes that are asked for; one of them stands for the call itself.
+            purpose=call.purposes[0],
+            reason=call.reason,
+            arguments={
+                "purposes": list(call.purposes),
+                "agents": list(call.agents),
+                "ttl": call.ttl // SECOND,
+            },
+        ),
+        key=call.key,
+        digest=call.digest,
+    )
+
+    def plan(decision: str, request: Request, facts: Facts) -> Plan:
+        return _opening(
+            world,
+            request,
+            facts,
+            WorkflowContext(id, subject.id, call.purposes, call.agents, facts.time + call.ttl),
+            call.trace,
+        )
+
+    decided = await decide(world, subject, question, plan)
+    extra = decided.extra
+    if not extra:
+        return OpenedWorkflow(decided.answer)
+    return OpenedWorkflow(decided.answer, extra["workflow"], extra["context"], int(extra["expires"]))
+
+
+def _opening(world: World, request: Request, facts: Facts, workflow: WorkflowContext, trace: str) -> Plan:
+    effects: list[Effect] = [
+        OpenWorkflow(
+            id=workflow.id,
+            opener=workflow.opener,
+            purposes=workflow.purposes,
+            agents=workflow.agents,
+            expires=workflow.expires,
+            trace=trace,
+            labels=facts.labels,
+        )
+    ]
+    if trace:
+        effects.append(BindTrace(workflow.opener, trace, workflow.id))
+    token = workflow_token(world, workflow)
+    return Plan(tuple(effects), {"workflow": workflow.id, "context": token, "expires": str(workflow.expires)})
+
+
+async def close_workflow(world: World, subject: Subject, named: str, reason: str) -> ClosedWorkflow:
+    """Close a workflow, named by its signed context or its id. Raises NotFound, IllegalTransition."""
+    state = await _find(world, named)
+    if state is None or not may_close(subject, state):
+        raise NotFound(f"no workflow {named[:64]!r} that {subject.id} may close")
+    if state.state != "open":
+        raise IllegalTransition(f"workflow {state.id} is {state.state}")
+    body = {"by": {"type": subject.type, "id": subject.id}, "reason": reason}
+    entry = Entry("workflow.close", subject.id, body, workflow=state.id)
+    id, outcome = await must_write(world, entry, (CloseWorkflow(state.id, subject.id),))
+    return ClosedWorkflow(id, outcome)
+
+
+def may_close(subject: Subject, state: WorkflowState) -> bool:
+    """Its opener may, and people with the role operator."""
+    return state.opener == subject.id if subject.type == "agent" else "operator" in subject.roles
+
+
+async def _find(world: World, named: str) -> WorkflowState | None:
+    return await world.store.workflow(workflow_id(world, named))
+
+
+def workflow_id(world: World, named: str) -> str:
+    """The id that a signed context or an id names; NotFound where a context is not ours."""
+    if "." not in named:
+        return named
+    try:
+        return read_workflow(world, named).id
+    except BadToken as error:
+        raise NotFound(f"the workflow's context: {error}") from error
+
+
+def as_context(state: WorkflowState) -> WorkflowContext:
+    """A stored workflow as its signed context says it."""
+    return WorkflowContext(state.id, state.opener, state.purposes, state.agents, state.expires)

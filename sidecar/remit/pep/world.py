@@ -1,0 +1,58 @@
+"""What the pipeline stands on: the ports, the installation that is in force, and the limits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from remit.core.answer import Answer
+from remit.core.catalogue import Catalogue
+from remit.core.model import Subject
+from remit.ports import Clock, Ids, Pdp, Signer, Store
+
+SECOND = 1_000_000_000
+DAY = 86_400 * SECOND
+
+
+class Observer(Protocol):
+    """Who is told about decisions, for metrics; telling must not fail."""
+
+    def decided(self, subject: Subject, action: str, resource_id: str, answer: Answer) -> None:
+        """A decision was made and recorded."""
+
+    def stage(self, name: str, seconds: float) -> None:
+        """A stage of a decision took so long."""
+
+    def flow_denied(self, agent: str, sink: str, labels: tuple[str, ...]) -> None:
+        """Labels were kept from a sink."""
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """One catalogue with the policy revision that was built from it; swapped whole on a reload.
+
+    `messages` holds the templates of custom rules' codes: (policy, code) -> text with {input.path} places.
+    """
+
+    catalogue: Catalogue
+    pdp: Pdp
+    messages: Mapping[tuple[str, str], str] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class World:
+    """The ports, and `installation`, the one thing that changes: a decision takes it once and keeps it."""
+
+    store: Store
+    clock: Clock
+    ids: Ids
+    signer: Signer
+    observer: Observer
+    hmac: Callable[[bytes], str]
+    installation: Installation
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """The catalogue in force now."""
+        return self.installation.catalogue

@@ -1,0 +1,55 @@
+"""The one place where the pipeline writes: a record with its effects, in one commit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from remit.core.effect import Commit, Committed, Effect, Record, Refused
+from remit.core.errors import StoreUnavailable
+from remit.core.model import Versions
+from remit.pep.world import World
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What is to be recorded; `ref` names the record that it speaks of."""
+
+    kind: str
+    subject: str
+    body: Mapping[str, Any]
+    workflow: str = ""
+    parent: str = ""
+    ref: str = ""
+    id: str = ""  # "" for a new one
+    time: int = 0  # 0 for now
+
+
+async def write(
+    world: World, entry: Entry, effects: tuple[Effect, ...] = (), versions: Versions | None = None
+) -> tuple[str, Committed | Refused]:
+    """The record's id, and what the store says. Raises StoreUnavailable; IllegalTransition from effects."""
+    record = Record(
+        kind=entry.kind,
+        id=entry.id or world.ids.new("r"),
+        time=entry.time or world.clock.now(),
+        subject=entry.subject,
+        workflow=entry.workflow,
+        parent=entry.parent,
+        ref=entry.ref,
+        body=orjson.dumps(entry.body, option=orjson.OPT_SORT_KEYS),
+        salt=world.ids.salt(),
+    )
+    commit = Commit(record, effects, versions, subject=entry.subject, workflow=entry.workflow)
+    return record.id, await world.store.commit(commit)
+
+
+async def must_write(world: World, entry: Entry, effects: tuple[Effect, ...] = ()) -> tuple[str, Committed]:
+    """As `write`, where nothing can refuse."""
+    id, outcome = await write(world, entry, effects)
+    if isinstance(outcome, Refused):
+        raise StoreUnavailable(f"a {entry.kind} was refused: {outcome.reason} {outcome.name}")
+    return id, outcome
