@@ -1,16 +1,16 @@
 """What can go wrong, split by whose fault it is. A refusal is not here: it is a decision.
 
-    RemitError
-    ├── CallerError            theirs: nothing could be recorded as a decision, except in aggregate
-    │   ├── BadRequest         a field is missing, ill-typed or out of bounds
-    │   ├── Unauthenticated    no identity was proved, or another one than is claimed
-    │   ├── BadToken           a token that this installation did not sign, or of another kind
-    │   ├── NotFound           the named thing does not exist, or is not the caller's to see
-    │   ├── Forbidden          the caller is known, and this is not for it (reading what others did)
-    │   └── IllegalTransition  the named thing's state does not allow it (and nothing changed)
-    └── ServiceError           ours: each carries the Reason that a closed answer gives
-        ├── PolicyFailure      OPA did not answer with a decision
-        └── StoreUnavailable   the store could not record durably
+RemitError
+├── CallerError            theirs: nothing could be recorded as a decision, except in aggregate
+│   ├── BadRequest         a field is missing, ill-typed or out of bounds
+│   ├── Unauthenticated    no identity was proved, or another one than is claimed
+│   ├── BadToken           a token that this installation did not sign, or of another kind
+│   ├── NotFound           the named thing does not exist, or is not the caller's to see
+│   ├── Forbidden          the caller is known, and this is not for it (reading what others did)
+│   └── IllegalTransition  the named thing's state does not allow it (and nothing changed)
+└── ServiceError           ours: each carries the Reason that a closed answer gives
+    ├── PolicyFailure      OPA did not answer with a decision
+    └── StoreUnavailable   the store could not record durably
 """
 
 from __future__ import annotations

@@ -149,7 +149,7 @@ def _charge(tiers: Sequence[_Tier], quantity: int) -> Fraction:
 
 
 def _dearest(tiers: Sequence[_Tier], quantity: int) -> Fraction:
-    """The most that any quantity up to this one is charged: it, or the last one below a tier that it reaches."""
+    """The most that any quantity up to this one is charged: it, or the last one before a tier begins."""
     edges = [tier.above for tier in tiers[1:] if tier.above < quantity]
     return max(_charge(tiers, edge) for edge in (quantity, *edges))
 

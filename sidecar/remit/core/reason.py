@@ -87,9 +87,7 @@ EXPLANATIONS: dict[Reason, Explanation] = {
         False,
         "Name a purpose that the workflow was opened with, or have it added to the agent.",
     ),
-    Reason.ARGUMENT_MISSING: Explanation(
-        "An argument that a rule needs is absent.", False, "Send the argument."
-    ),
+    Reason.ARGUMENT_MISSING: Explanation("An argument that a rule needs is absent.", False, "Send the argument."),
     Reason.UNKNOWN_ACTION: Explanation("The action's name is not one of Remit's.", False, "Use a known action."),
     Reason.UNKNOWN_RESOURCE: Explanation(
         "The resource is not in the catalogue.", False, "Add it to the catalogue, with an owner."
@@ -127,9 +125,7 @@ EXPLANATIONS: dict[Reason, Explanation] = {
         "Send from a session that has not read such data, or have the receiver cleared.",
     ),
     Reason.HALTED: Explanation("A halt covers the caller, workflow or service.", False, "Have it resumed."),
-    Reason.FACTS_CHANGED: Explanation(
-        "Facts changed twice while the decision was being made.", True, "Ask again."
-    ),
+    Reason.FACTS_CHANGED: Explanation("Facts changed twice while the decision was being made.", True, "Ask again."),
     Reason.OBLIGATION_UNSUPPORTED: Explanation(
         "The policy obliges the enforcement point to something it does not fulfil.",
         False,
@@ -141,9 +137,7 @@ EXPLANATIONS: dict[Reason, Explanation] = {
     Reason.PASSPORT_INVALID: Explanation(
         "The passport is forged, expired, or made out to another agent.", False, "Ask the sender for a new one."
     ),
-    Reason.PASSPORT_USED: Explanation(
-        "The passport was accepted before.", False, "Ask the sender for a new one."
-    ),
+    Reason.PASSPORT_USED: Explanation("The passport was accepted before.", False, "Ask the sender for a new one."),
 }
 
 

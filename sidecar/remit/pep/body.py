@@ -63,9 +63,7 @@ def _context(request: Request, ruling: Ruling, hmac: Hmac) -> dict[str, Any]:
         "attempt": context.attempt,
         "inputs": context.inputs,
         "reason": redact(context.reason, "/reason", ruling.record, hmac) if context.reason else "",
-        "arguments": redact(context.arguments, "/arguments", ruling.record, hmac)
-        if context.arguments
-        else {},
+        "arguments": redact(context.arguments, "/arguments", ruling.record, hmac) if context.arguments else {},
     }
 
 

@@ -123,9 +123,7 @@ async def _check_parent(world: World, context: Context) -> None:
     row = await world.store.record(context.parent)
     if row is None or row.record.workflow != context.workflow:
         where = f"workflow {context.workflow}" if context.workflow else "the standing session"
-        raise ContextRefused(
-            Reason.CONTEXT_INVALID, f"parent {context.parent!r} is not a decision of {where}", context
-        )
+        raise ContextRefused(Reason.CONTEXT_INVALID, f"parent {context.parent!r} is not a decision of {where}", context)
 
 
 def _only(purposes: tuple[str, ...]) -> str:

@@ -102,9 +102,7 @@ async def _draft(world: World, subject: Subject, call: Call, planner: Planner) -
         request = _request(subject, call, await believe(world, subject, call.claimed, now))
     except ContextRefused as refused:
         request = _request(subject, call, refused.context)
-        return Draft(
-            id, now, installation, call, request, None, refuse(refused.reason, refused.detail, request)
-        )
+        return Draft(id, now, installation, call, request, None, refuse(refused.reason, refused.detail, request))
     started = perf_counter()
     facts = await gather(world, installation, request, now)
     world.observer.stage("facts", perf_counter() - started)
@@ -139,9 +137,7 @@ async def _commit(world: World, draft: Draft) -> Decided | None:
         return None
     if outcome.reason is Reason.IDEMPOTENCY_MISMATCH:
         return await _twin(world, draft)
-    return await _record_refusal(
-        world, replace(draft, ruling=turn(draft.ruling, outcome.reason, outcome.name))
-    )
+    return await _record_refusal(world, replace(draft, ruling=turn(draft.ruling, outcome.reason, outcome.name)))
 
 
 async def _record_refusal(world: World, draft: Draft) -> Decided:

@@ -44,9 +44,7 @@ async def gather(world: World, installation: Installation, request: Request, now
     if metered:
         rows = budget_rows(catalogue.budgets, selected, workflow=request.context.workflow, time_ns=now)
     stored = await world.store.facts(
-        FactsQuery(
-            request.subject.id, request.subject.isolation, request.context.workflow, selected["service"], rows
-        )
+        FactsQuery(request.subject.id, request.subject.isolation, request.context.workflow, selected["service"], rows)
     )
     return Facts(
         time=now,

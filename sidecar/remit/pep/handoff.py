@@ -103,9 +103,7 @@ def read_passport(claims: Mapping[str, object]) -> Passport:
             "trace": str(trace),
             "exp": int(expires),
         }:
-            return Passport(
-                id, sender, receiver, workflow, tuple(labels), decision, digest, trace, expires * SECOND
-            )
+            return Passport(id, sender, receiver, workflow, tuple(labels), decision, digest, trace, expires * SECOND)
         case _:
             raise BadToken("its claims are not a passport's")
 
@@ -173,9 +171,7 @@ def _effects(request: Request, passport: Passport) -> tuple[Effect, ...]:
     return tuple(effects)
 
 
-async def _refuse(
-    world: World, subject: Subject, passport: Passport, reason: Reason, detail: str
-) -> Accepted:
+async def _refuse(world: World, subject: Subject, passport: Passport, reason: Reason, detail: str) -> Accepted:
     request = _request(subject, passport)
     ruling = refuse(reason, detail, request, halted=True)  # labels that were not joined bind in every mode
     outcome = await _record(world, request, None, ruling, ())
@@ -198,9 +194,7 @@ async def _record(
         hmac=world.hmac,
     )
     context = request.context
-    entry = Entry(
-        "decision", request.subject.id, body, context.workflow, context.parent, id=world.ids.new("d")
-    )
+    entry = Entry("decision", request.subject.id, body, context.workflow, context.parent, id=world.ids.new("d"))
     id, outcome = await write(world, entry, effects, facts.versions if facts else None)
     if isinstance(outcome, Refused):
         return outcome

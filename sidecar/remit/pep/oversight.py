@@ -82,9 +82,7 @@ async def budgets(world: World, budget: str) -> Sequence[BudgetRoom]:
     return sorted(chosen, key=lambda room: (room.row.budget, room.row.scope))
 
 
-async def adjust(
-    world: World, subject: Subject, budget: str, scope: str, *, delta: int, reason: str
-) -> Adjusted:
+async def adjust(world: World, subject: Subject, budget: str, scope: str, *, delta: int, reason: str) -> Adjusted:
     """Add `delta` nanos to a budget's limit in its current window."""
     now = world.clock.now()
     listed = world.catalogue.budgets.get(budget)

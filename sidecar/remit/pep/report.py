@@ -109,9 +109,7 @@ def _again(reservation: Reservation, mark: str) -> Reported:
 
 async def _prolong(world: World, told: Report, row: JournalRow, reservation: Reservation) -> Reported:
     if reservation.state != "held":
-        raise IllegalTransition(
-            f"the reservation of {told.decision} is {reservation.state}; progress comes too late"
-        )
+        raise IllegalTransition(f"the reservation of {told.decision} is {reservation.state}; progress comes too late")
     service = world.catalogue.services.get(reservation.service)
     seconds = service.hold_seconds if service else HOLD_SECONDS
     effect = ProlongReservation(told.decision, world.clock.now() + seconds * SECOND)
