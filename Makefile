@@ -1,0 +1,48 @@
+# `make demo` and `make test` do all the set-up on a fresh machine: Python ≥ 3.11, git and make are enough.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+LOCKS := requirements/build.txt requirements/dev.txt
+
+.PHONY: help setup demo test lint check generate bench soak lock clean
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
+
+setup: $(READY) opa ## virtual environment with locked dependencies, and OPA
+
+$(READY): $(LOCKS) pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "remit: found $$($(PYTHON) -V), expected Python 3.11 or newer; name one: make PYTHON=python3.12" >&2; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/build.txt -r requirements/dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $(READY)
+
+.PHONY: opa
+opa: $(READY)
+	@$(BIN)/remit opa install
+
+demo: setup ## the product at work: the same agents without Remit, then with it (ARGS=--keep leaves it running)
+	@$(BIN)/remit demo $(ARGS)
+
+test: setup lint ## everything that CI runs
+	REMIT_PROFILE=$${REMIT_PROFILE:-ci} $(BIN)/python -m pytest -q -n auto --dist loadgroup
+
+lint: $(READY) opa ## formats, types, import directions, proto, policies, generated code
+	@tests/lint.sh
+
+generate: $(READY) ## rewrite what is generated: proto stubs, policy dispatch, capabilities
+	PYTHON=$(BIN)/python proto/generate.sh
+
+bench: setup ## measure; prints a table and writes bench/latest.json
+	$(BIN)/python -m bench.run
+
+soak: setup ## the full counts of the crash, race and property harnesses (hours)
+	REMIT_PROFILE=soak $(BIN)/python -m pytest -q --timeout=0 tests/stateful tests/crash tests/contracts tests/core
+
+lock: $(READY) ## resolve the dependencies anew and lock them with hashes
+	tests/lock.sh
+
+clean: ## remove the virtual environment and what tests leave behind
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis artefacts

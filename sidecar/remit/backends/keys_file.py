@@ -1,0 +1,102 @@
+"""The installation's keys, in files of the state directory that its owner alone can read.
+
+    keys/context.key      Ed25519, signs workflow contexts and passports
+    keys/journal.key      Ed25519, signs checkpoints; keys/journal.pub is what an auditor pins
+    keys/hmac.key         32 bytes, seals what the journal must not hold in clear
+    keys/operator.token   the local operator's credential: who can read it owns the state anyway
+"""
+
+from __future__ import annotations
+
+import hmac
+import os
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+)
+
+
+class KeysUnfit(Exception):
+    """A key file is not as it must be: names the file and what was expected."""
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """`operator_hash` is "sha256:HEX" of the operator's token; the token itself stays in its file."""
+
+    context: Ed25519PrivateKey
+    journal: Ed25519PrivateKey
+    seal: Callable[[bytes], str]
+    operator_hash: str
+
+
+def open_keys(state: Path) -> Keys:
+    """The keys below `state`, made where they are missing. Raises KeysUnfit."""
+    folder = state / "keys"
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    context = _ed25519(folder / "context.key")
+    journal = _ed25519(folder / "journal.key")
+    _write_public(folder / "journal.pub", journal)
+    secret = _bytes(folder / "hmac.key", lambda: secrets.token_bytes(32))
+    if len(secret) != 32:
+        raise KeysUnfit(f"{folder / 'hmac.key'}: found {len(secret)} bytes, expected 32")
+    token = _bytes(folder / "operator.token", lambda: b"rmt_" + secrets.token_urlsafe(32).encode())
+    return Keys(context, journal, _sealer(secret), "sha256:" + sha256(token.strip()).hexdigest())
+
+
+def _sealer(secret: bytes) -> Callable[[bytes], str]:
+    def seal(text: bytes) -> str:
+        return hmac.digest(secret, text, "sha256").hex()
+
+    return seal
+
+
+def _ed25519(path: Path) -> Ed25519PrivateKey:
+    def make() -> bytes:
+        return Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+    try:
+        key = load_pem_private_key(_bytes(path, make), password=None)
+    except ValueError as error:
+        raise KeysUnfit(f"{path}: expected an Ed25519 private key in PEM") from error
+    if not isinstance(key, Ed25519PrivateKey):
+        raise KeysUnfit(f"{path}: found another kind of key, expected Ed25519")
+    return key
+
+
+def _write_public(path: Path, key: Ed25519PrivateKey) -> None:
+    text = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    if not path.exists():
+        _create(path, text)
+
+
+def _bytes(path: Path, make: Callable[[], bytes]) -> bytes:
+    if not path.exists():
+        _create(path, make())
+    found = path.stat().st_mode & 0o077
+    if found and path.suffix != ".pub":
+        raise KeysUnfit(f"{path}: found mode {path.stat().st_mode & 0o777:o}, expected 600")
+    return path.read_bytes()
+
+
+def _create(path: Path, content: bytes) -> None:
+    """Whole or not at all, also across a crash; never over a file that is there."""
+    draft = path.with_suffix(path.suffix + ".new")
+    draft.unlink(missing_ok=True)
+    file = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        os.write(file, content)
+        os.fsync(file)
+    finally:
+        os.close(file)
+    draft.rename(path)
