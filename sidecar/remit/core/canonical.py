@@ -132,9 +132,7 @@ def _check_surrogates(value: object) -> None:
         try:
             text.encode("utf-8")
         except UnicodeEncodeError as e:
-            raise MalformedJson(
-                "string", f"the lone surrogate U+{ord(text[e.start]):04X}", "Unicode text"
-            ) from e
+            raise MalformedJson("string", f"the lone surrogate U+{ord(text[e.start]):04X}", "Unicode text") from e
 
 
 def _strings(value: object) -> Iterable[str]:

@@ -25,10 +25,9 @@ from remit.core.model import (
     ResourceFacts,
     Subject,
 )
+from remit.core.money import NANOS, decimal_text
 from remit.core.obligation import Obligation
 from remit.core.reason import Reason
-
-NANOS = 1_000_000_000
 
 MAX_REASONS = 64
 MAX_OBLIGATIONS = 16
@@ -54,15 +53,11 @@ def read_verdict(raw: object) -> Verdict:
         raise _invalid("reasons", "an empty list", "at least one reason")
     approval = _free(result["approval"], "approval")
     if bool(approval) is not (effect is Effect.HOLD):
-        raise _invalid(
-            "approval", "one" if approval else "none", f"{'one' if not approval else 'none'} with {effect}"
-        )
+        raise _invalid("approval", "one" if approval else "none", f"{'one' if not approval else 'none'} with {effect}")
     return Verdict(
         effect=effect,
         reasons=reasons,
-        obligations=tuple(
-            _obligation(each) for each in _list(result["obligations"], "obligations", MAX_OBLIGATIONS)
-        ),
+        obligations=tuple(_obligation(each) for each in _list(result["obligations"], "obligations", MAX_OBLIGATIONS)),
         approval=approval,
         record=tuple(
             _text(each, "record", RECORD_PATH) for each in _list(result["record"], "record", MAX_RECORD_PATHS)
@@ -231,7 +226,7 @@ def _link(link: Link) -> dict[str, Any]:
 
 def money(nanos: int) -> Decimal:
     """Nanos as currency units, exactly: 12_500_000_000 is 12.5."""
-    return Decimal(nanos).scaleb(-9).normalize() if nanos else Decimal(0)
+    return Decimal(decimal_text(nanos))
 
 
 def _seconds(nanoseconds: int) -> int:
