@@ -296,12 +296,6 @@ async def outcome(pdp: OpaPdp, document: dict[str, Any]) -> Effect | Reason:
         return failure.reason
 
 
-async def until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
-        while not holds():
-            await asyncio.sleep(0.005)
-
-
 async def all_at_once(pdp: OpaPdp, kinds: list[str]) -> None:
     """Ask all in one go and check that each got its own answer."""
     documents = [{"kind": kind, "n": n} for n, kind in enumerate(kinds)]
