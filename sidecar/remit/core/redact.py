@@ -1,4 +1,4 @@
-"""What may stand in the journal in clear: only the paths that policy lists; all else as keyed HMAC, type, size.
+"""What may stand in the journal in clear: only the paths that policy lists; the rest as keyed HMAC, type, size.
 
 A path is a JSON pointer (RFC 6901) into the request's context, e.g. `/reason` or `/arguments/customer`; it
 covers everything below it.
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-import orjson
+from remit.core.canonical import canonical
 
 Hmac = Callable[[bytes], str]
 
@@ -32,7 +32,7 @@ def redact(value: Any, path: str, clear: Iterable[str], hmac: Hmac) -> Any:
 
 def sealed(value: Any, hmac: Hmac) -> dict[str, Any]:
     """`value` as what may always be told of it: its keyed HMAC (hex), its JSON type and its size in bytes."""
-    text = orjson.dumps(value, option=orjson.OPT_SORT_KEYS, default=str)
+    text = canonical(value)
     return {"hmac": hmac(text), "type": _kind(value), "size": len(text)}
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 
 from remit.core.answer import Answer, GivenReason
+from remit.core.canonical import canonical
 from remit.core.decision import Effect
 from remit.core.effect import Committed
 from remit.core.label import exceeding
@@ -79,7 +80,7 @@ def _fill(template: str, places: Mapping[str, str]) -> str:
 
 def pack(answer: Answer, extra: Mapping[str, Any]) -> bytes:
     """An answer as kept for its idempotency key; its place in the journal is looked up on a replay."""
-    return orjson.dumps(
+    return canonical(
         {
             "id": answer.id,
             "effect": answer.effect.value,

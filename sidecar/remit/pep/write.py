@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
-
+from remit.core.canonical import canonical
 from remit.core.effect import Commit, Committed, Effect, Record, Refused
 from remit.core.errors import StoreUnavailable
 from remit.core.model import Versions
@@ -40,7 +39,7 @@ async def write(
         workflow=entry.workflow,
         parent=entry.parent,
         ref=entry.ref,
-        body=orjson.dumps(entry.body, option=orjson.OPT_SORT_KEYS),
+        body=canonical(entry.body),
         salt=world.ids.salt(),
     )
     commit = Commit(record, effects, versions, subject=entry.subject, workflow=entry.workflow)
