@@ -1,0 +1,107 @@
+"""What must hold between the parts of a catalogue that are each well-formed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from remit.config.problem import Place
+from remit.config.reading import Cursor
+from remit.config.tree import Entries, Items
+from remit.core.catalogue import Catalogue, Identity
+
+
+def check(catalogue: Catalogue, root: Cursor) -> None:
+    """Note whatever contradicts itself; `root` is the document that the catalogue was read from."""
+    _own_ids(catalogue, root)
+    _supervision_ends(catalogue, root)
+    _own_identities(catalogue, root)
+    _one_price_each(catalogue, root)
+    _one_rate_each(catalogue, root)
+    _maxima_bound_priced_units(catalogue, root)
+
+
+def _own_ids(catalogue: Catalogue, root: Cursor) -> None:
+    for name in catalogue.people:
+        if name in catalogue.agents:
+            _at(root, "people", name).wrong("an id of its own", f"{name!r}, which is an agent too")
+
+
+def _supervision_ends(catalogue: Catalogue, root: Cursor) -> None:
+    for name, agent in catalogue.agents.items():
+        seen = {name}
+        above = agent.supervisor
+        while above in catalogue.agents and above not in seen:
+            seen.add(above)
+            above = catalogue.agents[above].supervisor
+        if above == name:
+            at = _at(root, "agents", name, "supervisor")
+            at.wrong("supervision that ends with somebody else", "a supervisor who answers to this agent")
+
+
+def _own_identities(catalogue: Catalogue, root: Cursor) -> None:
+    owners: dict[tuple[str, str], str] = {}
+    for kind, name, identity in catalogue.identities():
+        section = "agents" if kind == "agent" else "people"
+        for method, value in _credentials(identity):
+            owner = owners.setdefault((method, value), f"{section}.{name}")
+            if owner != f"{section}.{name}":
+                at = _at(root, section, name, "identity")
+                at.wrong("an identity of its own", f"a {method} that is also that of {owner}")
+
+
+def _credentials(identity: Identity) -> Iterator[tuple[str, str]]:
+    yield from (("token_hash", value) for value in identity.token_hashes)
+    yield from (("uri", value) for value in identity.uris)
+    yield from (("dns", value.lower()) for value in identity.dns)
+    yield from (("fingerprint", value) for value in identity.fingerprints)
+
+
+def _one_price_each(catalogue: Catalogue, root: Cursor) -> None:
+    seen: dict[tuple[str, str, int, int], Place] = {}
+    for number, price in enumerate(catalogue.prices):
+        at = _at(root, "prices", number)
+        first = seen.setdefault((price.match, price.unit, price.since, price.above), at.node.place)
+        if first != at.node.place:
+            at.wrong("one price for a pattern, unit, date and tier", f"a second one (the first: {first})")
+
+
+def _one_rate_each(catalogue: Catalogue, root: Cursor) -> None:
+    seen: set[tuple[str, int]] = set()
+    for rate in catalogue.exchange:
+        at = _at(root, "exchange", rate.source)
+        if rate.source == rate.target:
+            at.wrong("another currency than the ledger's", rate.source)
+        elif (rate.source, rate.since) in seen:
+            at.wrong("one rate a date", "two for the same date")
+        seen.add((rate.source, rate.since))
+
+
+def _maxima_bound_priced_units(catalogue: Catalogue, root: Cursor) -> None:
+    """A maximum under a name that is nearly a priced unit would bound nothing."""
+    for name, service in catalogue.services.items():
+        places = [("variants", variant, terms.max) for variant, terms in service.variants.items()]
+        for variant, _, maxima in ((variant, key, maxima) for key, variant, maxima in places):
+            _check_units(catalogue, _at(root, "services", name, "variants", variant), (name, variant), maxima)
+        for number, override in enumerate(service.overrides):
+            for variant, terms in override.variants.items():
+                at = _at(root, "services", name, "overrides", number, "variants", variant)
+                _check_units(catalogue, at, (name, variant), terms.max)
+
+
+def _check_units(catalogue: Catalogue, at: Cursor, service_variant: tuple[str, str], maxima: Mapping[str, int]) -> None:
+    priced = {price.unit for price in catalogue.prices_for(*service_variant)}
+    for unit in maxima:
+        near = unit.removesuffix("s") if unit.endswith("s") else unit + "s"
+        if unit not in priced and near in priced:
+            _at(at, "max", unit).wrong(f"{near}, the unit of its price", f"the unit {unit}")
+
+
+def _at(at: Cursor, *way: str | int) -> Cursor:
+    """The value at the end of a way of keys and numbers, or as far as it goes."""
+    for step in way:
+        match at.node:
+            case Entries(nodes=nodes) if step in nodes and isinstance(step, str):
+                at = at.entry(step, nodes[step])
+            case Items(nodes=listed) if isinstance(step, int):
+                at = at.item(step, listed[step])
+    return at

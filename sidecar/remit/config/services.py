@@ -1,0 +1,202 @@
+"""Reading services, what they cost, and on which terms their variants are used."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+
+from remit.config.reading import (
+    Cursor,
+    Reader,
+    Section,
+    choice,
+    declared,
+    distinct,
+    entries,
+    items,
+    known_as,
+    nanos,
+    reference,
+    section,
+    text,
+    truth,
+    whole,
+)
+from remit.config.tree import Entries
+from remit.config.values import (
+    MAX_QUANTITY,
+    Known,
+    address,
+    by_id,
+    by_name,
+    by_unit,
+    currency,
+    date,
+    duration,
+    identifier,
+    identifiers,
+    name,
+    path,
+    purposes,
+    selector,
+    unit,
+)
+from remit.core.catalogue import Approval, Credential, Endpoint, Override, Price, Rate, Service, Variant
+from remit.core.model import Link
+from remit.core.selector import EVERYTHING
+
+KINDS = ("openai", "anthropic", "gemini", "bedrock", "azure", "http", "grpc", "mcp", "tcp")
+SCHEMES = ("https", "http", "grpcs", "grpc", "tcp")
+_DAY = 86400
+_MATCH = re.compile(r"[a-z0-9*][a-z0-9*._-]{0,63}/[A-Za-z0-9*._:/@-]{0,128}", re.ASCII)
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}", re.ASCII)
+
+
+def service(known: Known) -> Reader[Service]:
+    """One entry of `services`."""
+    return section(lambda keys: _service(keys, known))
+
+
+def _service(keys: Section, known: Known) -> Service:
+    variants = keys.names("variants")
+    return Service(
+        owner=keys.read("owner", reference(known.teams, "a declared team"), ""),
+        kind=keys.read("kind", choice(*KINDS), "http"),
+        external=keys.read("external", truth, True),
+        endpoints=keys.read("endpoints", entries(by_id, section(lambda each: _endpoint(each, known))), {}),
+        credentials=keys.read("credentials", items(section(lambda each: _credential(each, known))), ()),
+        via=keys.read("via", items(section(lambda each: _link(each, known))), ()),
+        clearance=keys.read("clearance", identifiers, ()),
+        returns=keys.read("returns", identifiers, ()),
+        roles=keys.read("roles", identifiers, ()),
+        purposes=keys.read("purposes", purposes, ()),
+        operations=keys.read("operations", distinct(name), ()),
+        variants=keys.read("variants", entries(by_name, _variant(variants)), {}),
+        overrides=keys.read("overrides", items(section(lambda each: _override(each, known, variants))), ()),
+        metering=keys.read("metering", choice("sidecar", "agent"), "sidecar"),
+        reserve=keys.read("reserve", choice("worst", "expected"), "worst"),
+        hold_seconds=keys.read("hold_seconds", whole(1, _DAY), 300),
+    )
+
+
+def _endpoint(keys: Section, known: Known) -> Endpoint:
+    # The region follows from the endpoint, so it cannot choose one.
+    who = ("agent", "team", "service", "operation", "variant", "purpose")
+    return Endpoint(
+        url=keys.require("url", address(*SCHEMES), ""),
+        region=keys.read("region", identifier, ""),
+        when=keys.read("when", selector(known, *who), EVERYTHING),
+    )
+
+
+def _credential(keys: Section, known: Known) -> Credential:
+    variable = text(_VARIABLE, "an environment variable's name")
+    if not keys.has("environment"):
+        file = keys.require("file", path, None)
+    else:
+        file = keys.read("file", path, None)
+        if file:
+            keys.wrong("environment", "file or environment, not both", "a second place")
+    return Credential(
+        file=str(file) if file else "",
+        environment=keys.read("environment", variable, ""),
+        when=keys.read("when", selector(known), EVERYTHING),
+    )
+
+
+def _link(keys: Section, known: Known) -> Link:
+    return Link(
+        service=keys.require("service", identifier, ""),
+        owner=keys.read("owner", reference(known.teams, "a declared team"), ""),
+        region=keys.read("region", identifier, ""),
+        external=keys.read("external", truth, True),
+    )
+
+
+def _override(keys: Section, known: Known, variants: Collection[str]) -> Override:
+    of_service = declared(variants, "a variant of this service")
+    return Override(
+        when=keys.require("when", selector(known), EVERYTHING),
+        variants=keys.require("variants", entries(of_service, _variant(variants)), {}),
+    )
+
+
+def _variant(variants: Collection[str]) -> Reader[Variant]:
+    return section(
+        lambda keys: Variant(
+            approval=keys.read("approval", section(_approval), None),
+            max=keys.read("max", entries(by_unit, whole(0, MAX_QUANTITY)), {}),
+            cheaper=keys.read("cheaper", reference(variants, "a variant of this service"), ""),
+        )
+    )
+
+
+def _approval(keys: Section) -> Approval:
+    return Approval(
+        roles=keys.require("roles", distinct(identifier, least=1), ()),
+        bind=keys.read("bind", choice("exact", "variant", "operation"), "variant"),
+        uses=keys.read("uses", whole(1, 1_000_000), 1),
+        cost=keys.read("cost", nanos, None),
+        ttl=keys.read("ttl", duration, 3600),
+    )
+
+
+def price(known: Known) -> Reader[Price]:
+    """One entry of `prices`."""
+    return section(lambda keys: _price(keys, known))
+
+
+def _price(keys: Section, known: Known) -> Price:
+    if keys.has("applies") and not keys.has("above"):
+        keys.wrong("applies", "`applies` only beside `above`", "no `above`")
+    return Price(
+        match=keys.require("match", _match(known), ""),
+        unit=keys.require("unit", unit, ""),
+        amount=keys.require("amount", nanos, 0),
+        currency=keys.require("currency", currency, ""),
+        per=keys.read("per", whole(1, 10**12), 1),
+        since=keys.read("from", date, 0),
+        above=keys.read("above", whole(1, MAX_QUANTITY), 0),
+        applies=keys.read("applies", choice("whole_call", "excess"), "whole_call"),
+    )
+
+
+def _match(known: Known) -> Reader[str]:
+    form = text(_MATCH, 'a pattern "service/variant" in which * stands for any characters')
+
+    def read(at: Cursor) -> str:
+        value = form(at)
+        service, _, _ = value.partition("/")
+        if "*" not in service and service not in known.services:
+            raise at.wrong(known_as("a declared service", known.services, service))
+        return value
+
+    return read
+
+
+def exchange(ledger: str) -> Reader[tuple[tuple[int, int], ...]]:
+    """The rates of one currency: a mapping, or a list of them by date; as pairs (nanos, ns from which on)."""
+
+    def rate(keys: Section) -> tuple[int, int]:
+        return keys.require(ledger, _positive, 1), keys.read("from", date, 0)
+
+    def read(at: Cursor) -> tuple[tuple[int, int], ...]:
+        return (section(rate)(at),) if isinstance(at.node, Entries) else items(section(rate), least=1)(at)
+
+    return read
+
+
+def rates(found: dict[str, tuple[tuple[int, int], ...]], ledger: str) -> tuple[Rate, ...]:
+    """The exchange section as the catalogue keeps it."""
+    return tuple(
+        Rate(source=source, target=ledger, amount=amount, since=since)
+        for source, pairs in found.items()
+        for amount, since in pairs
+    )
+
+
+def _positive(at: Cursor) -> int:
+    amount = nanos(at)
+    if amount == 0:
+        raise at.wrong("a rate above 0")
+    return amount
