@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from remit.core.checkpoint import CheckpointRow as CheckpointRow
 from remit.core.decision import Verdict
-from remit.core.effect import Commit, Committed, Kept, Record, Refused
+from remit.core.effect import Commit, Committed, Kept, Refused
+from remit.core.journal import JournalRow as JournalRow
 from remit.core.model import BudgetRoom, BudgetRow, Halt
 
 
@@ -70,7 +72,10 @@ class FactsQuery:
 
 @dataclass(frozen=True, slots=True)
 class StoredFacts:
-    """The store's part of the facts, all of one moment. `halts` are those that cover the query."""
+    """The store's part of the facts, all of one moment. `halts` are those that cover the query.
+
+    `labels_version` is opaque: it changes exactly when the labels of the session that was asked for do.
+    """
 
     labels: Mapping[str, tuple[str, ...]]
     labels_version: int
@@ -82,7 +87,10 @@ class StoredFacts:
 
 @dataclass(frozen=True, slots=True)
 class Reservation:
-    """A reservation as stored; `state` is held, settled, voided or lapsed; `usage_digest` the last report's."""
+    """A reservation as stored; `state` is held, settled, voided or lapsed.
+
+    `spent` is what it has spent for good (nanos); `report_digest` that of the report that ended it.
+    """
 
     decision: str
     subject: str
@@ -98,32 +106,11 @@ class Reservation:
 
 
 @dataclass(frozen=True, slots=True)
-class JournalRow:
-    """A record as stored: header, chain, and the body unless it was erased."""
-
-    log: str
-    sequence: int
-    record: Record
-    previous: bytes
-    hash: bytes
-    body_hash: bytes
-    erased: bool
-
-
-@dataclass(frozen=True, slots=True)
-class CheckpointRow:
-    """A signed head of a log."""
-
-    log: str
-    size: int
-    hash: bytes
-    time: int
-    note: str
-
-
-@dataclass(frozen=True, slots=True)
 class SpendRow:
-    """What was spent for good, by who and what (nanos), and the usage behind it; for metrics."""
+    """What was spent, by who and what (nanos), and the usage behind it; for metrics.
+
+    `cost` holds presumed costs too: it falls where a late settlement was lower than what was presumed.
+    """
 
     subject: str
     service: str
@@ -137,12 +124,25 @@ class SpendRow:
 class Store(Protocol):
     """Ledger, journal, labels, workflows, halts and kept answers: one durable place, one writer."""
 
+    @property
+    def failed(self) -> bool:
+        """Whether the store has given up for good (its disk failed): nothing will be recorded any more."""
+        ...
+
+    def activate(self, revision: str) -> None:
+        """From now on commits that were judged by another policy revision are refused as `facts_changed`."""
+        ...
+
     async def facts(self, query: FactsQuery) -> StoredFacts:
         """Facts as committed; they may be stale by the time of the commit, which checks their versions."""
         ...
 
     async def commit(self, commit: Commit) -> Committed | Refused:
-        """Perform all of it or nothing; durable before it returns. Raises StoreUnavailable."""
+        """Perform all of it or nothing; durable before it returns.
+
+        Raises StoreUnavailable; IllegalTransition, NotFound or BadRequest where an effect cannot be, and then
+        nothing happened. A caller that is cancelled does not know; its commit happened whole or not at all.
+        """
         ...
 
     async def kept(self, subject: str, rpc: str, key: str) -> Kept | None:
@@ -199,6 +199,17 @@ class Store(Protocol):
 
     async def checkpoints(self) -> Sequence[CheckpointRow]:
         """All signed heads, oldest first."""
+        ...
+
+    async def erase(self, id: str, *, by: str, reason: str) -> Committed:
+        """Blank the body of a record for good, by a journalled act of `by`, and sign a checkpoint over it.
+
+        Raises NotFound; IllegalTransition where it was erased before; StoreUnavailable.
+        """
+        ...
+
+    async def prune(self, now: int) -> int:
+        """Forget kept answers, passports and trace bindings that have expired; how many. Raises StoreUnavailable."""
         ...
 
     async def close(self) -> None:

@@ -16,7 +16,10 @@ from remit.core.reason import Reason
 
 @dataclass(frozen=True, slots=True)
 class Reserve:
-    """Set `amount` nanos aside in every row, or in none. The reservation's id is its decision's."""
+    """Set `amount` nanos aside in every row, or in none. The reservation's id is its decision's.
+
+    0 needs no room: nothing is set aside, and the real cost is booked in the rows when it is known.
+    """
 
     decision: str
     subject: str

@@ -1,0 +1,306 @@
+"""The journal: an append-only chain of records, and the reader that finds any change to it.
+
+    body_hash = SHA-256(salt + body)        the body may be erased later; 16 random bytes of salt, erased with
+                                            it, keep its hash from telling anything
+    hash      = SHA-256(header)             header: RFC 8785 bytes of the fields of `header_bytes`, which hold
+                                            body_hash, the hash before, the log's name and the sequence
+
+A record therefore fixes everything before it, and a checkpoint (`remit.core.checkpoint`) that signs the hash of
+record n fixes records 1 to n. `verify` recomputes every link, not only those at the checkpoints: a reader that
+trusts the stretch between two signed points lets history fork inside it.
+
+Erasing is an act: a record of kind `erased` whose `ref` names the record, covered by a checkpoint made with it.
+A body that is gone without such an act is a failure, and so is an act whose body is still there.
+
+What is after the last checkpoint is not signed by anybody: whoever can write the file can rewrite that tail,
+with new hashes. A note kept elsewhere (`notes`) moves the line on, and finds journal and checkpoints that were
+cut together.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from remit.core.canonical import MalformedJson, canonical
+from remit.core.checkpoint import CheckpointRow, VerifierKey, read_note, signed_by
+from remit.core.effect import Record
+from remit.core.errors import BadRequest
+
+GENESIS = bytes(32)
+"""What the first record names as the hash before it."""
+
+ERASED = "erased"
+"""The kind of the record that journals an erasure; its `ref` is the record whose body is gone."""
+
+MAX_PROBLEMS = 100
+"""How many problems a verification keeps; the rest is counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class JournalRow:
+    """A record as stored: header, chain, and the body unless it was erased (then body and salt are empty)."""
+
+    log: str
+    sequence: int
+    record: Record
+    previous: bytes
+    hash: bytes
+    body_hash: bytes
+    erased: bool
+
+
+def body_hash(salt: bytes, body: bytes) -> bytes:
+    """What the header says of the body."""
+    return hashlib.sha256(salt + body).digest()
+
+
+def header_bytes(*, log: str, sequence: int, record: Record, previous: bytes, body: bytes) -> bytes:
+    """The header's canonical bytes; `body` is the body's hash. Raises MalformedJson for text that is not Unicode.
+
+    Numbers are strings: RFC 8785 has no integers above 2^53.
+    """
+    fields = {
+        "log": log,
+        "sequence": str(sequence),
+        "time": str(record.time),
+        "kind": record.kind,
+        "id": record.id,
+        "subject": record.subject,
+        "workflow": record.workflow,
+        "parent": record.parent,
+        "ref": record.ref,
+        "previous": previous.hex(),
+        "body_hash": body.hex(),
+    }
+    return canonical(fields)
+
+
+def link(*, log: str, sequence: int, record: Record, previous: bytes) -> JournalRow:
+    """The record chained to the one before it."""
+    body = body_hash(record.salt, record.body)
+    header = header_bytes(log=log, sequence=sequence, record=record, previous=previous, body=body)
+    return JournalRow(
+        log=log,
+        sequence=sequence,
+        record=record,
+        previous=previous,
+        hash=hashlib.sha256(header).digest(),
+        body_hash=body,
+        erased=False,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is not as it was written; `sequence` says where (0: the journal as a whole)."""
+
+    sequence: int
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What a reader found.
+
+    `state`: `broken` if anything was changed, else `authentic` if the pinned key signed records 1 to `covered`,
+    else `consistent` (nobody's word but the file's own). `erased` counts bodies erased by a journalled act,
+    `unlisted` the problems beyond those kept.
+    """
+
+    state: str
+    log: str
+    records: int
+    erased: int
+    checkpoints: int
+    covered: int
+    head: bytes
+    problems: tuple[Problem, ...] = ()
+    unlisted: int = 0
+
+
+def verify(
+    rows: Iterable[JournalRow],
+    checkpoints: Iterable[CheckpointRow],
+    key: VerifierKey | None = None,
+    *,
+    notes: Sequence[str] = (),
+) -> Verification:
+    """Read a whole journal once, in order, and say what was changed.
+
+    `checkpoints` come in the order in which they were made; `notes` are signed notes kept outside the journal.
+    Memory is bounded by the notes and by the erasures whose act is still to come.
+    """
+    reader = _Reader(key, checkpoints, notes)
+    for row in rows:
+        reader.read(row)
+    return reader.finish()
+
+
+@dataclass(slots=True)
+class _Findings:
+    kept: list[Problem] = field(default_factory=list)
+    unlisted: int = 0
+
+    def add(self, sequence: int, what: str) -> None:
+        if len(self.kept) < MAX_PROBLEMS:
+            self.kept.append(Problem(sequence, what))
+        else:
+            self.unlisted += 1
+
+
+class _Heads:
+    """The signed heads, met in step with the records: the journal's own and those kept elsewhere."""
+
+    def __init__(
+        self, key: VerifierKey | None, own: Iterable[CheckpointRow], notes: Sequence[str], found: _Findings
+    ) -> None:
+        self._key, self._found = key, found
+        self._own: Iterator[CheckpointRow] = iter(own)
+        self._next = next(self._own, None)
+        self._kept = self._read_all(notes)
+        self.log = key.log if key else ""
+        self.covered = 0
+        self.count = 0
+
+    def meet(self, row: JournalRow) -> None:
+        """Compare every head of this size with the record."""
+        while self._next is not None and self._next.size <= row.sequence:
+            self._check_own(self._next, row)
+            self._next = next(self._own, None)
+        for head in self._kept.get(row.sequence, ()):
+            self._check(head, row)
+
+    def finish(self, last: int) -> None:
+        """Say which heads name more records than there are, and which of the journal's own are gone."""
+        while self._next is not None:
+            self._found.add(last + 1, f"records up to {self._next.size} are missing: a checkpoint signs them")
+            self._next = next(self._own, None)
+        for size in sorted(self._kept):
+            if size > last:
+                self._found.add(last + 1, f"records up to {size} are missing: a note kept elsewhere signs them")
+            elif size > self.covered:
+                self._found.add(size, "the journal's own checkpoint is gone: a note kept elsewhere is newer")
+
+    def _check_own(self, head: CheckpointRow, row: JournalRow) -> None:
+        self.count += 1
+        if head.size <= self.covered or head.size < row.sequence:
+            self._found.add(row.sequence, f"the checkpoint of size {head.size} is out of order")
+        elif self._genuine(head, row.sequence) and self._check(head, row):
+            self.covered = head.size
+
+    def _genuine(self, head: CheckpointRow, sequence: int) -> bool:
+        read = self._read(head.note, sequence)
+        if read is not None and read != head:
+            self._found.add(sequence, "the checkpoint does not say what its signed note says")
+        return read == head
+
+    def _check(self, head: CheckpointRow, row: JournalRow) -> bool:
+        if (head.log, head.hash) != (row.log, row.hash):
+            self._found.add(row.sequence, "the record is not the one that a signed head names")
+            return False
+        return True
+
+    def _read_all(self, notes: Sequence[str]) -> dict[int, list[CheckpointRow]]:
+        kept: dict[int, list[CheckpointRow]] = {}
+        for note in notes:
+            if (head := self._read(note, 0)) is not None:
+                kept.setdefault(head.size, []).append(head)
+        return kept
+
+    def _read(self, note: str, sequence: int) -> CheckpointRow | None:
+        try:
+            head = read_note(note)
+        except BadRequest as error:
+            self._found.add(sequence, f"a signed note cannot be read: {error}")
+            return None
+        if self._key is not None and not signed_by(note, self._key):
+            self._found.add(sequence, "a note is not signed by the pinned key, or is another log's")
+            return None
+        return head
+
+
+class _Reader:
+    """Walks the chain; after a problem it goes on from what is stored, so that one change is told once."""
+
+    def __init__(self, key: VerifierKey | None, checkpoints: Iterable[CheckpointRow], notes: Sequence[str]) -> None:
+        self._pinned = key is not None
+        self._found = _Findings()
+        self._heads = _Heads(key, checkpoints, notes, self._found)
+        self._log = self._heads.log
+        self._head = GENESIS
+        self._last = 0
+        self._records = 0
+        self._erased = 0
+        self._last_act = 0
+        self._awaited: dict[str, int] = {}  # erased record's id -> its sequence, until its act is met
+
+    def read(self, row: JournalRow) -> None:
+        self._records += 1
+        self._log = self._log or row.log
+        self._check_place(row)
+        self._check_content(row)
+        if row.record.kind == ERASED:
+            self._meet_act(row)
+        self._head, self._last = row.hash, row.sequence
+        self._heads.meet(row)
+
+    def finish(self) -> Verification:
+        self._heads.finish(self._last)
+        for sequence in self._awaited.values():
+            self._found.add(sequence, "the body is gone, and no journalled act erased it")
+        if self._last_act > self._heads.covered:
+            self._found.add(self._last_act, "a body was erased by an act that no checkpoint covers")
+        return self._verification()
+
+    def _verification(self) -> Verification:
+        signed = self._pinned and self._heads.covered > 0
+        return Verification(
+            state="broken" if self._found.kept else "authentic" if signed else "consistent",
+            log=self._log,
+            records=self._records,
+            erased=self._erased,
+            checkpoints=self._heads.count,
+            covered=self._heads.covered,
+            head=self._head,
+            problems=tuple(self._found.kept),
+            unlisted=self._found.unlisted,
+        )
+
+    def _check_place(self, row: JournalRow) -> None:
+        if row.log != self._log:
+            self._found.add(row.sequence, f"the record is of another log, {row.log!r}")
+        if row.sequence != self._last + 1:
+            self._found.add(row.sequence, f"record {self._last + 1} was expected here")
+        elif row.previous != self._head:
+            self._found.add(row.sequence, "the record is not chained to the one before it")
+
+    def _check_content(self, row: JournalRow) -> None:
+        if not _is_whole(row):
+            self._found.add(row.sequence, "the header does not match its hash")
+        if row.erased:
+            self._meet_erased(row)
+        elif body_hash(row.record.salt, row.record.body) != row.body_hash:
+            self._found.add(row.sequence, "the body does not match its hash")
+
+    def _meet_erased(self, row: JournalRow) -> None:
+        self._erased += 1
+        self._awaited[row.record.id] = row.sequence
+        if row.record.body or row.record.salt:
+            self._found.add(row.sequence, "the body is marked as erased and is there")
+
+    def _meet_act(self, row: JournalRow) -> None:
+        if self._awaited.pop(row.record.ref, None) is None:
+            self._found.add(row.sequence, "the act names a body that is not erased")
+        self._last_act = row.sequence
+
+
+def _is_whole(row: JournalRow) -> bool:
+    try:
+        header = header_bytes(
+            log=row.log, sequence=row.sequence, record=row.record, previous=row.previous, body=row.body_hash
+        )
+    except MalformedJson:  # text that is not Unicode was never written by us
+        return False
+    return hashlib.sha256(header).digest() == row.hash
