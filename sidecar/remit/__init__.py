@@ -1,0 +1,70 @@
+"""What an agent imports. Needs gRPC, protobuf and the standard library; nothing of the sidecar.
+
+    async with remit.Agent.connect() as agent:
+        async with agent.action("api.call", "service:openai", operation="chat", variant="small") as act:
+            ...
+            act.used(input_token=812, output_token=95)
+
+The HTTP and gRPC adapters are imported by name, because their libraries are optional: `remit.sdk.httpx_adapter`,
+`remit.sdk.requests_adapter`, `remit.sdk.grpc_adapter`.
+"""
+
+from __future__ import annotations
+
+from remit.sdk import blocking
+from remit.sdk.action import Action
+from remit.sdk.address import Tls
+from remit.sdk.agent import Agent
+from remit.sdk.ambient import egress_headers
+from remit.sdk.answers import (
+    Accepted,
+    Decision,
+    Effect,
+    Money,
+    Obligation,
+    PolicyReason,
+    Reported,
+    Workflow,
+)
+from remit.sdk.current import current_agent, governed
+from remit.sdk.errors import (
+    Denied,
+    Held,
+    IllegalState,
+    InvalidRequest,
+    RemitError,
+    Unauthenticated,
+    Unavailable,
+    Violation,
+)
+from remit.sdk.transport import Retry
+from remit.sdk.workflow import actor, workflow
+
+__all__ = [
+    "Accepted",
+    "Action",
+    "Agent",
+    "Decision",
+    "Denied",
+    "Effect",
+    "Held",
+    "IllegalState",
+    "InvalidRequest",
+    "Money",
+    "Obligation",
+    "PolicyReason",
+    "RemitError",
+    "Reported",
+    "Retry",
+    "Tls",
+    "Unauthenticated",
+    "Unavailable",
+    "Violation",
+    "Workflow",
+    "actor",
+    "blocking",
+    "current_agent",
+    "egress_headers",
+    "governed",
+    "workflow",
+]

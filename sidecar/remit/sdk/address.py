@@ -1,0 +1,120 @@
+"""Where the sidecar is and who calls it: address, credential, TLS. A credential never crosses a network in clear."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from pathlib import Path
+
+import grpc
+from grpc import aio
+
+from remit.sdk.errors import InvalidRequest, Violation
+
+SOCKET = Path(".remit-run/remit.sock")
+LOOPBACK = "127.0.0.1:7450"
+
+_TCP = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):(?P<port>[0-9]{1,5})", re.ASCII)
+_TOKEN = re.compile(r"[\x21-\x7e]{1,4096}", re.ASCII)
+_OPTIONS: tuple[tuple[str, str | int], ...] = (
+    # The sidecar is on this host; a proxy of the environment is not the way to it.
+    ("grpc.enable_http_proxy", 0),
+    # A restarted sidecar is found again at once; gRPC's own default waits up to two minutes.
+    ("grpc.initial_reconnect_backoff_ms", 50),
+    ("grpc.min_reconnect_backoff_ms", 50),
+    ("grpc.max_reconnect_backoff_ms", 500),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """TLS to the sidecar. `ca` verifies it (None: the system's); `certificate` and `key` prove the agent (mTLS).
+
+    All three are PEM files. `server_name` replaces the address's host where the certificate names another.
+    """
+
+    ca: Path | None = None
+    certificate: Path | None = None
+    key: Path | None = None
+    server_name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What to connect to, and as whom."""
+
+    address: str
+    token: str = field(repr=False)
+    tls: Tls | None = None
+
+    @property
+    def metadata(self) -> tuple[tuple[str, str], ...]:
+        """What every call carries."""
+        return (("authorization", f"Bearer {self.token}"),) if self.token else ()
+
+    def channel(self) -> aio.Channel:
+        """A channel of the running event loop."""
+        if self.tls is None:
+            options = (*_OPTIONS, ("grpc.default_authority", "localhost"))
+            return aio.insecure_channel(self.address, options=options)
+        named = self.tls.server_name
+        options = (*_OPTIONS, *((("grpc.ssl_target_name_override", named),) if named else ()))
+        return aio.secure_channel(self.address, _credentials(self.tls), options=options)
+
+
+def find_target(
+    address: str | None,
+    token: str | None,
+    *,
+    tls: Tls | None,
+    environment: Mapping[str, str],
+    exists: Callable[[Path], bool] = Path.exists,
+) -> Target:
+    """What is given, else what the environment names, else the defaults; InvalidRequest where it cannot be."""
+    found = address or environment.get("REMIT_ADDRESS") or (f"unix:./{SOCKET}" if exists(SOCKET) else LOOPBACK)
+    _check_address(found, tls)
+    return Target(found, _token(token, environment), tls)
+
+
+def _check_address(address: str, tls: Tls | None) -> None:
+    if address.startswith("unix:") and len(address) > len("unix:"):
+        return
+    tcp = _TCP.fullmatch(address)
+    if tcp is None:
+        raise InvalidRequest(Violation("address", f'"unix:PATH" or "HOST:PORT", not {address[:128]!r}'))
+    if tls is None and not _is_loopback(tcp["host"].strip("[]")):
+        raise InvalidRequest(Violation("address", f"a loopback address or TLS, not plain TCP to {tcp['host']}"))
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _token(token: str | None, environment: Mapping[str, str]) -> str:
+    """The credential, "" for none. Its text is in no message."""
+    given, source = token or environment.get("REMIT_TOKEN", ""), "token"
+    if not given and (file := environment.get("REMIT_TOKEN_FILE")):
+        given, source = _content(Path(file), "REMIT_TOKEN_FILE").decode("ascii", "replace").strip(), file
+    if given and not _TOKEN.fullmatch(given):
+        raise InvalidRequest(Violation(source, "1 to 4096 printable ASCII characters without spaces"))
+    return given
+
+
+def _credentials(tls: Tls) -> grpc.ChannelCredentials:
+    return grpc.ssl_channel_credentials(
+        root_certificates=_content(tls.ca, "tls.ca") if tls.ca else None,
+        private_key=_content(tls.key, "tls.key") if tls.key else None,
+        certificate_chain=_content(tls.certificate, "tls.certificate") if tls.certificate else None,
+    )
+
+
+def _content(path: Path, field: str) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InvalidRequest(Violation(field, f"a readable file, but {path}: {error.strerror}")) from error

@@ -1,0 +1,310 @@
+"""An agent's connection to its sidecar: one method for each thing that it can ask."""
+
+# ruff: noqa: ASYNC109 (a timeout here is the deadline of an RPC, which the sidecar learns too)
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from datetime import timedelta
+from hashlib import sha256
+from threading import get_ident
+from types import TracebackType
+from typing import ParamSpec, Self, TypedDict, TypeVar, Unpack
+from uuid import uuid4
+
+from google.protobuf.duration_pb2 import Duration
+
+from remit.sdk.acceptance import Acceptance
+from remit.sdk.action import LAST_WORDS, Action
+from remit.sdk.address import Target, Tls, find_target
+from remit.sdk.afterwards import Afterwards
+from remit.sdk.ambient import current, scope, trace_id
+from remit.sdk.answers import Accepted, Decision, Outcome, Reported, Workflow
+from remit.sdk.errors import IllegalState, Unavailable, refusal
+from remit.sdk.portal import Portal
+from remit.sdk.question import (
+    Ask,
+    Standing,
+    Why,
+    authorize_request,
+    build,
+    context_message,
+    decision_id,
+    refuse_unknown,
+    usage_messages,
+)
+from remit.sdk.reading import read_accepted, read_decision, read_report, read_workflow
+from remit.sdk.transport import Retry, Transport
+from remit.sdk.wrapping import Arguments, Used, govern
+from remit.v1 import resources_pb2, sidecar_pb2
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+DEFAULT_TIMEOUT = 5.0
+_OUTCOMES: dict[Outcome, resources_pb2.Outcome] = {
+    "succeeded": resources_pb2.OUTCOME_SUCCEEDED,
+    "failed": resources_pb2.OUTCOME_FAILED,
+    "not_sent": resources_pb2.OUTCOME_NOT_SENT,
+    "progress": resources_pb2.OUTCOME_PROGRESS,
+}
+
+
+class Connecting(TypedDict, total=False):
+    """Options of `connect`.
+
+    tls: for anything but a Unix socket or loopback; name: the agent that the caller believes to be (refused where
+    the credential proves another); timeout: seconds for a call that says nothing else; retry: after a lost
+    connection; ids: makes idempotency keys.
+    """
+
+    tls: Tls
+    name: str
+    timeout: float
+    retry: Retry
+    ids: Callable[[], str]
+
+
+class Opening(TypedDict, total=False):
+    """Options of a workflow: agents that may act in it besides the opener (none named: all), how long it may run,
+    why (for people), idempotency key, and seconds for the call."""
+
+    agents: Sequence[str]
+    ttl: timedelta
+    reason: str
+    key: str
+    timeout: float
+
+
+def _new_key() -> str:
+    return uuid4().hex
+
+
+class Agent:
+    """`async with remit.Agent.connect() as agent:`. Belongs to one event loop; any number of tasks may use it."""
+
+    def __init__(self, target: Target, **options: Unpack[Connecting]) -> None:
+        self._transport = Transport(
+            target, retry=options.get("retry", Retry()), timeout=options.get("timeout", DEFAULT_TIMEOUT)
+        )
+        self._name = options.get("name", "")
+        self._ids = options.get("ids", _new_key)
+        self.afterwards = Afterwards()
+        self._portal: Portal | None = None
+        self._scope: AbstractContextManager[None] | None = None
+
+    @classmethod
+    def connect(cls, address: str | None = None, token: str | None = None, **options: Unpack[Connecting]) -> Self:
+        """An agent to be entered with `async with`; it connects with its first call.
+
+        Address: REMIT_ADDRESS, else the socket ./.remit-run/remit.sock, else 127.0.0.1:7450. Token: REMIT_TOKEN, else
+        what the file REMIT_TOKEN_FILE holds now. Raises InvalidRequest, also for plain TCP beyond loopback.
+        """
+        unknown = options.keys() - Connecting.__annotations__.keys()
+        if unknown:
+            raise TypeError(f"unknown option {sorted(unknown)[0]!r}")
+        target = find_target(address, token, tls=options.get("tls"), environment=os.environ)
+        return cls(target, **options)
+
+    async def open(self) -> Self:
+        """Make the connection; `async with` does it."""
+        self._transport.open()
+        self._portal = Portal(self._transport.loop, get_ident())
+        return self
+
+    async def close(self) -> None:
+        """Let reports under way arrive (at most 2 s), then close the connection."""
+        if self._portal is not None:
+            self._portal.close()
+        await self.afterwards.drain(LAST_WORDS)
+        await self._transport.close()
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        self._scope = scope(agent=self)
+        self._scope.__enter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._scope is not None:
+            self._scope.__exit__(None, None, None)
+        await self.close()
+
+    @property
+    def portal(self) -> Portal:
+        """The way into this agent's event loop for other threads."""
+        if self._portal is None:
+            raise IllegalState("the agent is not connected")
+        return self._portal
+
+    async def authorize(self, action: str, resource: str, *, check: bool = True, **ask: Unpack[Ask]) -> Decision:
+        """Ask whether `action` may be done on `resource` ("service:openai"), and have its cost set aside.
+
+        Raises Denied (or Held) unless the decision permits; with `check=False` a refusal is returned instead.
+        Who asks this way reports as well; `action` does both. Cancelled meanwhile: what was set aside is given back.
+        """
+        key = ask.get("key", self._ids())
+        request = authorize_request(action, resource, ask, around=current(), key=key, agent=self._name)
+        decision = await self.afterwards.whole(
+            self._decide(request, ask.get("timeout"), frozenset(ask.get("fulfils", ()))), self._give_back
+        )
+        return _checked(decision) if check else decision
+
+    async def _decide(
+        self, request: sidecar_pb2.AuthorizeRequest, timeout: float | None, fulfils: frozenset[str]
+    ) -> Decision:
+        response: sidecar_pb2.AuthorizeResponse = await self._transport.call(
+            "Authorize", request, repeatable=bool(request.key), timeout=timeout
+        )
+        decision = read_decision(response.decision)
+        unknown = [each.id for each in decision.obligations if each.id not in fulfils]
+        if unknown and decision.permitted and decision.enforced:
+            await self._give_back(decision)
+            raise Unavailable(f"decision {decision.id} obliges to {unknown[0]!r}, which this caller does not fulfil")
+        return decision
+
+    async def _give_back(self, decision: Decision) -> None:
+        if decision.permitted:
+            await self.report(decision, "not_sent", error="nobody waited for the decision", timeout=LAST_WORDS)
+
+    async def report(
+        self,
+        decision: str | Decision,
+        outcome: Outcome,
+        *,
+        usage: Mapping[str, int] | None = None,
+        error: str = "",
+        timeout: float | None = None,
+    ) -> Reported:
+        """Tell how an allowed action ended; no usage means as estimated. The same report may be sent again."""
+        request = build(
+            sidecar_pb2.ReportRequest,
+            decision=decision_id(decision),
+            outcome=_OUTCOMES[outcome],
+            usage=usage_messages(usage or {}),
+            error=error,
+        )
+        return read_report(await self._transport.call("Report", request, repeatable=True, timeout=timeout))
+
+    def action(self, action: str, resource: str, **ask: Unpack[Ask]) -> Action:
+        """`async with agent.action("api.call", "service:openai", …) as act:` asks before and reports after."""
+        refuse_unknown(ask, Ask)
+        return Action(lambda: self.authorize(action, resource, **ask), self.report, after=self.afterwards)
+
+    def governed(
+        self,
+        action: str,
+        resource: str,
+        *,
+        arguments: Arguments | None = None,
+        used: Used | None = None,
+        **ask: Unpack[Standing],
+    ) -> Callable[[Callable[P, R]], Callable[P, R]]:
+        """A decorator: each call of the function is an `action`.
+
+        `arguments` makes the question's arguments from the call's; `used` reads the real usage from the result.
+        Plain functions must be called in another thread than the agent's event loop.
+        """
+        return govern(lambda: self, action, resource, arguments=arguments, used=used, ask=ask)
+
+    async def open_workflow(self, purposes: Sequence[str], **options: Unpack[Opening]) -> Workflow:
+        """Open a workflow for these purposes. Raises Denied. `remit.workflow` also closes it."""
+        return await self.afterwards.whole(self._open_workflow(purposes, options), self._close_again)
+
+    async def _open_workflow(self, purposes: Sequence[str], options: Opening) -> Workflow:
+        request = build(
+            sidecar_pb2.OpenWorkflowRequest,
+            purposes=purposes,
+            agents=options.get("agents", ()),
+            ttl=_duration(options["ttl"]) if "ttl" in options else None,
+            reason=options.get("reason", ""),
+            trace=trace_id(),
+            key=options.get("key", self._ids()),
+        )
+        response: sidecar_pb2.OpenWorkflowResponse = await self._transport.call(
+            "OpenWorkflow", request, repeatable=bool(request.key), timeout=options.get("timeout")
+        )
+        return read_workflow(response, _checked(read_decision(response.decision)))
+
+    async def _close_again(self, workflow: Workflow) -> None:
+        await self.close_workflow(workflow, reason="nobody waited for it", timeout=LAST_WORDS)
+
+    async def close_workflow(self, workflow: str | Workflow, *, reason: str = "", timeout: float | None = None) -> str:
+        """Close a workflow, named by its context or id: nothing more is decided in it. Returns the record's id."""
+        named = workflow.context if isinstance(workflow, Workflow) else workflow
+        request = build(sidecar_pb2.CloseWorkflowRequest, workflow=named, reason=reason)
+        response: sidecar_pb2.CloseWorkflowResponse = await self._transport.call(
+            "CloseWorkflow", request, timeout=timeout
+        )
+        return response.record
+
+    async def handoff(self, agent: str, *, message: bytes | str | None = None, **why: Unpack[Why]) -> str:
+        """A passport (compact JWS, single use) for a message to `agent`, bound to the message where it is given.
+
+        Raises Denied where the receiver is not cleared for a label that this session holds.
+        """
+        refuse_unknown(why, Why)
+        request = build(
+            sidecar_pb2.HandoffRequest,
+            agent=agent,
+            context=context_message(why, current()),
+            digest=_digest(message),
+            key=why.get("key", self._ids()),
+        )
+        response: sidecar_pb2.HandoffResponse = await self._transport.call(
+            "Handoff", request, repeatable=bool(request.key), timeout=why.get("timeout")
+        )
+        decision = _checked(read_decision(response.decision))
+        if not response.passport:
+            raise Unavailable(f"the sidecar's answer carries no passport (decision {decision.id})")
+        return response.passport
+
+    def accept(self, passport: str, *, message: bytes | str | None = None, timeout: float | None = None) -> Acceptance:
+        """Accept a message's passport: its labels join this session, once.
+
+        `accepted = await agent.accept(…)` does just that; `async with agent.accept(…) as accepted:` also acts in the
+        message's workflow until the end of the block. Raises Denied.
+        """
+        request = build(sidecar_pb2.AcceptRequest, passport=passport, digest=_digest(message))
+        return Acceptance(lambda: self._accept(request, timeout))
+
+    async def _accept(self, request: sidecar_pb2.AcceptRequest, timeout: float | None) -> Accepted:
+        # Not repeated: a passport is used once, and a second attempt could not tell whose use the first one was.
+        response: sidecar_pb2.AcceptResponse = await self._transport.call("Accept", request, timeout=timeout)
+        return read_accepted(response, _checked(read_decision(response.decision)))
+
+    async def record(self, summary: str, **why: Unpack[Why]) -> Decision:
+        """Record what the agent decided by itself: `inputs` are the decisions whose results it knew. Raises Denied."""
+        refuse_unknown(why, Why)
+        request = build(
+            sidecar_pb2.RecordRequest,
+            summary=summary,
+            context=context_message(why, current()),
+            key=why.get("key", self._ids()),
+        )
+        response: sidecar_pb2.RecordResponse = await self._transport.call(
+            "Record", request, repeatable=bool(request.key), timeout=why.get("timeout")
+        )
+        return _checked(read_decision(response.decision))
+
+
+def _checked(decision: Decision) -> Decision:
+    if not decision.permitted:
+        raise refusal(decision)
+    return decision
+
+
+def _digest(message: bytes | str | None) -> str:
+    if message is None:
+        return ""
+    return sha256(message.encode() if isinstance(message, str) else message).hexdigest()
+
+
+def _duration(span: timedelta) -> Duration:
+    duration = Duration()
+    duration.FromTimedelta(span)
+    return duration

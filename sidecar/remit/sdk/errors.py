@@ -1,0 +1,98 @@
+"""What can go wrong for an agent, split by what it can do about it.
+
+    RemitError
+    ├── Denied           the answer is no: do not act; `decision` says why, and what would change it
+    │   └── Held         the answer is "not yet": somebody must approve first
+    ├── Unauthenticated  the sidecar does not know this credential
+    ├── InvalidRequest   the question cannot be read; `violations` name each field and what was expected
+    ├── Unavailable      no answer: the sidecar is gone, too slow, or its answer is no decision. Never act on it
+    └── IllegalState     the named thing's life does not allow the step (closed, unknown, reported otherwise)
+
+All of them fail closed: whatever is raised, nothing was permitted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from remit.sdk.answers import Decision, PolicyReason
+
+
+class RemitError(Exception):
+    """Root of all errors that Remit raises on purpose."""
+
+
+class Denied(RemitError):
+    """The sidecar refused; the refusal is recorded."""
+
+    def __init__(self, decision: Decision) -> None:
+        super().__init__(decision)
+        self.decision = decision
+
+    def __str__(self) -> str:
+        return f"{self.message} (decision {self.decision.id})"
+
+    @property
+    def reasons(self) -> tuple[PolicyReason, ...]:
+        """Why, one for each rule that spoke."""
+        return self.decision.reasons
+
+    @property
+    def codes(self) -> tuple[str, ...]:
+        """The reasons' codes, e.g. ("budget_exhausted",)."""
+        return self.decision.codes
+
+    @property
+    def message(self) -> str:
+        """For people: the reasons in one line, and what would change them."""
+        return self.decision.message or ", ".join(self.codes)
+
+    @property
+    def cheaper(self) -> str:
+        """A cheaper variant that the catalogue names; "" for none."""
+        return self.decision.cheaper
+
+    @property
+    def retryable(self) -> bool:
+        """Whether the same question may be answered otherwise later."""
+        return self.decision.retryable
+
+
+class Held(Denied):
+    """The action waits for an approval; asking again with the same key tells where it stands."""
+
+
+class Unauthenticated(RemitError):
+    """No identity was proved, or another one than was claimed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """One field that is not as it must be, and what was expected instead."""
+
+    field: str
+    expected: str
+
+
+class InvalidRequest(RemitError):
+    """The question cannot be read; nothing was decided."""
+
+    def __init__(self, *violations: Violation) -> None:
+        super().__init__(*violations)
+        self.violations = violations
+
+    def __str__(self) -> str:
+        return "; ".join(f"{each.field}: expected {each.expected}" for each in self.violations)
+
+
+class Unavailable(RemitError):
+    """There is no decision, so there is no permission."""
+
+
+class IllegalState(RemitError):
+    """The step does not fit the state of the thing it is about; nothing has changed."""
+
+
+def refusal(decision: Decision) -> Denied:
+    """The error for a decision that does not permit."""
+    return Held(decision) if decision.effect == "HOLD" else Denied(decision)
