@@ -1,0 +1,1 @@
+"""Benchmarks: what `make bench` runs. A benchmark is never a timed test."""
