@@ -95,8 +95,7 @@ def _person(keys: Section) -> Person:
 
 
 def _identity(keys: Section) -> Identity:
-    if not keys.has("token_hash"):
-        keys.require("mtls", lambda at: None, None)
+    keys.require_one("token_hash", "mtls")
     uris, dns, fingerprints = keys.read("mtls", section(_certificate), ((), (), ()))
     return Identity(
         token_hashes=keys.read("token_hash", one_or_more(secret_text(_HASH, _HASH_EXPECTED)), ()),
@@ -107,8 +106,7 @@ def _identity(keys: Section) -> Identity:
 
 
 def _certificate(keys: Section) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
-    if not any(keys.has(each) for each in ("uri", "dns", "fingerprint")):
-        keys.require("uri", lambda at: None, None)
+    keys.require_one("uri", "dns", "fingerprint")
     uri = text(_URI, "a URI such as spiffe://domain/agent")
     host = text(_HOST, "a DNS name")
     fingerprint = text(_HASH, "sha256: and 64 hex digits (0-9 a-f)")
@@ -154,7 +152,7 @@ def _within(allowed: Collection[str], reader: Reader[tuple[str, ...]]) -> Reader
         found = reader(at)
         beyond = [each for each in found if each not in allowed]
         if beyond:
-            raise at.wrong("only what its agent has: an actor narrows", f"{beyond[0]!r}")
+            raise at.wrong("only what its agent has: an actor narrows", f'"{beyond[0]}"')
         return found
 
     return read

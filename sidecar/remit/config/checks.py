@@ -23,7 +23,7 @@ def check(catalogue: Catalogue, root: Cursor) -> None:
 def _own_ids(catalogue: Catalogue, root: Cursor) -> None:
     for name in catalogue.people:
         if name in catalogue.agents:
-            _at(root, "people", name).wrong("an id of its own", f"{name!r}, which is an agent too")
+            _at(root, "people", name).wrong("an id of its own", f'"{name}", which is an agent too')
 
 
 def _supervision_ends(catalogue: Catalogue, root: Cursor) -> None:

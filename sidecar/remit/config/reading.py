@@ -8,7 +8,7 @@ mistakes are found in one go. Nothing that was read is used where anything was n
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from difflib import get_close_matches
@@ -20,7 +20,6 @@ from remit.core.money import MoneyInvalid, parse_nanos
 
 MAX_ENTRIES = 4096
 MAX_ITEMS = 256
-_MAX_LISTED = 16
 
 T = TypeVar("T")
 D = TypeVar("D")
@@ -79,23 +78,29 @@ class Section:
         """The key's value, or the default where it is absent or wrong."""
         self._asked.append(key)
         node = self._entries.nodes.get(key)
-        if node is None:
-            return default
-        try:
-            return reader(self._at.entry(key, node))
-        except Wrong:
-            return default
+        return default if node is None else self._try(self._at.entry(key, node), reader, default)
 
     def require(self, key: str, reader: Reader[T], fallback: D) -> T | D:
-        """As `read`, and an absent key is a mistake."""
-        if not self.has(key):
-            missing = f"no key {key!r}"
-            self._at.problems.add(self._entries.place, self._at.path, found=missing, expected=f"{key}: …")
-        return self.read(key, reader, fallback)
+        """As `read`, but an absent key is read like an empty one, which is a mistake."""
+        if self.has(key):
+            return self.read(key, reader, fallback)
+        self._asked.append(key)
+        return self._try(self._at.entry(key, Leaf(self._entries.place, None, "")), reader, fallback)
+
+    def require_one(self, *keys: str) -> None:
+        """At least one of the keys must be there."""
+        if not any(self.has(key) for key in keys):
+            self._at.wrong(f"at least one of {', '.join(keys)}", "none of its keys")
 
     def wrong(self, key: str, expected: str, found: str | None = None) -> None:
         """Note a mistake about a key that is there, where only several keys together show it."""
         self._at.entry(key, self._entries.nodes[key]).wrong(expected, found)
+
+    def _try(self, at: Cursor, reader: Reader[T], default: D) -> T | D:
+        try:
+            return reader(at)
+        except Wrong:
+            return default
 
     def close(self) -> None:
         """Refuse the keys that were not asked for."""
@@ -186,18 +191,25 @@ def whole(least: int, most: int) -> Reader[int]:
     return read
 
 
-def nanos(at: Cursor) -> int:
+def decimal(expected: str) -> Reader[int]:
     """An exact decimal from 0 on, as nanos."""
-    value = at.node.value if isinstance(at.node, Leaf) else None
-    if isinstance(value, bool) or not isinstance(value, int | Decimal):
-        raise at.wrong("a decimal number such as 12.50")
-    try:
-        amount = parse_nanos(value)
-    except MoneyInvalid as e:
-        raise at.wrong(str(e).removeprefix("expected ")) from e
-    if amount < 0:
-        raise at.wrong("a number from 0 on")
-    return amount
+
+    def read(at: Cursor) -> int:
+        value = at.node.value if isinstance(at.node, Leaf) else None
+        if isinstance(value, bool) or not isinstance(value, int | Decimal):
+            raise at.wrong(expected)
+        try:
+            amount = parse_nanos(value)
+        except MoneyInvalid as e:
+            raise at.wrong(str(e).removeprefix("expected ")) from e
+        if amount < 0:
+            raise at.wrong("a number from 0 on")
+        return amount
+
+    return read
+
+
+nanos = decimal("a decimal number such as 12.50")
 
 
 def items(reader: Reader[T], least: int = 0, most: int = MAX_ITEMS) -> Reader[tuple[T, ...]]:
@@ -207,7 +219,7 @@ def items(reader: Reader[T], least: int = 0, most: int = MAX_ITEMS) -> Reader[tu
         if not isinstance(at.node, Items):
             raise at.wrong("a list")
         if not least <= len(at.node.nodes) <= most:
-            raise at.wrong(f"{least} to {most} items", f"{len(at.node.nodes)}")
+            raise at.wrong(f"{least} to {most} items", f"{len(at.node.nodes)} items")
         return tuple(_all(reader, (at.item(number, node) for number, node in enumerate(at.node.nodes))))
 
     return read
@@ -220,7 +232,7 @@ def distinct(reader: Reader[str], least: int = 0) -> Reader[tuple[str, ...]]:
         found = items(reader, least)(at)
         twice = sorted({each for each in found if found.count(each) > 1})
         if twice:
-            raise at.wrong("each once", f"{twice[0]!r} twice")
+            raise at.wrong("each once", f'"{twice[0]}" twice')
         return found
 
     return read
@@ -248,7 +260,7 @@ def declared(known: Collection[str], kind: str) -> Rule:
 def known_as(kind: str, known: Collection[str], found: str) -> str:
     """What is expected where a declared name belongs, with the one that was probably meant."""
     near = nearest(found, known)
-    return f"{kind}: did you mean {near!r}?" if near else kind
+    return f'{kind}: did you mean "{near}"?' if near else kind
 
 
 def entries(rule: Rule, reader: Reader[T], most: int = MAX_ENTRIES) -> Reader[dict[str, T]]:
@@ -297,12 +309,11 @@ def _all(reader: Reader[T], cursors: Iterable[Cursor]) -> list[T]:
     return found
 
 
-def _suggested(found: str, words: Collection[str]) -> str:
+def _suggested(found: str, words: Sequence[str]) -> str:
     near = nearest(found, words)
     if near:
-        return f"a known one: did you mean {near!r}?"
-    listed = sorted(words) if len(words) <= _MAX_LISTED else [*sorted(words)[:_MAX_LISTED], "…"]
-    return listed[0] if len(listed) == 1 else "one of " + ", ".join(listed)
+        return f'a known one: did you mean "{near}"?'
+    return "one of " + ", ".join(words)
 
 
 def nearest(found: str, words: Collection[str]) -> str:

@@ -91,12 +91,10 @@ def _endpoint(keys: Section, known: Known) -> Endpoint:
 
 def _credential(keys: Section, known: Known) -> Credential:
     variable = text(_VARIABLE, "an environment variable's name")
-    if not keys.has("environment"):
-        file = keys.require("file", path, None)
-    else:
-        file = keys.read("file", path, None)
-        if file:
-            keys.wrong("environment", "file or environment, not both", "a second place")
+    keys.require_one("file", "environment")
+    file = keys.read("file", path, None)
+    if file and keys.has("environment"):
+        keys.wrong("environment", "file or environment, not both", "a second place")
     return Credential(
         file=str(file) if file else "",
         environment=keys.read("environment", variable, ""),

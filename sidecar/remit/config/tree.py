@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any, NoReturn
 
@@ -35,8 +35,9 @@ MAX_DEPTH = 32
 Plain = str | int | Decimal | bool | None
 
 _INTEGER = re.compile(r"[-+]?(0|[1-9][0-9_]{0,30})", re.ASCII)
-_DECIMAL = re.compile(r"[-+]?(0|[1-9][0-9_]{0,30})?\.[0-9_]{0,30}([eE][-+]?[0-9]{1,3})?", re.ASCII)
-_SCIENTIFIC = re.compile(r"[-+]?(0|[1-9][0-9_]{0,30})[eE][-+]?[0-9]{1,3}", re.ASCII)
+_DECIMAL = re.compile(
+    r"[-+]?((0|[1-9][0-9_]{0,30})(\.[0-9_]{0,30})?|\.[0-9][0-9_]{0,30})([eE][-+]?[0-9]{1,3})?", re.ASCII
+)
 _CONTRAST = re.compile(r"(did not find )?expected (?P<expected>.*), but (found|got) (?P<found>.*)")
 _WORDS: Mapping[str, bool | None] = {
     **dict.fromkeys(("true", "True", "TRUE"), True),
@@ -99,7 +100,7 @@ def plain(text: str) -> Plain:
         return _WORDS[text]
     if _INTEGER.fullmatch(text):
         return int(text.replace("_", ""))
-    if text != "." and (_DECIMAL.fullmatch(text) or _SCIENTIFIC.fullmatch(text)):
+    if _DECIMAL.fullmatch(text):
         return Decimal(text.replace("_", ""))
     return text
 
@@ -161,6 +162,9 @@ class _Builder:
             key = self._key(event, path)
             inner = f"{path}.{key}" if path else key
             node = self._node(next(events), events, inner, depth + 1)
+            if isinstance(node, Leaf) and not node.text:
+                # The parser places an empty value where the next one begins, which may be another line.
+                node = replace(node, place=self._place(event))
             if key in keys:
                 self._problems.add(
                     self._place(event),
@@ -200,9 +204,10 @@ def _codepoint(character: str | int) -> str:
 def _syntax(error: MarkedYAMLError) -> tuple[str, str]:
     """(found, expected) of what the parser stumbled over; a tab is named, as it cannot be seen."""
     told = " ".join((error.problem or "something else").split())
+    if "'\\t'" in told:
+        return "a tab", "spaces"
     contrast = _CONTRAST.fullmatch(told)
     if contrast:
         return contrast["found"], contrast["expected"]
     where = f" {error.context}" if error.context else ""
-    found = shown(told.removeprefix("found ") + where)
-    return (found.replace("'\\t'", "TAB"), "spaces, not tabs") if "'\\t'" in found else (found, "YAML")
+    return shown(told.removeprefix("found ") + where), "YAML"

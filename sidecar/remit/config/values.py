@@ -14,10 +14,10 @@ from remit.config.reading import (
     Cursor,
     Reader,
     Section,
+    decimal,
     distinct,
     known_as,
     named,
-    nanos,
     one_or_more,
     section,
     text,
@@ -127,9 +127,10 @@ def duration(at: Cursor) -> int:
 
 def share(at: Cursor) -> Fraction:
     """A part of a whole: above 0, up to 1."""
-    part = nanos(at)
+    expected = "a share above 0 and up to 1, such as 0.8"
+    part = decimal(expected)(at)
     if not 0 < part <= NANOS:
-        raise at.wrong("a share above 0 and up to 1, such as 0.8")
+        raise at.wrong(expected)
     return Fraction(part, NANOS)
 
 

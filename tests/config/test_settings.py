@@ -1,0 +1,229 @@
+"""Flags win over the environment, and this over the file; wrong values are told by where they came from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from remit.config import CatalogueInvalid, Settings, load
+from remit.config.settings import DEFAULTS, FLAGS, VARIABLES, Address, Limits, OpaSettings, TlsSettings
+
+FULL = Path(__file__).parents[1] / "cases" / "catalogue_full.yaml"
+
+Load = Callable[..., Settings]
+
+
+@pytest.fixture
+def read(tmp_path: Path) -> Load:
+    """Reads settings from a `sidecar:` section, environment and flags."""
+    path = tmp_path / "remit.yaml"
+
+    def run(sidecar: str = "{}", environ: Mapping[str, str] | None = None, **flags: object) -> Settings:
+        path.write_text(f"currency: EUR\nsidecar: {sidecar}\n")
+        return load([path], environ or {}, flags)[0]
+
+    return run
+
+
+def test_the_defaults_are_the_published_ones(read: Load) -> None:
+    """Without any setting, everything listens on loopback, and state lies below the working directory."""
+    published = Settings(
+        state=Path("./.remit"),
+        socket=Path("./.remit-run/remit.sock"),
+        grpc=Address("127.0.0.1", 7450),
+        http=Address("127.0.0.1", 7451),
+        ops=None,
+        opa=OpaSettings(timeout_ms=1000),
+        tls=None,
+        policies=(),
+        watch=True,
+    )
+    assert read() == DEFAULTS == published
+
+
+def test_every_setting_can_be_written_in_the_file() -> None:
+    """The full example sets each of them, and paths are meant from where the file lies."""
+    settings, _ = load([FULL], {}, {})
+    here = FULL.parent
+    assert settings == Settings(
+        state=here / ".remit",
+        socket=here / ".remit-run/remit.sock",
+        grpc=Address("127.0.0.1", 7450),
+        http=Address("::1", 7451),
+        ops=Address("0.0.0.0", 9090),
+        opa=OpaSettings(socket=here / "opa.sock", binary=Path("/usr/local/bin/opa"), timeout_ms=500, batch=16),
+        tls=TlsSettings(cert=here / "tls/tls.crt", key=here / "tls/tls.key", client_ca=here / "tls/ca.crt"),
+        limits=Limits(message_bytes=131072, metadata_bytes=4096, concurrency=256, call_seconds=20, drain_seconds=5),
+        policies=(here / "policies",),
+        watch=False,
+    )
+
+
+VALUES: dict[str, tuple[str, object]] = {
+    "state": ("/s", Path("/s")),
+    "socket": ("run/a.sock", Path("run/a.sock")),
+    "grpc": ("127.0.0.1:0", Address("127.0.0.1", 0)),
+    "http": ("[::1]:1", Address("::1", 1)),
+    "ops": ("0.0.0.0:2", Address("0.0.0.0", 2)),
+    "opa.url": ("http://127.0.0.1:8181", "http://127.0.0.1:8181"),
+    "opa.socket": ("o.sock", Path("o.sock")),
+    "opa.binary": ("123", Path("123")),
+    "opa.timeout_ms": ("250", 250),
+    "opa.batch": ("1", 1),
+    "tls.cert": ("c", Path("c")),
+    "tls.key": ("k", Path("k")),
+    "tls.client_ca": ("ca", Path("ca")),
+    "limits.message_bytes": ("5000", 5000),
+    "limits.metadata_bytes": ("2048", 2048),
+    "limits.concurrency": ("3", 3),
+    "limits.call_seconds": ("4", 4),
+    "limits.drain_seconds": ("0", 0),
+    "policies": ("p:q", (Path("p"), Path("q"))),
+    "watch": ("false", False),
+}
+
+
+def at(settings: Settings, key: str) -> Any:
+    found: Any = settings
+    for name in key.split("."):
+        found = getattr(found, name)
+    return found
+
+
+@pytest.mark.parametrize("key", VARIABLES)
+def test_every_setting_has_a_variable_and_a_flag(key: str, read: Load) -> None:
+    """Each can be set from the environment and by a flag, and the flag wins; paths are the caller's."""
+    written, value = VALUES[key]
+    flag = next(name for name, meant in FLAGS.items() if meant == key)
+    tls = '{tls: {cert: "/f.crt", key: "/f.key"}}'
+    assert at(read(tls, {VARIABLES[key]: written}), key) == value
+    assert at(read(tls, **{flag: written}), key) == value
+    wrong = {VARIABLES[key]: "\x7f"}
+    assert at(read(tls, wrong, **{flag: written}), key) == value
+
+
+def test_the_environment_wins_over_the_file(read: Load) -> None:
+    """A variable replaces what is written, and leaves what stands beside it."""
+    opa = read("{opa: {timeout_ms: 50, batch: 2}}", {"REMIT_OPA_TIMEOUT_MS": "60"}).opa
+    assert (opa.timeout_ms, opa.batch) == (60, 2)
+
+
+def test_flags_come_as_the_command_line_has_them(read: Load) -> None:
+    """Numbers, switches, paths and lists need not be text; what was not given is None."""
+    settings = read(grpc=None, watch=False, opa_batch=7, state=Path("x"), policies=(Path("a"), "b"))
+    assert (settings.grpc, settings.watch, settings.opa.batch) == (DEFAULTS.grpc, False, 7)
+    assert (settings.state, settings.policies) == (Path("x"), (Path("a"), Path("b")))
+
+
+def test_an_empty_variable_is_not_set(read: Load) -> None:
+    """`REMIT_GRPC=` means nothing, as in a shell that clears it."""
+    assert read("{grpc: '127.0.0.1:1'}", {"REMIT_GRPC": ""}).grpc == Address("127.0.0.1", 1)
+
+
+def test_other_variables_are_not_ours(read: Load) -> None:
+    """What a cluster sets for a service that is called remit does not concern the sidecar."""
+    assert read(environ={"REMIT_PORT": "tcp://10.0.0.1:80", "REMIT_TOKEN": "t", "PATH": "/"}) == DEFAULTS
+
+
+def test_listeners_can_be_off(read: Load) -> None:
+    """`off` closes a listener, whatever a weaker source says."""
+    settings = read("{grpc: off, socket: off}", {"REMIT_HTTP": "off"})
+    assert (settings.grpc, settings.http, settings.socket) == (None, None, None)
+
+
+def test_a_stronger_source_chooses_another_opa(read: Load) -> None:
+    """A socket in the environment replaces a URL in the file, rather than standing beside it."""
+    opa = read("{opa: {url: 'http://127.0.0.1:1', batch: 2}}", {"REMIT_OPA_SOCKET": "/o.sock"}).opa
+    assert (opa.url, opa.socket, opa.batch) == ("", Path("/o.sock"), 2)
+
+
+def test_beyond_loopback_a_certificate_is_needed(read: Load) -> None:
+    """With TLS a listener may listen anywhere; `ops` may without."""
+    tls = "tls: {cert: a, key: b}"
+    assert read("{grpc: '0.0.0.0:7450', http: '[::]:1', " + tls + "}").grpc == Address("0.0.0.0", 7450)
+    assert read("{ops: '0.0.0.0:9090'}").ops == Address("0.0.0.0", 9090)
+
+
+@pytest.mark.parametrize(
+    ("host", "loopback"),
+    [
+        ("127.0.0.1", True),
+        ("127.9.9.9", True),
+        ("::1", True),
+        ("localhost", True),
+        ("0.0.0.0", False),
+        ("::", False),
+        ("10.0.0.1", False),
+        ("localhost.example.com", False),
+        ("0", False),
+    ],
+)
+def test_loopback_is_what_only_this_machine_can_reach(host: str, loopback: bool) -> None:
+    """A name other than localhost could be anywhere."""
+    assert Address(host, 1).loopback is loopback
+
+
+def test_an_address_is_shown_as_it_is_written() -> None:
+    """IPv6 addresses stand in brackets."""
+    assert [str(Address("::1", 1)), str(Address("127.0.0.1", 2))] == ["[::1]:1", "127.0.0.1:2"]
+
+
+@pytest.mark.parametrize(
+    ("environ", "flags", "want"),
+    [
+        (
+            {"REMIT_GRPC": "0.0.0.0:7450"},
+            {},
+            'environment: REMIT_GRPC: sidecar.grpc: found "0.0.0.0:7450"; '
+            "expected a loopback address, or a certificate (`tls`) to listen elsewhere with",
+        ),
+        (
+            {"REMIT_WATCH": "yes"},
+            {},
+            'environment: REMIT_WATCH: sidecar.watch: found "yes"; expected true or false',
+        ),
+        (
+            {"REMIT_OPA_TIMEOUT_MS": "1.5"},
+            {},
+            "environment: REMIT_OPA_TIMEOUT_MS: sidecar.opa.timeout_ms: found 1.5; "
+            "expected a whole number from 10 to 60000",
+        ),
+        (
+            {},
+            {"opa_timeout_ms": 5},
+            "command line: --opa-timeout-ms: sidecar.opa.timeout_ms: found 5; expected a whole number from 10 to 60000",
+        ),
+        (
+            {},
+            {"http": "here"},
+            'command line: --http: sidecar.http: found "here"; expected HOST:PORT such as 127.0.0.1:7450, or off',
+        ),
+        (
+            {"REMIT_TLS_CERT": "a.crt"},
+            {},
+            "environment: REMIT_TLS_CERT: sidecar.tls.key: found nothing; expected a path",
+        ),
+        (
+            {},
+            {"statte": "x"},
+            'command line: --statte: sidecar.statte: found an unknown key; expected a known one: did you mean "state"?',
+        ),
+    ],
+)
+def test_wrong_values_are_told_by_their_source(
+    environ: dict[str, str], flags: dict[str, object], want: str, read: Load, tmp_path: Path
+) -> None:
+    """The variable or flag is named, then the setting, what was found and what was expected."""
+    with pytest.raises(CatalogueInvalid) as refused:
+        read("{}", environ, **flags)
+    assert str(refused.value).replace(f"{tmp_path}/", "") == want
+
+
+def test_mistakes_of_file_environment_and_flags_are_told_together(read: Load) -> None:
+    """One run tells all of them."""
+    with pytest.raises(CatalogueInvalid) as refused:
+        read("{watch: 1}", {"REMIT_GRPC": "x"}, opa_batch=0)
+    paths = sorted(error.path for error in refused.value.errors)
+    assert paths == ["sidecar.grpc", "sidecar.opa.batch", "sidecar.watch"]
