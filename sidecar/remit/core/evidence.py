@@ -1,0 +1,40 @@
+"""What a connection shows of who is calling, before anybody believes it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Cause(StrEnum):
+    """Why no identity was proved: a closed list, for metrics and the journal's counts."""
+
+    MISSING = "missing"  # neither a token nor a certificate
+    MALFORMED = "malformed"  # a credential that cannot be read
+    UNKNOWN = "unknown"  # nobody in the catalogue has it
+    AMBIGUOUS = "ambiguous"  # several credentials, or one of several subjects
+    EXPIRED = "expired"  # a certificate outside its time
+    MISMATCH = "mismatch"  # another agent than the request claims to come from
+
+
+@dataclass(frozen=True, slots=True)
+class PeerCertificate:
+    """The client certificate of a connection whose chain TLS has verified.
+
+    `fingerprint` is "sha256:HEX" over its DER form; it holds from `since` to `until`, ns since the epoch.
+    """
+
+    uris: tuple[str, ...]
+    dns: tuple[str, ...]
+    fingerprint: str
+    since: int
+    until: int
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """`token` is "" for none; `peer` tells where the call came from, for people."""
+
+    token: str
+    certificate: PeerCertificate | None
+    peer: str

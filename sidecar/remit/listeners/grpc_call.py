@@ -1,0 +1,178 @@
+"""The way of one call: who is it → is there room → receive → read → decide → answer.
+
+Two things are done otherwise than gRPC's generated code does them.
+
+Every method is served as one that takes a stream of requests (on the wire a unary call is such a stream of one).
+So our code runs before the request has arrived: identity is proved before a byte of it is looked at, and a
+request that never arrives whole is ended by our own deadline. gRPC itself would wait for it without end.
+
+The work is done in a task of its own, which the end of the call does not cancel: a decision that was begun is
+recorded, whoever still waits for it. It keeps its caller's place until it is done, so that a flood of calls that
+are opened and reset at once stays within the limits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
+
+import grpc
+from google.protobuf.message import Message
+
+from remit.core.errors import BadRequest, RemitError, ServiceError, Unauthenticated, Violation
+from remit.core.model import Subject
+from remit.listeners.grpc_limits import Limits, Places
+from remit.listeners.grpc_peer import address, evidence
+from remit.listeners.grpc_read import message
+from remit.listeners.grpc_status import MAX_VIOLATIONS, AnswerTooLarge, TooSlow, status_of
+from remit.listeners.pipeline import Identities, Observer, Pipeline
+
+Context = grpc.aio.ServicerContext[bytes, bytes]
+Answered = bytes | grpc.Status
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Rpc:
+    """One method: its name, the message that it takes, and what answers it. `slow` ones may take longer."""
+
+    name: str
+    takes: type[Message]
+    answer: Callable[[Pipeline, Subject, Any], Awaitable[Message]]
+    slow: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Methods:
+    """The methods of one service."""
+
+    service: str
+    rpcs: Sequence[Rpc]
+
+
+class Calls:
+    """Serves the calls of all methods, and knows those that are under way."""
+
+    def __init__(
+        self, pipeline: Pipeline, identities: Identities, observer: Observer, *, limits: Limits, certificates: bool
+    ) -> None:
+        self._pipeline = pipeline
+        self._identities = identities
+        self._observer = observer
+        self._limits = limits
+        self._certificates = certificates
+        self._places = Places(limits.concurrency, limits.per_caller)
+        self._working: set[asyncio.Task[Any]] = set()
+
+    def served(self, rpc: Rpc) -> grpc.RpcMethodHandler[Any, Any]:
+        """What gRPC calls for a method."""
+
+        async def serve(requests: object, context: Context) -> bytes:
+            answered = await self._serve(rpc, context)
+            if isinstance(answered, bytes):
+                return answered
+            return await context.abort_with_status(answered)
+
+        return grpc.stream_unary_rpc_method_handler(serve)
+
+    async def finish(self, grace: float) -> None:
+        """Wait until all work is done, at most `grace` seconds."""
+        if self._working:
+            await asyncio.wait(self._working, timeout=grace)
+
+    async def _serve(self, rpc: Rpc, context: Context) -> Answered:
+        started = perf_counter()
+        try:
+            shown = evidence(context, certificates=self._certificates, limit=self._limits.metadata_bytes)
+            subject = self._identities.identify(shown)
+        except RemitError as error:
+            return await asyncio.shield(self._work(self._refuse(address(context), error)))
+        except Exception as error:
+            return _unexpected(rpc, error)
+        self._observer.stage("identify", perf_counter() - started)
+        caller = _name(subject)
+        try:
+            return await self._admitted(rpc, context, subject, caller)
+        except RemitError as error:
+            return await asyncio.shield(self._work(self._refuse(caller, error)))
+
+    async def _admitted(self, rpc: Rpc, context: Context, subject: Subject, caller: str) -> Answered:
+        self._places.take(caller)
+        try:
+            raw = await self._receive(context)
+            work = self._work(self._answer(rpc, subject, raw))
+        except BaseException:
+            self._places.give_back(caller)
+            raise
+        work.add_done_callback(lambda _: self._places.give_back(caller))
+        seconds = self._limits.verify_seconds if rpc.slow else self._limits.call_seconds
+        try:
+            async with asyncio.timeout(seconds):
+                return await asyncio.shield(work)
+        except TimeoutError:
+            raise TooSlow(f"no answer within {seconds:g} seconds; what was decided is recorded") from None
+
+    async def _receive(self, context: Context) -> bytes:
+        """The request's bytes. Raises TooSlow, and BadRequest where gRPC has none to give: it tells a message that
+        is missing, cut off or too large, and a caller that has left, by the same sign."""
+        seconds = self._limits.receive_seconds
+        try:
+            async with asyncio.timeout(seconds):
+                raw: object = await context.read()
+        except TimeoutError:
+            raise TooSlow(f"the request did not arrive within {seconds:g} seconds") from None
+        if not isinstance(raw, bytes):
+            raise BadRequest(Violation("message", f"one whole message of at most {self._limits.message_bytes} bytes"))
+        return raw
+
+    async def _answer(self, rpc: Rpc, subject: Subject, raw: bytes) -> Answered:
+        try:
+            answer = await rpc.answer(self._pipeline, subject, message(rpc.takes, raw))
+            return self._bounded(answer.SerializeToString())
+        except RemitError as error:
+            return await self._refuse(_name(subject), error)
+        except Exception as error:
+            return _unexpected(rpc, error)
+
+    def _bounded(self, answer: bytes) -> bytes:
+        if len(answer) > self._limits.answer_bytes:
+            raise AnswerTooLarge(f"the answer is larger than {self._limits.answer_bytes} bytes: ask for less")
+        return answer
+
+    async def _refuse(self, peer: str, error: RemitError) -> grpc.Status:
+        """The status of an error; refused identities and malformed requests are counted into the journal."""
+        if isinstance(error, ServiceError):
+            _log.error("a call ended without a decision: %s", error)
+        if isinstance(error, Unauthenticated):
+            self._observer.identity_failed(error.cause)
+            await self._tell(peer, "identity", f"{error.cause}: {error}")
+        elif isinstance(error, BadRequest):
+            await self._tell(peer, "request", ", ".join(each.field for each in error.violations[:MAX_VIOLATIONS]))
+        return status_of(error)
+
+    async def _tell(self, peer: str, kind: str, detail: str) -> None:
+        try:
+            await self._pipeline.refused(peer, kind, detail)
+        except ServiceError as error:
+            # The refusal stands all the same: a store that is down makes nobody known.
+            _log.error("a refused %s could not be recorded: %s", kind, error)
+
+    def _work(self, work: Coroutine[Any, Any, Answered]) -> asyncio.Task[Answered]:
+        task = asyncio.get_running_loop().create_task(work)
+        self._working.add(task)
+        task.add_done_callback(self._working.discard)
+        return task
+
+
+def _name(subject: Subject) -> str:
+    return f"{subject.type}:{subject.id}"
+
+
+def _unexpected(rpc: Rpc, error: Exception) -> grpc.Status:
+    _log.error("%s failed", rpc.name, exc_info=error)
+    return status_of(error)

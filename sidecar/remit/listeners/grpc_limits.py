@@ -1,0 +1,88 @@
+"""Limits of the gRPC server: what one call, one caller and all of them may take."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+from remit.listeners.grpc_status import Overloaded
+
+Option = tuple[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bytes of a message in and out and of a call's metadata, calls at once, and seconds.
+
+    `receive_seconds` bounds the time until a request is there whole, `call_seconds` the time until its answer,
+    where the caller's own deadline is not sooner. A caller gets `per_caller` of the `concurrency` in all.
+    """
+
+    message_bytes: int = 512 * 1024
+    answer_bytes: int = 4 * 1024 * 1024
+    metadata_bytes: int = 8 * 1024
+    concurrency: int = 256
+    per_caller: int = 64
+    connections: int = 512
+    receive_seconds: float = 10
+    call_seconds: float = 10
+    verify_seconds: float = 300
+    idle_seconds: float = 60
+    age_seconds: float = 600
+    check_seconds: float = 1
+    watchers: int = 32
+
+    @property
+    def backstop(self) -> int:
+        """Calls at once of any kind, health and refusals included, that gRPC itself lets in."""
+        return 2 * self.concurrency
+
+    def options(self) -> tuple[Option, ...]:
+        """As gRPC's channel arguments (grpc/impl/channel_arg_names.h).
+
+        The soft bound of metadata refuses by chance only, so both are one; our own is checked on every call. One
+        connection has as many streams as its caller has places: a client then waits instead of being refused.
+        """
+        return (
+            ("grpc.max_receive_message_length", self.message_bytes),
+            ("grpc.max_send_message_length", self.answer_bytes),
+            ("grpc.max_metadata_size", 2 * self.metadata_bytes),
+            ("grpc.absolute_max_metadata_size", 2 * self.metadata_bytes),
+            ("grpc.max_concurrent_streams", self.per_caller),
+            ("grpc.max_allowed_incoming_connections", self.connections),
+            ("grpc.max_connection_idle_ms", int(self.idle_seconds * 1000)),
+            ("grpc.max_connection_age_ms", int(self.age_seconds * 1000)),
+            ("grpc.max_connection_age_grace_ms", 30_000),
+            ("grpc.server_handshake_timeout_ms", 10_000),
+            ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+            ("grpc.http2.max_ping_strikes", 2),
+            ("grpc.keepalive_time_ms", 60_000),
+            ("grpc.keepalive_timeout_ms", 20_000),
+            ("grpc.so_reuseport", 0),
+        )
+
+
+class Places:
+    """Counts the calls that are being served, in all and by caller."""
+
+    def __init__(self, most: int, per_caller: int) -> None:
+        self._most = most
+        self._per_caller = per_caller
+        self._taken: Counter[str] = Counter()
+        self._total = 0
+
+    def take(self, caller: str) -> None:
+        """Take one place, to be given back; raises Overloaded where there is none."""
+        if self._taken[caller] >= self._per_caller:
+            raise Overloaded(f"at most {self._per_caller} calls of one caller at once")
+        if self._total >= self._most:
+            raise Overloaded(f"at most {self._most} calls at once")
+        self._taken[caller] += 1
+        self._total += 1
+
+    def give_back(self, caller: str) -> None:
+        """Give one place back."""
+        self._total -= 1
+        self._taken[caller] -= 1
+        if not self._taken[caller]:
+            del self._taken[caller]

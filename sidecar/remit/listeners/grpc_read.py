@@ -1,0 +1,249 @@
+"""From messages to calls: every field typed and bounded before anything is done with it.
+
+The digest that binds an idempotency key is SHA-256 over the RPC's name and the message's deterministic
+serialisation, without the key and the attempt (a second attempt at the same thing is the same request). That form
+is canonical enough: the messages have no maps, so one library version writes equal messages alike; arguments and
+fields that this version does not know count as the bytes that were sent, and whoever repeats a request sends the
+same bytes. Where two forms differ all the same, the key is refused with `idempotency_mismatch`: never a wrong replay.
+"""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import Any, TypeVar
+
+from google.protobuf.message import DecodeError, Message
+
+from remit.core.call import Call, Claimed, HandoffCall, Report, WorkflowCall
+from remit.core.errors import BadRequest, Violation
+from remit.core.model import ActionName, Resource, Subject
+from remit.listeners.grpc_fields import (
+    ACTION,
+    BUDGET,
+    COLUMN,
+    DIGEST,
+    ID,
+    KEY,
+    MAX_ATTEMPT,
+    MAX_SUMMARY_BYTES,
+    NAME,
+    PASSPORT,
+    SECOND,
+    TRACE,
+    WORD,
+    WORKFLOW,
+    Fields,
+)
+from remit.v1 import audit_pb2, oversight_pb2, resources_pb2, sidecar_pb2
+
+RESOURCE_TYPES = ("service", "dataset", "agent", "tool", "workflow", "budget", "scope", "decision")
+OUTCOMES: dict[int, str] = {
+    resources_pb2.OUTCOME_SUCCEEDED: "succeeded",
+    resources_pb2.OUTCOME_FAILED: "failed",
+    resources_pb2.OUTCOME_NOT_SENT: "not_sent",
+    resources_pb2.OUTCOME_PROGRESS: "progress",
+}
+SCOPES: dict[int, str] = {
+    resources_pb2.SCOPE_AGENT: "agent",
+    resources_pb2.SCOPE_WORKFLOW: "workflow",
+    resources_pb2.SCOPE_SERVICE: "service",
+    resources_pb2.SCOPE_ALL: "all",
+}
+DEFAULT_TTL = 3600 * SECOND
+MAX_TTL_SECONDS = 7 * 24 * 3600
+MAX_TRACE = 10_000
+
+M = TypeVar("M", bound=Message)
+
+
+def message(kind: type[M], raw: bytes) -> M:
+    """The message that the bytes are; BadRequest where they are none (broken, or text that is not UTF-8)."""
+    try:
+        return kind.FromString(raw)
+    except DecodeError:
+        raise BadRequest(Violation("message", f"a {kind.DESCRIPTOR.full_name} in protobuf's binary form")) from None
+
+
+def authorize(request: sidecar_pb2.AuthorizeRequest) -> Call:
+    """The question of Authorize."""
+    fields = Fields()
+    resource = request.resource
+    call = Call(
+        rpc="Authorize",
+        action=fields.required("action", request.action, ACTION),
+        resource=Resource(
+            type=fields.one_of("resource.type", resource.type, RESOURCE_TYPES),
+            id=fields.required("resource.id", resource.id, NAME),
+            operation=fields.text("resource.operation", resource.operation, NAME),
+            variant=fields.text("resource.variant", resource.variant, NAME),
+            fields=fields.texts("resource.fields", resource.fields, COLUMN),
+        ),
+        claimed=_claimed(fields, request.context),
+        usage=fields.usage("usage", request.usage),
+        fulfils=frozenset(fields.texts("fulfils", request.fulfils, NAME)),
+        key=fields.text("key", request.key, KEY),
+        digest=_digest("Authorize", request),
+    )
+    fields.text("agent", request.agent, NAME)
+    fields.check()
+    return call
+
+
+def record(request: sidecar_pb2.RecordRequest, subject: Subject) -> tuple[str, Call]:
+    """What an agent decided by itself: the summary, and the question whether it may be recorded."""
+    fields = Fields()
+    if not request.summary.strip():
+        fields.refuse("summary", "what was decided")
+    summary = fields.free("summary", request.summary, MAX_SUMMARY_BYTES)
+    call = Call(
+        rpc="Record",
+        action=ActionName.DECISION_MAKE,
+        resource=Resource("decision", subject.id),
+        claimed=_claimed(fields, request.context),
+        key=fields.text("key", request.key, KEY),
+        digest=_digest("Record", request),
+    )
+    fields.check()
+    return summary, call
+
+
+def report(request: sidecar_pb2.ReportRequest) -> Report:
+    """How an allowed action ended."""
+    fields = Fields()
+    told = Report(
+        decision=fields.required("decision", request.decision, ID),
+        outcome=fields.choice("outcome", request.outcome, OUTCOMES),
+        usage=fields.usage("usage", request.usage),
+        error=fields.free("error", request.error),
+    )
+    fields.check()
+    return told
+
+
+def open_workflow(request: sidecar_pb2.OpenWorkflowRequest) -> WorkflowCall:
+    """What a workflow is asked for."""
+    fields = Fields()
+    if not request.purposes:
+        fields.refuse("purposes", "at least one purpose")
+    stated = request.HasField("ttl")
+    call = WorkflowCall(
+        purposes=fields.texts("purposes", request.purposes, WORD),
+        agents=fields.texts("agents", request.agents, ID),
+        ttl=fields.seconds("ttl", request.ttl, MAX_TTL_SECONDS) if stated else DEFAULT_TTL,
+        reason=fields.free("reason", request.reason),
+        trace=fields.text("trace", request.trace, TRACE),
+        key=fields.text("key", request.key, KEY),
+        digest=_digest("OpenWorkflow", request),
+    )
+    fields.check()
+    return call
+
+
+def close_workflow(request: sidecar_pb2.CloseWorkflowRequest) -> tuple[str, str]:
+    """The workflow, and how it went."""
+    fields = Fields()
+    named = fields.required("workflow", request.workflow, WORKFLOW)
+    reason = fields.free("reason", request.reason)
+    fields.check()
+    return named, reason
+
+
+def handoff(request: sidecar_pb2.HandoffRequest) -> HandoffCall:
+    """To whom a message goes."""
+    fields = Fields()
+    call = HandoffCall(
+        agent=fields.required("agent", request.agent, ID),
+        claimed=_claimed(fields, request.context),
+        message_digest=fields.text("digest", request.digest, DIGEST),
+        key=fields.text("key", request.key, KEY),
+        digest=_digest("Handoff", request),
+    )
+    fields.check()
+    return call
+
+
+def accept(request: sidecar_pb2.AcceptRequest) -> tuple[str, str]:
+    """The passport, and the message's digest."""
+    fields = Fields()
+    passport = fields.required("passport", request.passport, PASSPORT)
+    digest = fields.text("digest", request.digest, DIGEST)
+    fields.check()
+    return passport, digest
+
+
+def control(request: oversight_pb2.HaltRequest | oversight_pb2.ResumeRequest) -> tuple[str, str, str]:
+    """(scope, value, reason) of what is stopped or resumed."""
+    fields = Fields()
+    scope = fields.choice("scope", request.scope, SCOPES)
+    if scope == "all":
+        if request.value:
+            fields.refuse("value", "nothing, for SCOPE_ALL")
+    else:
+        fields.required("value", request.value, ID)
+    reason = fields.why("reason", request.reason)
+    fields.check()
+    return scope, request.value, reason
+
+
+def list_budgets(request: oversight_pb2.ListBudgetsRequest) -> str:
+    """The budget's id, or "" for all."""
+    fields = Fields()
+    budget = fields.text("budget", request.budget, BUDGET)
+    fields.check()
+    return budget
+
+
+def adjust(request: oversight_pb2.AdjustBudgetRequest, currency: str) -> tuple[str, str, int, str]:
+    """(budget, scope, nanos to add, reason)."""
+    fields = Fields()
+    budget = fields.required("budget", request.budget, BUDGET)
+    scope = fields.text("scope", request.scope, ID)
+    delta = fields.nanos("delta", request.delta, currency)
+    reason = fields.why("reason", request.reason)
+    fields.check()
+    if not delta:
+        raise BadRequest(Violation("delta", "an amount other than zero"))
+    return budget, scope, delta, reason
+
+
+def get_decision(request: audit_pb2.GetDecisionRequest) -> str:
+    """The decision's id."""
+    fields = Fields()
+    decision = fields.required("decision", request.decision, ID)
+    fields.check()
+    return decision
+
+
+def trace(request: audit_pb2.TraceRequest) -> tuple[str, int]:
+    """The workflow, and how many records at most."""
+    fields = Fields()
+    named = fields.required("workflow", request.workflow, WORKFLOW)
+    limit = fields.between("limit", request.limit or MAX_TRACE, least=1, most=MAX_TRACE)
+    fields.check()
+    return named, limit
+
+
+def _claimed(fields: Fields, context: resources_pb2.Context) -> Claimed:
+    return Claimed(
+        workflow=fields.text("context.workflow", context.workflow, WORKFLOW),
+        purpose=fields.text("context.purpose", context.purpose, WORD),
+        reason=fields.free("context.reason", context.reason),
+        parent=fields.text("context.parent", context.parent, ID),
+        actor=fields.text("context.actor", context.actor, WORD),
+        arguments=fields.object("context.arguments", context.arguments),
+        inputs=fields.texts("context.inputs", context.inputs, ID),
+        trace=fields.text("context.trace", context.trace, TRACE),
+        attempt=fields.between("context.attempt", context.attempt or 1, least=1, most=MAX_ATTEMPT),
+    )
+
+
+def _digest(rpc: str, request: Any) -> str:
+    """The digest of a request with a key; "" without one, where nobody asks for it."""
+    if not request.key:
+        return ""
+    bare = type(request)()
+    bare.CopyFrom(request)
+    bare.ClearField("key")
+    if "context" in bare.DESCRIPTOR.fields_by_name and bare.HasField("context"):
+        bare.context.ClearField("attempt")
+    return sha256(rpc.encode() + b"\0" + bare.SerializeToString(deterministic=True)).hexdigest()

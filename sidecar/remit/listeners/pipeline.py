@@ -1,0 +1,129 @@
+"""What the listeners stand on: the pipeline that decides, who proves identities, and who counts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from remit.core.answer import (
+    Accepted,
+    Adjusted,
+    Answer,
+    ClosedWorkflow,
+    Halted,
+    HandedOff,
+    OpenedWorkflow,
+    Reported,
+)
+from remit.core.call import Call, HandoffCall, Report, WorkflowCall
+from remit.core.evidence import Evidence
+from remit.core.model import BudgetRoom, Subject
+from remit.ports import JournalRow
+
+
+class Verification(Protocol):
+    """What checking the whole journal found; `sequence` and `problem` name the first thing that does not hold."""
+
+    @property
+    def ok(self) -> bool: ...
+    @property
+    def authentic(self) -> bool: ...
+    @property
+    def records(self) -> int: ...
+    @property
+    def erased(self) -> int: ...
+    @property
+    def checkpoints(self) -> int: ...
+    @property
+    def problem(self) -> str: ...
+    @property
+    def sequence(self) -> int: ...
+
+
+class Pipeline(Protocol):
+    """Everything that can be asked, by a subject that was proved. Raises CallerError and ServiceError."""
+
+    @property
+    def currency(self) -> str:
+        """The ledger's."""
+        ...
+
+    async def authorize(self, subject: Subject, call: Call, /) -> Answer:
+        """Decide one question."""
+        ...
+
+    async def record(self, subject: Subject, summary: str, call: Call, /) -> Answer:
+        """Record a decision that an agent made by itself."""
+        ...
+
+    async def report(self, subject: Subject, report: Report, /) -> Reported:
+        """End, or prolong, a decision's reservation."""
+        ...
+
+    async def open_workflow(self, subject: Subject, call: WorkflowCall, /) -> OpenedWorkflow:
+        """Ask for a workflow."""
+        ...
+
+    async def close_workflow(self, subject: Subject, workflow: str, reason: str, /) -> ClosedWorkflow:
+        """Close a workflow, named by its context or id."""
+        ...
+
+    async def handoff(self, subject: Subject, call: HandoffCall, /) -> HandedOff:
+        """Ask for a passport."""
+        ...
+
+    async def accept(self, subject: Subject, passport: str, message_digest: str, /) -> Accepted:
+        """Use a passport."""
+        ...
+
+    async def halt(self, subject: Subject, scope: str, value: str, reason: str, /) -> Halted:
+        """Stop a scope."""
+        ...
+
+    async def resume(self, subject: Subject, scope: str, value: str, reason: str, /) -> Halted:
+        """Lift a scope's halts."""
+        ...
+
+    async def budgets(self, subject: Subject, budget: str, /) -> Sequence[BudgetRoom]:
+        """Budgets' rows; "" for all."""
+        ...
+
+    async def adjust(self, subject: Subject, budget: str, scope: str, delta: int, reason: str, /) -> Adjusted:
+        """Add nanos to a limit."""
+        ...
+
+    async def decision(self, subject: Subject, id: str, /) -> tuple[JournalRow, Sequence[JournalRow]]:
+        """A decision's record and what speaks of it."""
+        ...
+
+    async def trace(self, subject: Subject, workflow: str, limit: int, /) -> Sequence[JournalRow]:
+        """A workflow's records."""
+        ...
+
+    async def verify(self, subject: Subject, /) -> Verification:
+        """Check the whole journal."""
+        ...
+
+    async def refused(self, peer: str, kind: str, detail: str, /) -> None:
+        """Count a refusal that is no decision into the journal: `kind` is identity or request."""
+        ...
+
+
+class Identities(Protocol):
+    """Who is calling."""
+
+    def identify(self, evidence: Evidence) -> Subject:
+        """The subject that the evidence proves; raises Unauthenticated."""
+        ...
+
+
+class Observer(Protocol):
+    """Who is told what, for metrics; telling must not fail."""
+
+    def stage(self, name: str, seconds: float) -> None:
+        """A stage of a call took so long."""
+        ...
+
+    def identity_failed(self, cause: str) -> None:
+        """No identity was proved."""
+        ...

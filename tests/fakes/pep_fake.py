@@ -1,0 +1,222 @@
+"""A pipeline in memory: it allows what it is told to allow, keeps answers by key, and remembers what it was asked."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from remit.core.answer import (
+    Accepted,
+    Adjusted,
+    Answer,
+    ClosedWorkflow,
+    GivenReason,
+    Halted,
+    HandedOff,
+    OpenedWorkflow,
+    Reported,
+)
+from remit.core.call import Call, HandoffCall, Report, WorkflowCall
+from remit.core.decision import Effect
+from remit.core.effect import Committed, Record
+from remit.core.errors import Forbidden, IllegalTransition, NotFound
+from remit.core.model import BudgetRoom, BudgetRow, Subject
+from remit.core.obligation import Obligation
+from remit.ports import JournalRow
+
+SECOND = 1_000_000_000
+START = 1_800_000_000 * SECOND
+ALLOWED = GivenReason("access.resource", "allowed", "allowed")
+DENIED = GivenReason("remit", "default_deny", "no rule allows it")
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What checking the journal found."""
+
+    ok: bool = True
+    authentic: bool = True
+    records: int = 3
+    erased: int = 1
+    checkpoints: int = 2
+    problem: str = ""
+    sequence: int = 0
+
+
+@dataclass(slots=True)
+class FakePipeline:
+    """Allows the resources in `allows`; `reserves` is set aside for each that is allowed.
+
+    `failure` is raised by the next calls instead of an answer. While `gate` is cleared, calls wait in front of it.
+    """
+
+    allows: set[str] = field(default_factory=lambda: {"openai", "crm"})
+    reserves: int = 0
+    failure: Exception | None = None
+    currency: str = "EUR"
+    asked: list[tuple[Subject, Call]] = field(default_factory=list)
+    told: list[tuple[Subject, Report]] = field(default_factory=list)
+    refusals: list[tuple[str, str, str]] = field(default_factory=list)
+    journal: list[JournalRow] = field(default_factory=list)
+    workflows: dict[str, str] = field(default_factory=dict)
+    passports: dict[str, str] = field(default_factory=dict)
+    halts: dict[tuple[str, str], str] = field(default_factory=dict)
+    limit: int = 100 * SECOND
+    cheaper: str = ""
+    obligations: tuple[Obligation, ...] = ()
+    gate: asyncio.Event = field(default_factory=asyncio.Event)
+    waiting: int = 0
+    _kept: dict[tuple[str, str, str], tuple[str, Answer]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.gate.set()
+
+    async def authorize(self, subject: Subject, call: Call) -> Answer:
+        await self._pass()
+        self.asked.append((subject, call))
+        kept = self._kept.get((subject.id, call.rpc, call.key)) if call.key else None
+        if kept is not None:
+            return self._replayed(kept, call)
+        answer = self._decide(subject, call.action, allowed=call.resource.id in self.allows)
+        if call.key:
+            self._kept[subject.id, call.rpc, call.key] = (call.digest, answer)
+        return answer
+
+    async def record(self, subject: Subject, summary: str, call: Call) -> Answer:
+        await self._pass()
+        self.asked.append((subject, call))
+        return self._decide(subject, summary, allowed=True)
+
+    async def report(self, subject: Subject, report: Report) -> Reported:
+        await self._pass()
+        self.told.append((subject, report))
+        if all(row.record.id != report.decision for row in self.journal):
+            raise NotFound(f"no decision {report.decision}")
+        self._write("report", subject, ref=report.decision)
+        return Reported(self.journal[-1].record.id, "settled", cost=3 * SECOND // 2, overrun=1, claimed=True)
+
+    async def open_workflow(self, subject: Subject, call: WorkflowCall) -> OpenedWorkflow:
+        await self._pass()
+        answer = self._decide(subject, "workflow.open", allowed="support" in call.purposes)
+        if answer.effect is not Effect.ALLOW:
+            return OpenedWorkflow(answer)
+        id = f"w_{len(self.workflows) + 1}"
+        self.workflows[id] = "open"
+        return OpenedWorkflow(answer, id, f"{id}.signed", START + call.ttl)
+
+    async def close_workflow(self, subject: Subject, workflow: str, reason: str) -> ClosedWorkflow:
+        await self._pass()
+        id = workflow.removesuffix(".signed")
+        if id not in self.workflows:
+            raise NotFound(f"no workflow {id}")
+        if self.workflows[id] == "closed":
+            raise IllegalTransition(f"workflow {id} is closed")
+        self.workflows[id] = "closed"
+        return ClosedWorkflow(*self._write("workflow.close", subject, workflow=id))
+
+    async def handoff(self, subject: Subject, call: HandoffCall) -> HandedOff:
+        await self._pass()
+        answer = self._decide(subject, "message.send", allowed=True)
+        passport = f"p_{len(self.passports) + 1}"
+        self.passports[passport] = call.agent
+        return HandedOff(answer, passport)
+
+    async def accept(self, subject: Subject, passport: str, message_digest: str) -> Accepted:
+        await self._pass()
+        mine = self.passports.pop(passport, "") == subject.id
+        answer = self._decide(subject, "message.accept", allowed=mine)
+        return Accepted(answer, "w_1.signed", ("pii",), "analysis") if mine else Accepted(answer)
+
+    async def halt(self, subject: Subject, scope: str, value: str, reason: str) -> Halted:
+        await self._pass()
+        answer = self._decide(subject, "control.halt", allowed="operator" in subject.roles)
+        if answer.effect is not Effect.ALLOW:
+            return Halted(answer)
+        self.halts[scope, value] = f"h_{len(self.halts) + 1}"
+        return Halted(answer, (self.halts[scope, value],))
+
+    async def resume(self, subject: Subject, scope: str, value: str, reason: str) -> Halted:
+        await self._pass()
+        if (scope, value) not in self.halts:
+            raise NotFound(f"nothing is halted for {scope} {value}")
+        return Halted(self._decide(subject, "control.halt", allowed=True), (self.halts.pop((scope, value)),))
+
+    async def budgets(self, subject: Subject, budget: str) -> Sequence[BudgetRoom]:
+        await self._pass()
+        return [self._room("")]
+
+    async def adjust(self, subject: Subject, budget: str, scope: str, delta: int, reason: str) -> Adjusted:
+        await self._pass()
+        self.limit += delta
+        return Adjusted(self._decide(subject, "budget.adjust", allowed=True), self._room(scope))
+
+    async def decision(self, subject: Subject, id: str) -> tuple[JournalRow, Sequence[JournalRow]]:
+        await self._pass()
+        found = [row for row in self.journal if row.record.id == id]
+        if not found:
+            raise NotFound(f"no decision {id}")
+        return found[0], [row for row in self.journal if row.record.ref == id]
+
+    async def trace(self, subject: Subject, workflow: str, limit: int) -> Sequence[JournalRow]:
+        await self._pass()
+        return self.journal[:limit]
+
+    async def verify(self, subject: Subject) -> Checked:
+        await self._pass()
+        if subject.type != "person":
+            raise Forbidden("only people verify the journal")
+        return Checked()
+
+    async def refused(self, peer: str, kind: str, detail: str) -> None:
+        self.refusals.append((peer, kind, detail))
+
+    async def _pass(self) -> None:
+        self.waiting += 1
+        try:
+            await self.gate.wait()
+        finally:
+            self.waiting -= 1
+        if self.failure is not None:
+            raise self.failure
+
+    def _decide(self, subject: Subject, action: str, *, allowed: bool) -> Answer:
+        id, committed = self._write("decision", subject)
+        return Answer(
+            id=id,
+            effect=Effect.ALLOW if allowed else Effect.DENY,
+            reasons=(ALLOWED if allowed else DENIED,),
+            enforced=True,
+            retryable=False,
+            committed=committed,
+            revision="r1",
+            obligations=self.obligations,
+            reserved=self.reserves if allowed else 0,
+            deadline=START + 60 * SECOND if allowed and self.reserves else 0,
+            cheaper=self.cheaper,
+        )
+
+    def _replayed(self, kept: tuple[str, Answer], call: Call) -> Answer:
+        digest, first = kept
+        mismatch = (GivenReason("remit", "idempotency_mismatch", "the key was used with another request"),)
+        same = digest == call.digest
+        return Answer(
+            id=first.id,
+            effect=first.effect if same else Effect.DENY,
+            reasons=first.reasons if same else mismatch,
+            enforced=True,
+            retryable=False,
+            committed=first.committed,
+            replayed=same,
+        )
+
+    def _write(self, kind: str, subject: Subject, *, workflow: str = "", ref: str = "") -> tuple[str, Committed]:
+        sequence = len(self.journal) + 1
+        id = f"{kind[0]}_{sequence}"
+        record = Record(kind, id, START + sequence, subject.id, workflow, "", ref, b'{"a":1}', b"salt")
+        self.journal.append(JournalRow("local", sequence, record, b"", bytes(32), bytes(32), False))
+        return id, Committed("local", sequence)
+
+    def _room(self, scope: str) -> BudgetRoom:
+        row = BudgetRow("cx-month", scope, START, START + 3600 * SECOND, 100 * SECOND)
+        return BudgetRoom(row, self.limit, spent=SECOND, held=SECOND // 4)
