@@ -40,9 +40,12 @@ class Afterwards:
 
     async def drain(self, seconds: float) -> None:
         """Wait for all tasks, at most so long; the rest is cancelled, and what it held lapses by itself."""
-        if not self._tasks:
-            return
-        _, late = await asyncio.wait(set(self._tasks), timeout=seconds)
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + seconds
+        # What ends may start more: a question that was answered too late is then reported as not sent.
+        while self._tasks and (left := deadline - loop.time()) > 0:
+            await asyncio.wait(set(self._tasks), timeout=left)
+        late = set(self._tasks)
         for task in late:
             task.cancel()
         if late:

@@ -102,9 +102,7 @@ class Agent:
         Address: REMIT_ADDRESS, else the socket ./.remit-run/remit.sock, else 127.0.0.1:7450. Token: REMIT_TOKEN, else
         what the file REMIT_TOKEN_FILE holds now. Raises InvalidRequest, also for plain TCP beyond loopback.
         """
-        unknown = options.keys() - Connecting.__annotations__.keys()
-        if unknown:
-            raise TypeError(f"unknown option {sorted(unknown)[0]!r}")
+        refuse_unknown(options, Connecting)
         target = find_target(address, token, tls=options.get("tls"), environment=os.environ)
         return cls(target, **options)
 
@@ -213,6 +211,7 @@ class Agent:
 
     async def open_workflow(self, purposes: Sequence[str], **options: Unpack[Opening]) -> Workflow:
         """Open a workflow for these purposes. Raises Denied. `remit.workflow` also closes it."""
+        refuse_unknown(options, Opening)
         return await self.afterwards.whole(self._open_workflow(purposes, options), self._close_again)
 
     async def _open_workflow(self, purposes: Sequence[str], options: Opening) -> Workflow:

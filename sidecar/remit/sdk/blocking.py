@@ -68,7 +68,7 @@ class Agent:
             await self._inner.open()
         except BaseException as error:
             opened.set_exception(error)
-            raise
+            return
         ended = asyncio.Event()
         loop = asyncio.get_running_loop()
         opened.set_result(lambda: loop.call_soon_threadsafe(ended.set))

@@ -65,7 +65,7 @@ def build(kind: type[M], **fields: object) -> M:
         raise InvalidRequest(Violation(kind.DESCRIPTOR.name, f"fields of the documented types ({error})")) from error
 
 
-def refuse_unknown(given: Mapping[str, object], known: type[Why] | type[Standing]) -> None:
+def refuse_unknown(given: Mapping[str, object], known: type) -> None:
     """A misspelt keyword must not be a question asked otherwise than it was meant."""
     if unknown := sorted(given.keys() - known.__annotations__.keys()):
         raise TypeError(f"unknown keyword {unknown[0]!r}; known are {', '.join(sorted(known.__annotations__))}")

@@ -20,6 +20,7 @@ from remit.sdk.agent import Agent, Opening
 from remit.sdk.ambient import Changes, checked, scope
 from remit.sdk.answers import Accepted, Workflow
 from remit.sdk.errors import RemitError
+from remit.sdk.question import refuse_unknown
 
 _LOG = logging.getLogger("remit")
 
@@ -132,6 +133,7 @@ def actor(name: str) -> AbstractContextManager[None]:
 def _opening(
     agent: Agent | blocking.Agent, *, purposes: Sequence[str], purpose: str = "", **options: Unpack[Opening]
 ) -> Opened | BlockingOpened:
+    refuse_unknown(options, Opening)
     checked(purpose=purpose, reason=options.get("reason"))
     if isinstance(agent, blocking.Agent):
         return BlockingOpened(agent, Opened(agent.awaited, purposes, purpose, options))
