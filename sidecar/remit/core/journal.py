@@ -126,13 +126,15 @@ def verify(
     key: VerifierKey | None = None,
     *,
     notes: Sequence[str] = (),
+    after: CheckpointRow | None = None,
 ) -> Verification:
-    """Read a whole journal once, in order, and say what was changed.
+    """Read a journal once, in order, and say what was changed.
 
     `checkpoints` come in the order in which they were made; `notes` are signed notes kept outside the journal.
+    `after` is a head to start from, whose record was checked by the caller: only the rest is read then.
     Memory is bounded by the notes and by the erasures whose act is still to come.
     """
-    reader = _Reader(key, checkpoints, notes)
+    reader = _Reader(key, checkpoints, notes, after)
     for row in rows:
         reader.read(row)
     return reader.finish()
@@ -160,7 +162,6 @@ class _Heads:
         self._own: Iterator[CheckpointRow] = iter(own)
         self._next = next(self._own, None)
         self._kept = self._read_all(notes)
-        self.log = key.log if key else ""
         self.covered = 0
         self.count = 0
 
@@ -224,13 +225,19 @@ class _Heads:
 class _Reader:
     """Walks the chain; after a problem it goes on from what is stored, so that one change is told once."""
 
-    def __init__(self, key: VerifierKey | None, checkpoints: Iterable[CheckpointRow], notes: Sequence[str]) -> None:
+    def __init__(
+        self,
+        key: VerifierKey | None,
+        checkpoints: Iterable[CheckpointRow],
+        notes: Sequence[str],
+        after: CheckpointRow | None,
+    ) -> None:
         self._pinned = key is not None
         self._found = _Findings()
         self._heads = _Heads(key, checkpoints, notes, self._found)
-        self._log = self._heads.log
-        self._head = GENESIS
-        self._last = 0
+        self._log = after.log if after else key.log if key else ""
+        self._head = after.hash if after else GENESIS
+        self._last = after.size if after else 0
         self._records = 0
         self._erased = 0
         self._last_act = 0

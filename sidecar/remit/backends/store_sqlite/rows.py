@@ -1,0 +1,84 @@
+"""From the file's rows to ours.
+
+Text of the journal is read as bytes, because a file that was tampered with may hold any: what is not UTF-8
+becomes surrogates, which no header that we wrote has, so that verification names the record.
+"""
+
+from __future__ import annotations
+
+import orjson
+
+from remit.backends.store_sqlite.database import Row
+from remit.core.checkpoint import CheckpointRow
+from remit.core.effect import Record
+from remit.core.journal import JournalRow
+from remit.core.model import BudgetRoom, BudgetRow, Halt
+from remit.ports import Reservation, WorkflowState
+
+JOURNAL = """
+    SELECT sequence, time, CAST(kind AS BLOB), CAST(id AS BLOB), CAST(subject AS BLOB), CAST(workflow AS BLOB),
+           CAST(parent AS BLOB), CAST(ref AS BLOB), previous, hash, body_hash, salt, body
+    FROM journal
+"""
+CHECKPOINTS = "SELECT size, hash, time, CAST(note AS BLOB) FROM checkpoint"
+BUDGETS = "SELECT budget, scope, start_ns, end_ns, limit_nanos, adjusted, spent, held FROM budget"
+RESERVATIONS = """
+    SELECT decision, subject, workflow, service, variant, owner, amount, spent, deadline, state, report_digest
+    FROM reservation
+"""
+WORKFLOWS = "SELECT id, opener, purposes, agents, expires, closed_by, version FROM workflow"
+HALTS = "SELECT id, scope, value, placed_by, reason, time FROM halt"
+
+
+def journal_row(log: str, row: Row) -> JournalRow:
+    """A row of JOURNAL."""
+    sequence, time, kind, id, subject, workflow, parent, ref, previous, hash_, body_hash, salt, body = row
+    record = Record(
+        kind=_text(kind),
+        id=_text(id),
+        time=time,
+        subject=_text(subject),
+        workflow=_text(workflow),
+        parent=_text(parent),
+        ref=_text(ref),
+        body=body or b"",
+        salt=salt or b"",
+    )
+    return JournalRow(log, sequence, record, previous, hash_, body_hash, erased=body is None)
+
+
+def checkpoint_row(log: str, row: Row) -> CheckpointRow:
+    """A row of CHECKPOINTS."""
+    size, hash_, time, note = row
+    return CheckpointRow(log, size, hash_, time, _text(note))
+
+
+def budget_room(row: Row) -> BudgetRoom:
+    """A row of BUDGETS."""
+    budget, scope, start, end, limit, adjusted, spent, held = row
+    return BudgetRoom(BudgetRow(budget, scope, start, end, limit), limit + adjusted, spent, held)
+
+
+def reservation(row: Row) -> Reservation:
+    """A row of RESERVATIONS."""
+    return Reservation(*row)
+
+
+def workflow(row: Row) -> WorkflowState:
+    """A row of WORKFLOWS."""
+    id, opener, purposes, agents, expires, closed_by, version = row
+    state = "closed" if closed_by else "open"
+    return WorkflowState(id, opener, _list(purposes), _list(agents), expires, state, version)
+
+
+def halt(row: Row) -> Halt:
+    """A row of HALTS."""
+    return Halt(*row)
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode(errors="surrogateescape")
+
+
+def _list(text: str) -> tuple[str, ...]:
+    return tuple(orjson.loads(text))

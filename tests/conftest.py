@@ -1,0 +1,30 @@
+"""What all tests share: how much is tried, and how a random run is replayed."""
+
+from __future__ import annotations
+
+import pytest
+from counts import COUNTS, PROFILE, SEED
+from hypothesis import HealthCheck, settings
+
+settings.register_profile(
+    PROFILE,
+    max_examples=COUNTS.examples,
+    stateful_step_count=COUNTS.steps,
+    deadline=None,  # the machine's other work is not the test's fault
+    database=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile(PROFILE)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """One seed for everything random, Hypothesis too."""
+    if config.getoption("--hypothesis-seed", None) is None:
+        config.option.hypothesis_seed = str(SEED)
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    """Say how to run the same again."""
+    return f"replay with REMIT_PROFILE={PROFILE} REMIT_SEED={SEED}"

@@ -1,0 +1,38 @@
+"""How much the random tests try: little in every run, much in a soak.
+
+REMIT_PROFILE is `ci` (default) or `soak`; REMIT_SEED replays a run, which otherwise has a new seed.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import secrets
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Counts:
+    """`examples` and `steps` of Hypothesis; images after a power loss, kills, faults and flipped bytes."""
+
+    examples: int
+    steps: int
+    images: int
+    kills: int
+    faults: int
+    flips: int
+
+
+PROFILES = {
+    "ci": Counts(examples=40, steps=30, images=150, kills=12, faults=40, flips=400),
+    "soak": Counts(examples=2_000, steps=60, images=50_000, kills=2_000, faults=2_000, flips=1_000_000),
+}
+PROFILE = os.environ.get("REMIT_PROFILE", "ci")
+COUNTS = PROFILES[PROFILE]
+# Set for the workers of a parallel run too.
+SEED = int(os.environ.setdefault("REMIT_SEED", str(secrets.randbits(32))))
+
+
+def dice(name: str) -> random.Random:
+    """Randomness of this run's seed; a stream of its own for each name."""
+    return random.Random(f"{SEED} {name}")
