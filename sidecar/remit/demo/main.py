@@ -1,0 +1,106 @@
+"""`remit demo`: the same agents twice, and what became of it each time."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from pathlib import Path
+
+from remit.demo.children import Children
+from remit.demo.closing import shown, verified
+from remit.demo.intake import Upstreams, start_upstreams
+from remit.demo.killed import killed
+from remit.demo.page import Page
+from remit.demo.places import WORLD, Layout, NotOurs, free_ports, prepare, remember
+from remit.demo.sidecar import Sidecar, write_catalogue
+from remit.demo.within import accounts, budget, stage, with_remit
+from remit.demo.without import without
+
+DONE, FAILED, WRONGLY, INTERRUPTED = 0, 1, 2, 130
+KEY = Path("keys") / "journal.pub"
+
+
+def run(keep: bool, state: Path, world: Path = WORLD) -> int:
+    """Play the demo in the directory `state`; the exit code. `keep` leaves the second act's processes running.
+
+    `world` holds the customers, the catalogue and the policy that it is played with.
+    """
+    page = Page()
+    try:
+        return asyncio.run(_run(page, prepare(state, world), keep=keep))
+    except NotOurs as error:
+        page.trouble(str(error))
+        return WRONGLY
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        page.trouble("interrupted; everything that was started has been stopped")
+        return INTERRUPTED
+
+
+async def _run(page: Page, layout: Layout, *, keep: bool) -> int:
+    _stop_on_signals()
+    async with Children(layout.logs) as children:
+        try:
+            await play(page, layout, children, keep=keep)
+        except Exception as error:
+            # Whatever it was, it kept something from happening that had to happen.
+            page.expect("the demo came to its end", f"{type(error).__name__}: {error}", met=False)
+    met = page.verdict()
+    if not met:
+        page.trouble(f"not met: {'; '.join(each.claim for each in page.failed)}")
+        page.lines([f"logs: {layout.logs}"])
+    return DONE if met else FAILED
+
+
+def _stop_on_signals() -> None:
+    """Being told to end is an end like any other: what was started is stopped."""
+    task = asyncio.current_task()
+    if task is not None:
+        for each in (signal.SIGTERM, signal.SIGHUP):
+            asyncio.get_running_loop().add_signal_handler(each, task.cancel)
+
+
+async def play(page: Page, layout: Layout, children: Children, *, keep: bool) -> None:
+    """Both acts and what comes after."""
+    ports = free_ports(6)
+    upstreams = await start_upstreams(children, layout.books, "without", ports[:2])
+    await without(page, layout, children, upstreams)
+    upstreams = await start_upstreams(children, layout.books, "with", ports[2:4])
+    sidecar = Sidecar(layout, children, ports[4:])
+    write_catalogue(layout, upstreams)
+    page.heading("2 · With Remit")
+    page.say(f"remit up: ready after {await sidecar.up():.1f} s, with an Open Policy Agent of its own")
+    # Pinned before anybody could have wanted to change anything.
+    key = (layout.root / KEY).read_text(encoding="ascii")
+    acts = await stage(page, layout, children, upstreams, sidecar)
+    async with acts.intake:
+        await with_remit(acts)
+        await budget(acts)
+        await accounts(acts)
+        page.heading("3 · kill -9 in the middle")
+        await killed(acts)
+        await shown(acts)
+    for worker in acts.workers.values():
+        await worker.leave()
+    await sidecar.down()
+    await verified(page, sidecar, layout.root, key)
+    if keep:
+        await sidecar.up()
+        left(page, layout, children, upstreams, sidecar)
+
+
+def left(page: Page, layout: Layout, children: Children, upstreams: Upstreams, sidecar: Sidecar) -> None:
+    """Say what stays, where it listens, and how it is stopped."""
+    kept = {"sidecar": sidecar.process, **dict(zip(("models", "mail"), upstreams.processes, strict=True))}
+    for process in kept.values():
+        children.keep(process)
+    remember(layout, {name: process.pid for name, process in kept.items()})
+    page.heading("Left running")
+    page.lines(
+        [
+            f"sidecar      grpc {sidecar.grpc}   http://{sidecar.http}/metrics",
+            f"model API    {upstreams.models}/books",
+            f"e-mail API   {upstreams.mail}/inbox",
+            f"ask it       REMIT_STATE={layout.root} REMIT_TOKEN_FILE={sidecar.credential('olga')} remit budget list",
+            f"stop it      kill {' '.join(str(process.pid) for process in kept.values())}",
+        ]
+    )

@@ -1,0 +1,129 @@
+"""Where the demo keeps what it makes: one directory, which is also the state directory of its sidecar."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+import socket
+import sqlite3
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+WORLD = Path(__file__).parent / "world"
+"""What ships with the package: the customers, the catalogue, a policy of one's own."""
+
+MARK = "demo.json"
+COLUMNS = ["id", "name", "email", "region", "product", "iban", "tax_number", "income", "note"]
+
+
+class NotOurs(Exception):
+    """The directory holds something that is not a demo's, or a demo that still runs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The paths within the demo's directory; `world` is what it is made from."""
+
+    root: Path
+    world: Path
+
+    @property
+    def customers(self) -> Path:
+        """The SQLite database of customers."""
+        return self.root / "customers.db"
+
+    @property
+    def catalogue(self) -> Path:
+        """The catalogue that the sidecar is started with."""
+        return self.root / "remit.yaml"
+
+    @property
+    def policies(self) -> Path:
+        """The demo's own policy."""
+        return self.root / "policies"
+
+    @property
+    def credentials(self) -> Path:
+        """One file for each agent and person, with its token."""
+        return self.root / "credentials"
+
+    @property
+    def books(self) -> Path:
+        """What the third parties wrote down."""
+        return self.root / "books"
+
+    @property
+    def logs(self) -> Path:
+        """What the processes had to say."""
+        return self.root / "logs"
+
+    @property
+    def mark(self) -> Path:
+        """Says that the directory is a demo's, and which processes of it were left running."""
+        return self.root / MARK
+
+
+def prepare(root: Path, world: Path) -> Layout:
+    """An empty directory with the world laid out in it; a former demo's is removed. Raises NotOurs."""
+    layout = Layout(root.absolute(), world)
+    _clear(layout)
+    layout.root.mkdir(parents=True, mode=0o700, exist_ok=True)
+    layout.root.chmod(0o700)
+    for each in (layout.credentials, layout.books, layout.logs):
+        each.mkdir(mode=0o700)
+    remember(layout, {})
+    shutil.copytree(world / "policies", layout.policies)
+    build_customers(world / "customers.csv", layout.customers)
+    return layout
+
+
+def remember(layout: Layout, running: dict[str, int]) -> None:
+    """Write down which processes (name → pid) stay."""
+    layout.mark.write_text(json.dumps({"running": running}) + "\n", encoding="utf-8")
+
+
+def build_customers(text: Path, database: Path) -> None:
+    """The customers' database from its text."""
+    with text.open(encoding="utf-8", newline="") as file, closing(sqlite3.connect(database)) as made:
+        made.execute(
+            "CREATE TABLE customers (id TEXT PRIMARY KEY, name TEXT, email TEXT, region TEXT, product TEXT, "
+            "iban TEXT, tax_number TEXT, income INTEGER, note TEXT)"
+        )
+        rows = [[row[column] for column in COLUMNS] for row in csv.DictReader(file)]
+        made.executemany("INSERT INTO customers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+        made.commit()
+
+
+def customers(database: Path) -> list[dict[str, str]]:
+    """Every customer, whole: for checking what was let out, not for the agents."""
+    with closing(sqlite3.connect(database)) as opened:
+        rows = opened.execute(f"SELECT {', '.join(COLUMNS)} FROM customers ORDER BY id")  # noqa: S608 (constants)
+        return [{column: str(value) for column, value in zip(COLUMNS, row, strict=True)} for row in rows]
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of loopback that nobody uses now."""
+    with ExitStack() as held:
+        return [held.enter_context(_bound()).getsockname()[1] for _ in range(count)]
+
+
+@contextmanager
+def _bound() -> Iterator[socket.socket]:
+    with socket.socket() as each:
+        each.bind(("127.0.0.1", 0))
+        yield each
+
+
+def _clear(layout: Layout) -> None:
+    if not layout.root.exists() or not any(layout.root.iterdir()):
+        return
+    if not layout.mark.is_file():
+        raise NotOurs(f"{layout.root} is not empty, and no demo made it; name another directory")
+    running = json.loads(layout.mark.read_text(encoding="utf-8"))["running"]
+    alive = sorted(pid for pid in running.values() if Path(f"/proc/{pid}").exists())
+    if alive:
+        raise NotOurs(f"a demo still runs in {layout.root}; stop it first: kill {' '.join(map(str, alive))}")
+    shutil.rmtree(layout.root)

@@ -1,0 +1,225 @@
+"""Act two: the same agents with Remit, from the first customer to the budget's end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import remit
+from remit.demo.children import Children, Worker
+from remit.demo.effects import Places
+from remit.demo.evidence import (
+    Auditor,
+    Noted,
+    billed,
+    calls,
+    decisions,
+    leaks,
+    metered,
+)
+from remit.demo.intake import Upstreams, onboard, start_agents
+from remit.demo.page import Page, euros
+from remit.demo.places import Layout, customers
+from remit.demo.seam import Job
+from remit.demo.sidecar import Sidecar
+
+PURPOSE = "onboarding"
+AT_ONCE = 64
+MAIL = "service:mail"
+LARGE = "service:models/large"
+
+
+@dataclass(slots=True)
+class Run:
+    """The second act's stage: who plays, and what was seen so far. `workflows` are ids by customer."""
+
+    page: Page
+    layout: Layout
+    upstreams: Upstreams
+    sidecar: Sidecar
+    auditor: Auditor
+    intake: remit.Agent
+    workers: Mapping[str, Worker]
+    rows: Sequence[Mapping[str, str]]
+    workflows: dict[str, str] = field(default_factory=dict)
+    ends: list[Mapping[str, Any]] = field(default_factory=list)
+
+    async def work(self, job: Job, *, why: str) -> tuple[Mapping[str, Any], str]:
+        """Have the analysis agent do a job in a workflow of its own: how it ended, and the workflow's id."""
+        async with remit.workflow(self.intake, purposes=[PURPOSE], reason=why) as opened:
+            result = await self.workers["analysis"].do(Job(job.kind, workflow=opened.context, count=job.count))
+        return result.end, opened.id
+
+
+async def with_remit(run: Run) -> list[Noted]:
+    """Board the same customers; returns what the journal has of it."""
+    page = run.page
+    page.say(f"The same agents, customers and APIs; every action is asked of Remit first. {len(run.rows)} customers.")
+    page.say(
+        "The agents still make the calls themselves (metering: agent); brokered egress comes with a later version."
+    )
+    for row in run.rows:
+        # Opened and closed by somebody else than those who act in it: what one customer's workflow taught an agent
+        # ends with it.
+        async with remit.workflow(run.intake, purposes=[PURPOSE], reason=f"board {row['id']}") as opened:
+            run.workflows[row["id"]] = opened.id
+            run.ends.append(await onboard(run.workers, row["id"], opened.context))
+    records = await run.auditor.traces(run.workflows.values())
+    await variants(run, records)
+    await flow(run, records)
+    scoreless(run, records)
+    explained(run, records)
+    return records
+
+
+async def variants(run: Run, records: Sequence[Noted]) -> None:
+    """The dear variant needs an approval that nobody gave."""
+    models, _ = await run.upstreams.books()
+    refused = decisions(records, effect="DENY", target=LARGE, code="approval_required")
+    run.page.expect(
+        "the dear model refused for want of approval, and never reached",
+        f"{len(refused)} × approval_required, {calls(models, 'large')} calls of large",
+        bool(refused) and calls(models, "large") == 0,
+    )
+    parents = {each.parent for each in refused}
+    cheaper = [
+        each for each in decisions(records, effect="ALLOW", target="service:models/small") if each.parent in parents
+    ]
+    run.page.expect(
+        "the agent took the cheaper variant that the refusal named",
+        f"{len(cheaper)} of {len(refused)} times",
+        len(cheaper) == len(refused),
+    )
+
+
+async def flow(run: Run, records: Sequence[Noted]) -> None:
+    """What was read decides where its reader may write to."""
+    _, mail = await run.upstreams.books()
+    inbox = await run.upstreams.inbox()
+    credit = {row["email"] for row in run.rows if row["product"] == "credit"}
+    found = leaks(inbox, run.rows)
+    refused = decisions(records, effect="DENY", target=MAIL, code="flow_label_exceeds_clearance")
+    page = run.page
+    page.expect("account and tax numbers that reached the e-mail provider", len(found), not found and bool(inbox))
+    page.expect(
+        "letters stopped on their way analysis → decision → communication → e-mail, as the labels came along",
+        f"{len(refused)} × flow_label_exceeds_clearance, for {len(credit)} credit customers",
+        len(refused) == len(credit) > 0 and all("pii" in each.body["facts"]["labels"] for each in refused),
+    )
+    page.say(f"the way to the e-mail provider: {_chain(refused)}")
+    told = {message["to"] for message in inbox}
+    others = {row["email"] for row in run.rows} - credit
+    page.expect(
+        "letters to everybody else went out, one each",
+        f"{len(mail)} of {len(others)}",
+        told == others and len(mail) == len(others),
+    )
+    left = [end for end in run.ends if end["told"] == "by a person"]
+    page.expect("the others were left for a person, not lost", len(left), len(left) == len(credit))
+
+
+def _chain(refused: Sequence[Noted]) -> str:
+    links = refused[0].body["facts"]["chain"] if refused else []
+    return " → ".join(f"{link['service']} (owner {link['owner']})" for link in links)
+
+
+def scoreless(run: Run, records: Sequence[Noted]) -> None:
+    """A rule of the demo's own: an approval rests on a score."""
+    talked = [row["id"] for row in run.rows if "pre-approved" in row["note"]]
+    refused = decisions(records, effect="DENY", code="score_missing")
+    told = [end["customer"] for end in run.ends if end["outcome"] == "review" and end["customer"] in talked]
+    run.page.expect(
+        "the customer whose file says pre-approved: refused by the custom rule, and set aside for review",
+        f"{len(refused)} × score_missing by {refused[0].body['reasons'][0]['policy'] if refused else 'nobody'}",
+        len(refused) == len(talked) > 0 and told == talked,
+    )
+
+
+def explained(run: Run, records: Sequence[Noted]) -> None:
+    """Every outcome has its reason, and leads back to what was known."""
+    made = [each for each in decisions(records, effect="ALLOW") if each.body["action"] == "decision.make"]
+    outcomes = [each for each in made if each.argument("outcome") in ("approve", "refuse", "review")]
+    known = {each.id for each in records}
+    whole = [
+        each
+        for each in outcomes
+        if isinstance(each.body["context"]["reason"], str)
+        and each.body["context"]["inputs"]
+        and known.issuperset(each.body["context"]["inputs"])
+    ]
+    run.page.expect(
+        "outcomes with their reason, and the actions whose results were known, in the journal",
+        f"{len(whole)} of {len(run.rows)}",
+        len(whole) == len(outcomes) == len(run.rows),
+    )
+    if refused := [each for each in whole if each.argument("outcome") == "refuse"]:
+        one = refused[0]
+        run.page.say(f"why was {one.argument('customer')} refused? {one.body['context']['reason']};")
+        run.page.say(f"known then: {', '.join(one.argument('available'))}")
+
+
+async def accounts(run: Run) -> None:
+    """Every call is one permission, and what was metered is what was billed."""
+    models, mail = await run.upstreams.books()
+    bill, meter = billed(models, mail), metered(await run.sidecar.metrics())
+    run.page.expect(
+        "metered by Remit (remit_cost_total) and billed by the providers, by variant, to the nano",
+        "; ".join(f"{name} {euros(meter[name])} = {euros(bill[name])}" for name in sorted(meter | bill)),
+        bool(bill) and meter == bill,
+    )
+    records = await run.auditor.traces(run.workflows.values())
+    allowed = {each.id for each in decisions(records, effect="ALLOW")}
+    ids = [entry["request_id"] for entry in (*models, *mail)]
+    run.page.expect(
+        "calls in the providers' books, each with an ALLOW of its own in the journal",
+        f"{len(allowed.intersection(ids))} of {len(ids)}",
+        len(ids) == len(set(ids)) and allowed.issuperset(ids),
+    )
+
+
+async def budget(run: Run) -> None:
+    """64 calls at once, and a budget that has room for fewer."""
+    end, workflow = await run.work(Job("screen", count=AT_ONCE), why="screen the day's payments")
+    run.workflows["screening"] = workflow
+    models, _ = await run.upstreams.books()
+    screens = [entry for entry in models if entry["variant"] == "screen"]
+    row = next(each for each in await run.auditor.budgets() if each.id == "screening")
+    price = screens[0]["nanos"] if screens else 1
+    fits = row.limit // price
+    run.page.expect(
+        f"{AT_ONCE} calls at once against a budget of {euros(row.limit)} at {euros(price)} each: those that went out",
+        f"{len(screens)} = {euros(row.limit)} / {euros(price)}",
+        len(screens) == fits == end.get("done") and row.limit == fits * price,
+    )
+    records = await run.auditor.trace(workflow)
+    refused = decisions(records, effect="DENY", code="budget_exhausted")
+    run.page.expect(
+        "the rest refused",
+        f"{len(refused)} × budget_exhausted",
+        len(refused) == end.get("budget_exhausted") == AT_ONCE - fits,
+    )
+    run.page.expect(
+        "the budget landed exactly at its limit",
+        f"spent {euros(row.spent)}, held {euros(row.held)}",
+        row.spent == row.limit and row.held == 0,
+    )
+
+
+async def stage(page: Page, layout: Layout, children: Children, upstreams: Upstreams, sidecar: Sidecar) -> Run:
+    """Everybody who plays in the second act. The intake is still to be entered."""
+    places = Places(layout.customers, upstreams.models, upstreams.mail)
+    environments = {name: sidecar.environment(name) for name in ("analysis", "decision", "communication")}
+    token = (layout.credentials / "olga").read_text(encoding="ascii")
+    return Run(
+        page=page,
+        layout=layout,
+        upstreams=upstreams,
+        sidecar=sidecar,
+        auditor=Auditor(sidecar.grpc, token),
+        intake=remit.Agent.connect(
+            sidecar.grpc, (layout.credentials / "intake").read_text(encoding="ascii"), name="intake"
+        ),
+        workers=await start_agents(children, "governed", places, environments),
+        rows=customers(layout.customers),
+    )

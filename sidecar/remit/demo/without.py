@@ -1,0 +1,83 @@
+"""Act one: the agents without Remit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from remit.demo.children import Children
+from remit.demo.effects import Places
+from remit.demo.evidence import billed, calls, leaks
+from remit.demo.intake import AGENTS, Upstreams, onboard, start_agents
+from remit.demo.page import Page, euros, masked
+from remit.demo.places import Layout, customers
+from remit.demo.seam import Job
+
+AT_ONCE = 64
+
+
+async def without(page: Page, layout: Layout, children: Children, upstreams: Upstreams) -> None:
+    """Board every customer with nothing in between, and look at what became of it."""
+    page.heading("1 · Without Remit")
+    workers = await start_agents(children, "straight", Places(layout.customers, upstreams.models, upstreams.mail), {})
+    rows = customers(layout.customers)
+    page.say(f"{len(AGENTS)} agents board {len(rows)} customers; then one screens {AT_ONCE} payments at once.")
+    for row in rows:
+        await onboard(workers, row["id"], "")
+    await workers["analysis"].do(Job("screen", count=AT_ONCE))
+    models, mail = await upstreams.books()
+    inbox = await upstreams.inbox()
+    spent(page, models, mail)
+    leaked(page, inbox, rows)
+    unexplained(page, models, mail)
+    for worker in workers.values():
+        await worker.leave()
+
+
+def spent(page: Page, models: Sequence[Mapping[str, Any]], mail: Sequence[Mapping[str, Any]]) -> None:
+    """By the third parties' own bills."""
+    bill = billed(models, mail)
+    large, screens = calls(models, "large"), calls(models, "screen")
+    page.expect("spent, by the providers' own bills", euros(bill.total()), bill.total() > 0)
+    page.expect(
+        "the analysis agent took the dear model for every score, and nobody was asked",
+        f"{large} calls of large, {euros(bill['models/large'])}",
+        large > 0,
+    )
+    page.expect(
+        "a loop that got out of hand was paid in full",
+        f"{screens} calls at once, {euros(bill['models/screen'])}",
+        screens == AT_ONCE,
+    )
+
+
+def leaked(page: Page, inbox: Sequence[Mapping[str, str]], rows: Sequence[Mapping[str, str]]) -> None:
+    """By what lies in the e-mail provider's inbox."""
+    found = leaks(inbox, rows)
+    page.expect(
+        "account and tax numbers that now lie with the e-mail provider",
+        f"{len(found)} in {len({to for to, _ in found})} of {len(inbox)} messages",
+        len(found) > 0,
+    )
+    if found:
+        to, secret = found[0]
+        page.say(f"one of them, to {to}: {masked(secret)}")
+    talked = [row for row in rows if "pre-approved" in row["note"]]
+    approved = {message["to"] for message in inbox if "glad to approve" in message["text"]}
+    page.expect(
+        "a sentence in a customer's file talked the agents into a credit that nobody scored",
+        ", ".join(row["id"] for row in talked if row["email"] in approved) or "none",
+        bool(talked) and all(row["email"] in approved for row in talked),
+    )
+
+
+def unexplained(page: Page, models: Sequence[Mapping[str, Any]], mail: Sequence[Mapping[str, Any]]) -> None:
+    """By what the third parties can say of their callers, which is all that there is."""
+    entries = [*models, *mail]
+    traced = sum(bool(entry["request_id"]) for entry in entries)
+    keys = {entry["key"] for entry in entries}
+    page.expect(
+        "nobody can say which agent did what, for whom and why",
+        f"{traced} of {len(entries)} calls lead to a decision; all came under {len(keys)} shared key",
+        traced == 0 and len(keys) == 1,
+    )
