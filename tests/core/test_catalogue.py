@@ -29,12 +29,14 @@ from remit.core.catalogue import (
     Service,
     Table,
     Team,
+    Terms,
     Variant,
 )
 from remit.core.model import Link, Resource, ResourceFacts
 from remit.core.selector import Selector
 
 LINK = Link("connector", "integrations", "eu", False)
+OPENAI = Link("openai", "cx", "eu", True)
 SECRET = "canary-7f3a"
 
 FULL = Catalogue(
@@ -62,11 +64,11 @@ FULL = Catalogue(
             variants={"small": Variant(), "large": Variant(approval=Approval(roles=("finance",)), max={"n": 4})},
             overrides=(
                 Override(
-                    variants={"large": Variant(max={"token": 9}, cheaper="small")},
+                    variants={"large": Terms(max={"token": 9}, cheaper="small")},
                     when=Selector((("agent", ("a*",)),)),
                 ),
                 Override(
-                    variants={"large": Variant(approval=Approval(roles=("cfo",)), max={"token": 5})},
+                    variants={"large": Terms(approval=Approval(roles=("cfo",)))},
                     when=Selector((("agent", ("ab",)),)),
                 ),
             ),
@@ -97,15 +99,17 @@ def describe(type: str, id: str, operation: str = "", *fields: str, who: Mapping
 
 
 def test_a_service_is_described_by_the_first_endpoint_that_selects_the_request() -> None:
-    """Region follows from the caller; owner, labels, clearance and chain are the service's."""
-    facts = ResourceFacts(True, "cx", True, "eu", ("untrusted",), ("pii",), (LINK,))
+    """Region follows from the caller; the chain begins with the service itself, in that region."""
+    facts = ResourceFacts(True, "cx", True, "eu", ("untrusted",), ("pii",), (OPENAI, LINK))
+    elsewhere = replace(facts, region="us", chain=(replace(OPENAI, region="us"), LINK))
     assert describe("service", "openai", "chat") == facts
-    assert describe("service", "openai", "chat", who={"team": "ml"}) == replace(facts, region="us")
+    assert describe("service", "openai", "chat", who={"team": "ml"}) == elsewhere
 
 
 def test_a_service_without_endpoints_has_no_region() -> None:
     """Endpoints are optional; without them anybody may be described the service."""
-    assert describe("service", "mail", who={}) == ResourceFacts(known=True)
+    itself = Link("mail", "", "", False)
+    assert describe("service", "mail", who={}) == ResourceFacts(known=True, chain=(itself,))
 
 
 @pytest.mark.parametrize(
@@ -187,8 +191,8 @@ def test_a_dataset_without_tables_is_known_as_a_whole_alone() -> None:
     ("agent", "roles", "maxima", "cheaper"),
     [
         ("support", ("finance",), {"n": 4}, ""),
-        ("analysis", ("finance",), {"n": 4, "token": 9}, "small"),
-        ("ab", ("cfo",), {"n": 4, "token": 5}, "small"),
+        ("analysis", ("finance",), {"token": 9}, "small"),
+        ("ab", ("cfo",), {"token": 9}, "small"),
     ],
 )
 def test_overrides_change_the_terms_of_those_whom_they_select(
@@ -234,6 +238,14 @@ def test_policy_sees_the_catalogue_in_the_shape_of_the_file() -> None:
             "cheaper": "",
         },
     }
+
+
+def test_policy_sees_of_an_override_what_it_names() -> None:
+    """A default in an override would replace the variant's own property, and lift its limit."""
+    assert [each["variants"]["large"] for each in FULL.document()["services"]["openai"]["overrides"]] == [
+        {"max": {"token": 9}, "cheaper": "small"},
+        {"approval": {"roles": ["cfo"], "bind": "variant", "uses": 1, "ttl": 3600}},
+    ]
 
 
 def test_policy_sees_no_secret() -> None:

@@ -45,6 +45,7 @@ REFUSED: dict[str, Any] = {
     "an exponent that would fill the memory": Decimal("1E+999999999"),
     "one nano more than fits": "9223372036.854775808",
     "one nano less than fits": "-9223372036.854775809",
+    "a Decimal of more digits than Python turns into an int": Decimal("1" * 5000),
     "more units than fit": 10**10,
     "a million digits": "1" * 1_000_000,
     "empty text": "",

@@ -79,13 +79,13 @@ def _one_rate_each(catalogue: Catalogue, root: Cursor) -> None:
 def _maxima_bound_priced_units(catalogue: Catalogue, root: Cursor) -> None:
     """A maximum under a name that is nearly a priced unit would bound nothing."""
     for name, service in catalogue.services.items():
-        places = [("variants", variant, terms.max) for variant, terms in service.variants.items()]
-        for variant, _, maxima in ((variant, key, maxima) for key, variant, maxima in places):
-            _check_units(catalogue, _at(root, "services", name, "variants", variant), (name, variant), maxima)
+        own = _at(root, "services", name)
+        for variant, listed in service.variants.items():
+            _check_units(catalogue, _at(own, "variants", variant), (name, variant), listed.max)
         for number, override in enumerate(service.overrides):
             for variant, terms in override.variants.items():
-                at = _at(root, "services", name, "overrides", number, "variants", variant)
-                _check_units(catalogue, at, (name, variant), terms.max)
+                at = _at(own, "overrides", number, "variants", variant)
+                _check_units(catalogue, at, (name, variant), terms.max or {})
 
 
 def _check_units(catalogue: Catalogue, at: Cursor, service_variant: tuple[str, str], maxima: Mapping[str, int]) -> None:

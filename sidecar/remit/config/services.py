@@ -41,7 +41,7 @@ from remit.config.values import (
     selector,
     unit,
 )
-from remit.core.catalogue import Approval, Credential, Endpoint, Override, Price, Rate, Service, Variant
+from remit.core.catalogue import Approval, Credential, Endpoint, Override, Price, Rate, Service, Terms, Variant
 from remit.core.model import Link
 from remit.core.selector import EVERYTHING
 
@@ -115,7 +115,7 @@ def _override(keys: Section, known: Known, variants: Collection[str]) -> Overrid
     of_service = declared(variants, "a variant of this service")
     return Override(
         when=keys.require("when", selector(known), EVERYTHING),
-        variants=keys.require("variants", entries(of_service, _variant(variants)), {}),
+        variants=keys.require("variants", entries(of_service, _terms(variants)), {}),
     )
 
 
@@ -125,6 +125,16 @@ def _variant(variants: Collection[str]) -> Reader[Variant]:
             approval=keys.read("approval", section(_approval), None),
             max=keys.read("max", entries(by_unit, whole(0, MAX_QUANTITY)), {}),
             cheaper=keys.read("cheaper", reference(variants, "a variant of this service"), ""),
+        )
+    )
+
+
+def _terms(variants: Collection[str]) -> Reader[Terms]:
+    return section(
+        lambda keys: Terms(
+            approval=keys.read("approval", section(_approval), None),
+            max=keys.read("max", entries(by_unit, whole(0, MAX_QUANTITY)), None),
+            cheaper=keys.read("cheaper", reference(variants, "a variant of this service"), None),
         )
     )
 

@@ -123,20 +123,29 @@ class Variant:
     max: Mapping[str, int] = field(default_factory=dict)
     cheaper: str = ""
 
-    def overridden(self, by: Variant) -> Variant:
-        """This variant with what the other one names replaced: approval, cheaper, each unit's maximum."""
+    def overridden(self, by: Terms) -> Variant:
+        """This variant, where the terms replace the properties that they name."""
         return Variant(
-            approval=by.approval or self.approval,
-            max={**self.max, **by.max},
-            cheaper=by.cheaper or self.cheaper,
+            approval=self.approval if by.approval is None else by.approval,
+            max=self.max if by.max is None else by.max,
+            cheaper=self.cheaper if by.cheaper is None else by.cheaper,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What an override puts in the place of a variant's own properties; None leaves them."""
+
+    approval: Approval | None = None
+    max: Mapping[str, int] | None = None
+    cheaper: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Override:
     """Other terms of some variants, for the requests that `when` selects."""
 
-    variants: Mapping[str, Variant]
+    variants: Mapping[str, Terms]
     when: Selector = EVERYTHING
 
 
@@ -265,12 +274,12 @@ class Catalogue:
         object.__setattr__(self, "_index", _Index.of(self))
 
     def describe(self, resource: Resource, attributes: Mapping[str, str]) -> ResourceFacts:
-        """What the catalogue says of a resource, for one request (its attributes as `attributes_of` gives).
+        """What the catalogue says of a resource, for a request with these attributes (`selector.KEYS`, region unknown).
 
-        A service is unknown with an operation that it does not list, or with no endpoint for the request.
-        Where a dataset's fields are named (`table.column` or `table`), it has their labels alone, and one
-        unknown field makes it unknown. What Remit itself keeps (workflows, decisions, scopes) belongs to
-        who asks.
+        A service is unknown with an operation that it does not list, or with no endpoint for the request. Its chain
+        begins with itself, at the endpoint's region, and goes on with what lies behind it. Where a dataset's fields
+        are named (`table.column` or `table`), it has their labels alone, and one unknown field makes it unknown.
+        What Remit itself keeps (workflows, decisions, scopes) belongs to who asks.
         """
         match resource.type:
             case "service" | "tool":
@@ -306,9 +315,9 @@ class Catalogue:
     def document(self) -> dict[str, Any]:
         """The catalogue for policy (`data.remit.catalogue`), as JSON values, shaped like `remit.yaml`.
 
-        Identities, credentials and datasets' addresses are left out. Every field is there, with its default,
-        except an approval and its cost where there is none. Money and shares are numbers in whole units, an
-        int or an exact Decimal; durations and times are seconds.
+        Identities, credentials and datasets' addresses are left out. Every field is there, with its default, but an
+        approval and its cost where there is none, and what an override does not name. Money and shares are numbers
+        in whole units, an int or an exact Decimal; durations and times are seconds.
         """
         return {each.name: _plain(getattr(self, each.name)) for each in fields(self) if each.init}
 
@@ -337,7 +346,7 @@ class _Index:
         return cls(
             agents={name: _agent_facts(agent) for name, agent in catalogue.agents.items()},
             operations={name: frozenset(service.operations) for name, service in services.items()},
-            routes={name: _routes(service) for name, service in services.items()},
+            routes={name: _routes(name, service) for name, service in services.items()},
             datasets={name: _dataset_facts(each, labels[name]) for name, each in datasets.items()},
             field_labels=labels,
             prices={
@@ -369,25 +378,29 @@ def _agent_facts(agent: Agent) -> ResourceFacts:
     return ResourceFacts(known=True, owner=agent.team, clearance=agent.clearance)
 
 
-def _routes(service: Service) -> tuple[tuple[Selector, ResourceFacts], ...]:
-    facts = ResourceFacts(
+def _routes(name: str, service: Service) -> tuple[tuple[Selector, ResourceFacts], ...]:
+    if not service.endpoints:
+        return ((EVERYTHING, _service_facts(name, service, "")),)
+    return tuple((each.when, _service_facts(name, service, each.region)) for each in service.endpoints.values())
+
+
+def _service_facts(name: str, service: Service, region: str) -> ResourceFacts:
+    # Policy sees the region in the chain, of which the service itself is the first link.
+    itself = Link(name, service.owner, region, service.external)
+    return ResourceFacts(
         known=True,
         owner=service.owner,
         external=service.external,
+        region=region,
         labels=service.returns,
         clearance=service.clearance,
-        chain=service.via,
+        chain=(itself, *service.via),
     )
-    if not service.endpoints:
-        return ((EVERYTHING, facts),)
-    return tuple((each.when, replace(facts, region=each.region)) for each in service.endpoints.values())
 
 
 def _dataset_facts(dataset: Dataset, labels: Mapping[str, frozenset[str]]) -> ResourceFacts:
     every = frozenset(dataset.labels).union(*labels.values())
-    return ResourceFacts(
-        known=True, owner=dataset.owner, labels=tuple(sorted(every)), clearance=dataset.clearance
-    )
+    return ResourceFacts(known=True, owner=dataset.owner, labels=tuple(sorted(every)), clearance=dataset.clearance)
 
 
 def _field_labels(dataset: Dataset) -> dict[str, frozenset[str]]:

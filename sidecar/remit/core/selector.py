@@ -11,8 +11,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from remit.core.model import Resource, Subject
-
 KEYS = ("agent", "team", "service", "operation", "variant", "region", "purpose")
 
 
@@ -43,22 +41,6 @@ def glob_matches(pattern: str, text: str) -> bool:
     if len(text) < len(first) + len(last) or not (text.startswith(first) and text.endswith(last)):
         return False
     return _in_order(rest, text[len(first) : len(text) - len(last)])
-
-
-def attributes_of(subject: Subject, resource: Resource, *, purpose: str, region: str = "") -> dict[str, str]:
-    """What selectors look at, of one request; `service` only where the resource is one (or its tool).
-
-    The region is known once the catalogue has described the resource; until then it is "".
-    """
-    return {
-        "agent": subject.id,
-        "team": subject.team,
-        "service": resource.id if resource.type in ("service", "tool") else "",
-        "operation": resource.operation,
-        "variant": resource.variant,
-        "region": region,
-        "purpose": purpose,
-    }
 
 
 def _any_matches(patterns: tuple[str, ...], text: str) -> bool:
