@@ -18,7 +18,7 @@ import logging
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any
+from typing import Any, TypeAlias
 
 import grpc
 from google.protobuf.message import Message
@@ -31,7 +31,8 @@ from remit.listeners.grpc_read import message
 from remit.listeners.grpc_status import MAX_VIOLATIONS, AnswerTooLarge, TooSlow, status_of
 from remit.listeners.pipeline import Identities, Observer, Pipeline
 
-Context = grpc.aio.ServicerContext[bytes, bytes]
+# Generic in the type stubs alone.
+Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
 Answered = bytes | grpc.Status
 
 _log = logging.getLogger(__name__)

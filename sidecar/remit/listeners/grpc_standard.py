@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeAlias
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -23,8 +23,9 @@ HEALTH = "grpc.health.v1.Health"
 REFLECTION = "grpc.reflection.v1alpha.ServerReflection"
 MAX_SERVICE = 128
 
-Handlers = dict[str, grpc.RpcMethodHandler[Any, Any]]
-Context = grpc.aio.ServicerContext[Any, Any]
+# Generic in the type stubs alone.
+Handlers: TypeAlias = "dict[str, grpc.RpcMethodHandler[Any, Any]]"
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 
 class Health:
