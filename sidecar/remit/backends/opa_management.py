@@ -10,9 +10,10 @@ from typing import Any, cast
 
 import aiohttp
 from opa_client import AsyncOpaClient
-from opa_client.errors import PolicyNotFoundError
+from opa_client.errors import ConnectionsError, PolicyNotFoundError
 
 TIMEOUT_SECONDS = 1.0
+_ACTIVE = {"bundles": True, "plugins": True}
 
 
 class OpaUnreachable(Exception):
@@ -48,7 +49,14 @@ class OpaManagement:
 
     async def healthy(self) -> bool:
         """Whether OPA answers and has activated its bundle."""
-        return bool(await self._client.check_health(query={"bundles": True, "plugins": True}))
+        return bool(await self._client.check_health(query=_ACTIVE))
+
+    async def ready(self, seconds: float, pause: float) -> None:
+        """Wait until OPA is healthy, looking after every pause; OpaUnreachable if it is not within `seconds`."""
+        try:
+            await self._client.wait_for_ready(timeout=seconds, interval=pause, query=_ACTIVE)
+        except ConnectionsError as e:
+            raise OpaUnreachable(f"OPA was not ready within {seconds:g} s") from e
 
     async def policies(self) -> list[str]:
         """The ids of the policy modules that OPA has loaded; OpaUnreachable if it does not say."""

@@ -49,6 +49,9 @@ class PdpSettings:
     patience: float = 0.025
 
 
+DEFAULTS = PdpSettings()
+
+
 @dataclass(eq=False, slots=True)
 class _Question:
     key: str
@@ -66,7 +69,7 @@ class _Question:
 class OpaPdp:
     """One OPA that serves one bundle revision."""
 
-    def __init__(self, dial: Dial, revision: str, settings: PdpSettings = PdpSettings()) -> None:
+    def __init__(self, dial: Dial, revision: str, settings: PdpSettings = DEFAULTS) -> None:
         self._dial = dial
         self._revision = revision
         self._settings = settings

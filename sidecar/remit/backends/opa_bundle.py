@@ -1,0 +1,277 @@
+"""One bundle of everything that judges: the library, users' packages, the configuration and the catalogue.
+
+The sources are copied into one tree (tests apart), checked and built by OPA itself, and named by the hash of what is
+in the tree: the same sources give the same revision on every sidecar. Errors name the source's own file and line.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from hashlib import sha256
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from remit.core.canonical import canonical, parse
+
+MAX_FILES = 2_000
+MAX_BYTES = 16 << 20
+_TIMEOUT_SECONDS = 60.0
+_TEST = "_test.rego"
+_CATALOGUE = "remit/catalogue/data.json"
+_CONFIG = "remit/config/data.json"
+# What only tests use is not served.
+_UNSERVED = ("remit/testing/",)
+_PACKAGE = re.compile(r"(?:\s+|#[^\n]*(?:\n|\Z))*package[ \t]+([^\s#;]+)")
+_CUSTOM = re.compile(r"remit\.custom(\.[a-zA-Z_][a-zA-Z0-9_]*)+")
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something wrong in a source; `line` is 0 where it is about the whole file."""
+
+    file: str
+    line: int
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}: {self.message}" if self.line else f"{self.file}: {self.message}"
+
+
+class BundleInvalid(Exception):
+    """The sources make no bundle; `problems` says where and why."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        super().__init__("\n".join(map(str, problems)))
+        self.problems = tuple(problems)
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """What a bundle is made of.
+
+    `custom` are directories (or single files) of users' packages; `config` is laid over the library's defaults and
+    becomes `data.remit.config`; `catalogue` becomes `data.remit.catalogue`. Decimals in both stay exact.
+    """
+
+    library: Path
+    custom: tuple[Path, ...] = ()
+    config: Mapping[str, Any] = field(default_factory=dict)
+    catalogue: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A built bundle: a file that nobody changes any more, and its revision."""
+
+    path: Path
+    revision: str
+
+
+def library_path() -> Path:
+    """Where the Rego library lies: in a checkout beside the package, in a wheel inside of it."""
+    package = Path(str(resources.files("remit")))
+    checkout = package.parents[1] / "rego" / "remit"
+    return checkout if checkout.is_dir() else package / "_rego" / "remit"
+
+
+def build(sources: Sources, opa: Path, directory: Path) -> Bundle:
+    """Build the bundle into `directory`. Raises BundleInvalid; takes a fraction of a second."""
+    with _staged(sources, _served) as stage:
+        revision = stage.revision()
+        stage.check(opa)
+        target = directory / f"bundle-{revision}.tar.gz"
+        made = stage.root.with_suffix(".tar.gz")
+        stage.run(opa, "build", "--bundle", ".", "--revision", revision, "--output", str(made))
+        shutil.copyfile(made, target.with_suffix(".part"))
+        target.with_suffix(".part").replace(target)
+    return Bundle(target, revision)
+
+
+def check(sources: Sources, opa: Path) -> None:
+    """Compile everything, tests too, strictly and against the schemas of the input. Raises BundleInvalid."""
+    schemas = sources.library / "schemas"
+    options = ["--strict", *(["--schema", str(schemas)] if schemas.is_dir() else [])]
+    with _staged(sources, _everything) as stage:
+        stage.check(opa, *options)
+
+
+def run_tests(sources: Sources, opa: Path, *, library: bool = False) -> tuple[Problem, ...]:
+    """What fails of the users' tests, and on demand of the library's; raises BundleInvalid if they do not compile.
+
+    The library's tests judge the library as delivered: run them without a configuration of one's own.
+    """
+    keep = _everything if library else _but_library_tests
+    with _staged(sources, keep) as stage:
+        stage.check(opa)
+        report = stage.run(opa, "test", "--bundle", ".", "--format", "json", accept=(0, 2))
+        results = json.loads(report or "[]") or []
+        return tuple(stage.problem(result, _failure(result)) for result in results if _failure(result))
+
+
+def _served(path: str) -> bool:
+    return not path.endswith(_TEST) and not path.startswith(_UNSERVED)
+
+
+def _everything(path: str) -> bool:
+    return True
+
+
+def _but_library_tests(path: str) -> bool:
+    return path.startswith("custom/") or not path.endswith(_TEST)
+
+
+def _failure(result: Mapping[str, Any]) -> str:
+    name = f"{result.get('package')}.{result.get('name')}"
+    if "error" in result:
+        return f"{name} ended in an error: {result['error']}"
+    return f"{name} failed" if result.get("fail") else ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Stage:
+    """A tree of sources, and where each file of it came from."""
+
+    root: Path
+    origins: Mapping[str, Path]
+    capabilities: Path | None
+
+    def revision(self) -> str:
+        """The hash of all paths and contents, shortened."""
+        digest = sha256()
+        for path in sorted(each for each in self.root.rglob("*") if each.is_file()):
+            content = sha256(path.read_bytes()).hexdigest()
+            digest.update(f"{path.relative_to(self.root).as_posix()}\0{content}\n".encode())
+        return digest.hexdigest()[:16]
+
+    def check(self, opa: Path, *options: str) -> None:
+        """Compile the tree, or raise BundleInvalid with each error at its source."""
+        ran = self._opa(opa, "check", "--bundle", ".", "--format", "json", "--max-errors", "50", *options)
+        if ran.returncode:
+            raise BundleInvalid(self._errors(ran))
+
+    def run(self, opa: Path, *arguments: str, accept: tuple[int, ...] = (0,)) -> str:
+        """What an OPA command says of the tree; BundleInvalid where it fails otherwise than expected."""
+        ran = self._opa(opa, *arguments)
+        if ran.returncode not in accept:
+            raise BundleInvalid([Problem(str(self.root.name), 0, (ran.stderr or ran.stdout).strip()[-1000:])])
+        return ran.stdout
+
+    def problem(self, located: Mapping[str, Any], message: str) -> Problem:
+        """A problem at the source of a location that OPA gave."""
+        location = located.get("location") or {}
+        staged = str(location.get("file", ""))
+        return Problem(str(self.origins.get(staged, staged or "policy")), int(location.get("row", 0)), message)
+
+    def _errors(self, ran: subprocess.CompletedProcess[str]) -> list[Problem]:
+        try:
+            errors = json.loads(ran.stdout or ran.stderr)["errors"]
+        except (ValueError, KeyError, TypeError):
+            return [Problem("policy", 0, (ran.stderr or ran.stdout).strip()[-1000:])]
+        return [self.problem(error, f"{error.get('code')}: {error.get('message')}") for error in errors]
+
+    def _opa(self, opa: Path, command: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        limits = ["--capabilities", str(self.capabilities)] if self.capabilities else []
+        try:
+            return subprocess.run(  # noqa: S603 - the OPA that was found fit, without environment
+                [str(opa), command, *limits, *arguments],
+                cwd=self.root,
+                env={},
+                capture_output=True,
+                text=True,
+                timeout=_TIMEOUT_SECONDS,
+                check=False,
+            )
+        except (OSError, subprocess.TimeoutExpired) as e:
+            raise BundleInvalid([Problem(str(opa), 0, f"`opa {command}` could not be run ({e})")]) from e
+
+
+@contextmanager
+def _staged(sources: Sources, keep: Callable[[str], bool]) -> Iterator[_Stage]:
+    files = _library_files(sources.library) | _custom_files(sources.custom)
+    files = {staged: origin for staged, origin in files.items() if keep(staged)}
+    _check_size(files)
+    with tempfile.TemporaryDirectory(prefix="remit-bundle-") as workplace:
+        root = Path(workplace) / "policy"
+        for staged, origin in files.items():
+            _write(root / staged, origin.read_bytes())
+        _write(root / _CATALOGUE, canonical(sources.catalogue))
+        _write(root / _CONFIG, canonical(_overlaid(_default_config(sources.library), sources.config)))
+        capabilities = sources.library.parent / "capabilities.json"
+        yield _Stage(root, files, capabilities if capabilities.is_file() else None)
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+
+
+def _library_files(library: Path) -> dict[str, Path]:
+    files = {f"remit/{path.relative_to(library).as_posix()}": path for path in _rego_below(library)}
+    if not files:
+        raise BundleInvalid([Problem(str(library), 0, "expected the Rego library here, found no .rego file")])
+    return files
+
+
+def _custom_files(roots: Sequence[Path]) -> dict[str, Path]:
+    files: dict[str, Path] = {}
+    problems = []
+    for index, root in enumerate(roots):
+        for path in _rego_below(root):
+            inside = path.name if root.is_file() else path.relative_to(root).as_posix()
+            files[f"custom/{index}/{inside}"] = path
+            problems += _package_problem(path)
+    if problems:
+        raise BundleInvalid(problems)
+    return files
+
+
+def _rego_below(root: Path) -> list[Path]:
+    """The Rego files of a directory, in order; those below a hidden name are left out, as a mounted volume's are."""
+    if root.is_file():
+        return [root]
+    if not root.is_dir():
+        raise BundleInvalid([Problem(str(root), 0, "expected a directory of .rego files, found nothing")])
+    found = (path for path in root.rglob("*.rego") if path.is_file())
+    return sorted(path for path in found if not any(part.startswith(".") for part in path.relative_to(root).parts))
+
+
+def _package_problem(path: Path) -> list[Problem]:
+    """A user's file may only add: its package lies below remit.custom, or it is refused."""
+    text = path.read_text(encoding="utf-8", errors="replace")
+    matched = _PACKAGE.match(text)
+    found = matched[1] if matched else "none"
+    if _CUSTOM.fullmatch(found):
+        return []
+    line = text.count("\n", 0, matched.start(1)) + 1 if matched else 1
+    return [Problem(str(path), line, f"expected a package below remit.custom, found {found[:80]}")]
+
+
+def _check_size(files: Mapping[str, Path]) -> None:
+    size = sum(path.stat().st_size for path in files.values())
+    if len(files) > MAX_FILES or size > MAX_BYTES:
+        found = f"{len(files)} files of {size} bytes"
+        raise BundleInvalid([Problem("policy", 0, f"{found}, expected at most {MAX_FILES} of {MAX_BYTES} bytes")])
+
+
+def _default_config(library: Path) -> dict[str, Any]:
+    path = library / "config" / "data.json"
+    read: dict[str, Any] = parse(path.read_bytes(), MAX_BYTES) if path.is_file() else {}
+    return read
+
+
+def _overlaid(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """`over` laid over `base`, object by object; any other value replaces."""
+    result = dict(base)
+    for key, value in over.items():
+        inner = result.get(key)
+        both = isinstance(inner, Mapping) and isinstance(value, Mapping)
+        result[key] = _overlaid(inner, value) if both else value  # type: ignore[arg-type]
+    return result
