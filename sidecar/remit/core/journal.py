@@ -119,6 +119,26 @@ class Verification:
     problems: tuple[Problem, ...] = ()
     unlisted: int = 0
 
+    @property
+    def ok(self) -> bool:
+        """Whether nothing was changed."""
+        return self.state != "broken"
+
+    @property
+    def authentic(self) -> bool:
+        """Whether a pinned key vouches for it."""
+        return self.state == "authentic"
+
+    @property
+    def problem(self) -> str:
+        """The first thing that does not hold; "" when ok."""
+        return self.problems[0].what if self.problems else ""
+
+    @property
+    def sequence(self) -> int:
+        """Where it is; 0 when ok."""
+        return self.problems[0].sequence if self.problems else 0
+
 
 def verify(
     rows: Iterable[JournalRow],

@@ -2,80 +2,73 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
 
 from remit.core.answer import Answer, GivenReason
 from remit.core.canonical import canonical
-from remit.core.decision import Effect
+from remit.core.decision import Effect, PolicyReason
+from remit.core.document import input_document
 from remit.core.effect import Committed
-from remit.core.label import exceeding
 from remit.core.model import Facts, Request
 from remit.core.obligation import Obligation
 from remit.core.reason import EXPLANATIONS, Reason
 from remit.core.ruling import Ruling
 from remit.pep.world import Installation
 
+_PLACE = re.compile(r"\{([a-z_]+(?:\.[a-z_0-9]+)*)\}")
+_MAX_SHOWN = 200
+
 
 def explain(
     installation: Installation, request: Request, facts: Facts | None, ruling: Ruling
 ) -> tuple[GivenReason, ...]:
     """Each reason with its message: what was asked, what stood against it, and what would change it."""
-    places = _places(request, facts, ruling)
     return tuple(
-        GivenReason(each.policy, each.code, _message(installation, each.policy, each.code, places))
+        GivenReason(each.policy, each.code, _message(installation, request, facts, ruling, each))
         for each in ruling.reasons
     )
 
 
-def _message(installation: Installation, policy: str, code: str, places: Mapping[str, str]) -> str:
-    template = installation.messages.get((policy, code))
-    if template is not None:
-        return _fill(template, places)
-    if code not in Reason:
-        return f"{policy} says {code}."
-    explanation = EXPLANATIONS[Reason(code)]
-    if code == Reason.ALLOWED:
-        return explanation.raised
-    about = places["detail"] or _about(Reason(code), places)
-    return f"{explanation.raised}{f' ({about})' if about else ''} {explanation.remedy}"
+def _message(
+    installation: Installation, request: Request, facts: Facts | None, ruling: Ruling, reason: PolicyReason
+) -> str:
+    if reason.code == Reason.ALLOWED:
+        return EXPLANATIONS[Reason.ALLOWED].raised
+    template = installation.messages.get((reason.policy, reason.code))
+    explanation = EXPLANATIONS[Reason(reason.code)] if reason.code in Reason else None
+    if template is not None and facts is not None:
+        happened = _sentence(_fill(template, input_document(request, facts)))
+    elif explanation is not None:
+        happened = explanation.raised
+    else:
+        happened = f"{reason.policy} says {reason.code}."
+    about = f"({ruling.detail}) " if ruling.detail else ""
+    return f"{happened} {about}{explanation.remedy if explanation else ''}".rstrip()
 
 
-def _about(reason: Reason, places: Mapping[str, str]) -> str:
-    asked = f"{places['action']} on {places['resource']}"
-    if reason is Reason.FLOW_LABEL_EXCEEDS_CLEARANCE:
-        return f"{asked}: {places['resource.id']} is not cleared for {places['withheld']}"
-    return asked
+def _fill(template: str, document: Mapping[str, Any]) -> str:
+    """A template with its {input.paths} looked up. Not str.format: its author must not reach into our objects."""
+    return _PLACE.sub(lambda found: _shown(_look_up(document, found[1].split("."))), template)
 
 
-def _places(request: Request, facts: Facts | None, ruling: Ruling) -> dict[str, str]:
-    resource, subject = request.resource, request.subject
-    name = "/".join(part for part in (resource.id, resource.operation, resource.variant) if part)
-    withheld = exceeding(facts.labels, facts.resource.clearance) if facts else ()
-    return {
-        "action": request.action,
-        "subject.id": subject.id,
-        "subject.team": subject.team,
-        "resource": f"{resource.type} {name}",
-        "resource.type": resource.type,
-        "resource.id": resource.id,
-        "resource.operation": resource.operation,
-        "resource.variant": resource.variant,
-        "resource.owner": facts.resource.owner if facts else "",
-        "context.purpose": request.context.purpose,
-        "context.workflow": request.context.workflow,
-        "withheld": ", ".join(withheld),
-        "detail": ruling.detail,
-    }
+def _look_up(document: Any, names: Sequence[str]) -> Any:
+    for name in names:
+        document = document.get(name, "") if isinstance(document, Mapping) else ""
+    return document
 
 
-def _fill(template: str, places: Mapping[str, str]) -> str:
-    # Not str.format: a template comes from a policy author, who must not reach attributes of our objects.
-    for place, text in places.items():
-        template = template.replace("{" + place + "}", text)
-    return template
+def _shown(value: Any) -> str:
+    if isinstance(value, Mapping | list | tuple):
+        return ", ".join(_shown(each) for each in value) or "nothing"
+    return str(value)[:_MAX_SHOWN]
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
 
 
 def pack(answer: Answer, extra: Mapping[str, Any]) -> bytes:
