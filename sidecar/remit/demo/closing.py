@@ -11,7 +11,7 @@ from pathlib import Path
 
 from remit.demo.page import Page
 from remit.demo.sidecar import Answered, Sidecar
-from remit.demo.within import Run
+from remit.demo.with_remit import Run
 
 STORE = "state.db"
 _SCORE = re.compile(rb'"risk":([0-9])')

@@ -11,7 +11,7 @@ from remit.demo.children import until
 from remit.demo.evidence import Noted, billed, decisions, metered
 from remit.demo.page import NANOS, euros
 from remit.demo.seam import Job
-from remit.demo.within import PURPOSE, Run
+from remit.demo.with_remit import PURPOSE, Run
 
 BURST = 2000
 MEANWHILE = 150

@@ -13,8 +13,8 @@ from remit.demo.killed import killed
 from remit.demo.page import Page
 from remit.demo.places import WORLD, Layout, NotOurs, free_ports, prepare, remember
 from remit.demo.sidecar import Sidecar, write_catalogue
-from remit.demo.within import accounts, budget, stage, with_remit
-from remit.demo.without import without
+from remit.demo.with_remit import accounts, budget, stage, with_remit
+from remit.demo.without_remit import without
 
 DONE, FAILED, WRONGLY, INTERRUPTED = 0, 1, 2, 130
 KEY = Path("keys") / "journal.pub"

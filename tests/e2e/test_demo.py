@@ -1,0 +1,125 @@
+"""The demo, whole: it succeeds because of what happens, fails where that does not, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from remit.demo.places import WORLD
+
+pytestmark = [pytest.mark.opa, pytest.mark.timeout(240), pytest.mark.xdist_group("demo")]
+
+PLAY = "import sys; from pathlib import Path; from remit.demo.main import run; "
+PLAYED = f"{PLAY}sys.exit(run(False, Path(sys.argv[1]), Path(sys.argv[2])))"
+
+
+def play(state: Path, world: Path) -> subprocess.CompletedProcess[str]:
+    """The demo in `state`, made from `world`, to its end."""
+    command = [sys.executable, "-c", PLAYED, str(state), str(world)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
+
+
+def left_over(state: Path) -> list[str]:
+    """The command lines of processes that have to do with `state`."""
+    lines = []
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            line = entry.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue
+        if str(state) in line:
+            lines.append(line)
+    return lines
+
+
+def marked(output: str, mark: str) -> list[str]:
+    """The lines of the last table that bear this mark."""
+    table = output.partition("What had to happen")[2]
+    return [line.strip() for line in table.splitlines() if line.strip().startswith(mark)]
+
+
+def replaced(path: Path, old: str, new: str) -> None:
+    """Change a file, which must hold what is to be changed."""
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new), encoding="utf-8")
+
+
+def test_the_demo_meets_every_expectation_and_leaves_no_process(tmp_path: Path) -> None:
+    """Exit code 0, the refusals and the equal sums are named, plain text in a pipe, nothing keeps running."""
+    state = tmp_path / "demo"
+
+    played = play(state, WORLD)
+
+    assert played.returncode == 0, played.stdout + played.stderr
+    assert marked(played.stdout, "✗") == []
+    assert len(marked(played.stdout, "✓")) >= 25
+    for word in (
+        "approval_required",
+        "flow_label_exceeds_clearance",
+        "budget_exhausted",
+        "score_missing",
+        "40 = EUR 0.12 / EUR 0.003",
+        "authentic",
+    ):
+        assert word in played.stdout
+    assert "\x1b" not in played.stdout
+    assert (state / "state.db").is_file()
+    assert left_over(state) == []
+
+
+def test_the_demo_fails_where_what_it_shows_does_not_happen(tmp_path: Path) -> None:
+    """A provider cleared for all, a rule taken out, a budget that nothing fills: each is found; the exit code is 1."""
+    world = tmp_path / "world"
+    shutil.copytree(WORLD, world)
+    replaced(world / "remit.yaml", "    clearance: [contact]\n", "    clearance: [contact, pii, finance]\n")
+    replaced(world / "remit.yaml", "variant: screen}, limit: 0.12}", "variant: screen}, limit: 0.12001}")
+    policy = world / "policies" / "onboarding"
+    replaced(policy / "onboarding.rego", 'input.context.arguments.outcome == "approve"', "false")
+    for test in policy.glob("*_test.rego"):
+        test.unlink()
+
+    played = play(tmp_path / "demo", world)
+
+    failed = "\n".join(marked(played.stdout, "✗"))
+    assert played.returncode == 1, played.stdout + played.stderr
+    assert "account and tax numbers that reached" in failed
+    assert "letters stopped on their way" in failed
+    assert "pre-approved" in failed
+    assert "landed exactly at its limit" in failed
+    assert "logs:" in played.stdout
+    assert left_over(tmp_path / "demo") == []
+
+
+def test_an_interrupted_demo_stops_what_it_started(tmp_path: Path) -> None:
+    """SIGINT in the middle of the second act: exit code 130, and no process keeps running."""
+    state = tmp_path / "demo"
+    command = [sys.executable, "-c", PLAYED, str(state), str(WORLD)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as running:
+        assert running.stdout is not None
+        for line in running.stdout:
+            if "remit up: ready" in line:
+                break
+        else:
+            pytest.fail("the second act never began")
+        assert left_over(state) != []
+        os.kill(running.pid, signal.SIGINT)
+        rest = running.stdout.read()
+
+    assert running.returncode == 130, rest
+    assert left_over(state) == []
+
+
+def test_a_directory_that_no_demo_made_is_left_alone(tmp_path: Path) -> None:
+    """Exit code 2, and what was there still is."""
+    (tmp_path / "precious.txt").write_text("mine", encoding="utf-8")
+
+    played = play(tmp_path, WORLD)
+
+    assert played.returncode == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["precious.txt"]
