@@ -19,6 +19,8 @@ from remit.ports import Store
 EUR = 1_000_000_000
 START = 1_800_000_000 * 1_000_000_000  # a moment in 2027, in ns
 
+MESSAGES = {("access.test", "flow_label_exceeds_clearance"): "{resource.id} is not cleared for {facts.labels}"}
+
 Policy = Callable[[Mapping[str, Any]], Verdict]
 
 
@@ -152,5 +154,5 @@ def world(store: Store, policy: Policy = allow_all, **changes: Any) -> World:
         signer=Ed25519Signer(key, "test"),
         observer=FakeObserver(),
         hmac=lambda text: sha256(b"key" + text).hexdigest(),
-        installation=Installation(catalogue(**changes), FakePdp(policy)),
+        installation=Installation(catalogue(**changes), FakePdp(policy), MESSAGES),
     )

@@ -1,4 +1,4 @@
-"""Workflow contexts and passports as compact JWS with Ed25519 (RFC 7515, RFC 8037), through joserfc."""
+"""Workflow contexts and passports as compact JWS (RFC 7515) with Ed25519 as RFC 9864 names it, through joserfc."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class Ed25519Signer:
 
     def sign(self, claims: Mapping[str, object]) -> str:
         """`claims` must name their `kind`."""
-        header = {"alg": "EdDSA", "typ": f"remit-{claims['kind']}+jws"}
+        header = {"alg": "Ed25519", "typ": f"remit-{claims['kind']}+jws"}
         payload = orjson.dumps({"iss": self._issuer, **claims}, option=orjson.OPT_SORT_KEYS)
-        return jws.serialize_compact(header, payload, self._key, algorithms=["EdDSA"])
+        return jws.serialize_compact(header, payload, self._key, algorithms=["Ed25519"])
 
     def verify(self, token: str, kind: str) -> Mapping[str, object]:
         """Signature, algorithm, type and issuer; raises BadToken."""
@@ -44,11 +44,11 @@ class Ed25519Signer:
         if len(token) > MAX_TOKEN or not token.isascii():
             raise BadToken("it is not a compact JWS of a sensible size")
         try:
-            signed = jws.deserialize_compact(token, self._key, algorithms=["EdDSA"])
+            signed = jws.deserialize_compact(token, self._key, algorithms=["Ed25519"])
             claims = orjson.loads(signed.payload)
         except (JoseError, ValueError) as error:
             raise BadToken("its signature does not verify with this installation's key") from error
-        if signed.headers() != {"alg": "EdDSA", "typ": f"remit-{kind}+jws"}:
+        if signed.headers() != {"alg": "Ed25519", "typ": f"remit-{kind}+jws"}:
             raise BadToken(f"it is not a {kind} token")
         if not isinstance(claims, dict) or claims.get("iss") != self._issuer or claims.get("kind") != kind:
             raise BadToken("another installation issued it")

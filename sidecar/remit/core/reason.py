@@ -141,6 +141,14 @@ EXPLANATIONS: dict[Reason, Explanation] = {
 }
 
 
+def known(code: str) -> Reason | None:
+    """The library's reason of a code; None for a custom rule's own."""
+    return _BY_CODE.get(code)
+
+
 def retryable(reason: Reason) -> bool:
     """Whether asking again, unchanged, may succeed."""
     return EXPLANATIONS[reason].retryable
+
+
+_BY_CODE = {reason.value: reason for reason in Reason}

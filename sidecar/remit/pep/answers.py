@@ -15,7 +15,7 @@ from remit.core.document import input_document
 from remit.core.effect import Committed
 from remit.core.model import Facts, Request
 from remit.core.obligation import Obligation
-from remit.core.reason import EXPLANATIONS, Reason
+from remit.core.reason import EXPLANATIONS, Reason, known
 from remit.core.ruling import Ruling
 from remit.pep.world import Installation
 
@@ -39,7 +39,8 @@ def _message(
     if reason.code == Reason.ALLOWED:
         return EXPLANATIONS[Reason.ALLOWED].raised
     template = installation.messages.get((reason.policy, reason.code))
-    explanation = EXPLANATIONS[Reason(reason.code)] if reason.code in Reason else None
+    code = known(reason.code)
+    explanation = EXPLANATIONS[code] if code else None
     if template is not None and facts is not None:
         happened = _sentence(_fill(template, input_document(request, facts)))
     elif explanation is not None:
