@@ -1,0 +1,105 @@
+"""What is allowed in a catalogue and yet of no use: entries that no request could ever get past the library with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from remit.core.catalogue import Agent, Approval, Catalogue, Dataset, Identity, Service
+from remit.core.selector import Selector, glob_matches
+
+Names = Mapping[str, frozenset[str]]
+
+
+def advise(catalogue: Catalogue, now: int) -> list[str]:
+    """One line for each entry that cannot be used, or selects nothing; `now` in ns since the epoch."""
+    return [
+        *_identities(catalogue),
+        *_datasets(catalogue),
+        *_services(catalogue, now),
+        *_prices(catalogue),
+        *_budgets(catalogue),
+    ]
+
+
+def _identities(catalogue: Catalogue) -> Iterator[str]:
+    for kind, name, identity in catalogue.identities():
+        if identity == Identity():
+            section = "agents" if kind == "agent" else "people"
+            yield f"{section}.{name}: no identity, so nobody can prove to be it"
+
+
+def _datasets(catalogue: Catalogue) -> Iterator[str]:
+    for name, dataset in catalogue.datasets.items():
+        yield from _reachable(f"datasets.{name}", dataset, catalogue)
+
+
+def _services(catalogue: Catalogue, now: int) -> Iterator[str]:
+    for name, service in catalogue.services.items():
+        place = f"services.{name}"
+        yield from _reachable(place, service, catalogue)
+        for link in service.via:
+            if not link.owner:
+                yield f"{place}.via: {link.service} has no owner, so every call is denied"
+        for variant in service.variants or ("",):
+            yield from _variant(place, name, variant, catalogue=catalogue, now=now)
+
+
+def _reachable(place: str, entry: Service | Dataset, catalogue: Catalogue) -> Iterator[str]:
+    if not entry.owner:
+        yield f"{place}: no owner, so every use is denied"
+    agents = catalogue.agents.values()
+    if not any(_admits(entry, agent) for agent in agents):
+        yield f"{place}: no agent has one of its roles and one of its purposes, so every use is denied"
+
+
+def _admits(entry: Service | Dataset, agent: Agent) -> bool:
+    roles, purposes = set(entry.roles), set(entry.purposes)
+    return (not roles or bool(roles & {*agent.roles})) and (not purposes or bool(purposes & {*agent.purposes}))
+
+
+def _variant(place: str, service: str, variant: str, *, catalogue: Catalogue, now: int) -> Iterator[str]:
+    named = f"{place}.variants.{variant}" if variant else place
+    prices = [price for price in catalogue.prices_for(service, variant) if price.since <= now]
+    if not prices:
+        yield f"{named}: no price, so every call is denied (price_unknown); what is free says amount: 0"
+    for currency in sorted({price.currency for price in prices}):
+        if catalogue.rate(currency, now) is None:
+            yield f"{named}: priced in {currency}, of which no rate into {catalogue.currency} is known: denied"
+    listed = catalogue.services[service].variants.get(variant)
+    if listed and listed.approval and not _can_approve(listed.approval, catalogue):
+        yield f"{named}: nobody has a role that may approve it ({', '.join(listed.approval.roles) or 'none named'})"
+
+
+def _can_approve(approval: Approval, catalogue: Catalogue) -> bool:
+    return any(set(approval.roles) & {*person.roles} for person in catalogue.people.values())
+
+
+def _prices(catalogue: Catalogue) -> Iterator[str]:
+    names = [f"{name}/{variant}" for name, service in catalogue.services.items() for variant in ("", *service.variants)]
+    for pattern in dict.fromkeys(price.match for price in catalogue.prices):
+        if not any(glob_matches(pattern, name) for name in names):
+            yield f"prices: {pattern!r} matches no service's variant"
+
+
+def _budgets(catalogue: Catalogue) -> Iterator[str]:
+    known = _known(catalogue)
+    for name, budget in catalogue.budgets.items():
+        for key in _unmatched(budget.when, known):
+            yield f"budgets.{name}.when: {key} selects nothing in the catalogue, so the budget bounds nothing"
+
+
+def _known(catalogue: Catalogue) -> Names:
+    """What each key of a selector can be; keys with values of the callers' own (operation, purpose) are left out."""
+    return {
+        "agent": frozenset(catalogue.agents),
+        "team": frozenset(agent.team for agent in catalogue.agents.values()),
+        "service": frozenset(catalogue.services),
+        "variant": frozenset(variant for service in catalogue.services.values() for variant in service.variants),
+    }
+
+
+def _unmatched(selector: Selector, known: Names) -> Iterator[str]:
+    for key, patterns in selector.terms:
+        found = any(glob_matches(pattern, name) for pattern in patterns for name in ("", *known.get(key, ())))
+        if key in known and not found:
+            yield key

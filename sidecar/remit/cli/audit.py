@@ -1,0 +1,203 @@
+"""`remit audit`: whether the journal is as it was written."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
+from remit.backends.store_sqlite import open_journal
+from remit.cli.connection import FILE, Connection, connected
+from remit.cli.failure import NO, Failure, Unreachable
+from remit.cli.local import DATABASE, find_settings
+from remit.cli.screen import Told, emit, note, progress, show
+from remit.cli.text import clean
+from remit.core.checkpoint import VerifierKey, read_note, read_verifier_key
+from remit.core.errors import BadRequest, StoreUnavailable
+from remit.core.journal import JournalRow, Problem, Verification, verify
+from remit.v1 import audit_pb2
+
+SHOWN = 10
+KEY_EXPECTED = "a verifier key (remit/LOG+ID+KEY), an Ed25519 public key in PEM, or its 32 bytes in base64"
+_EVERY = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What a verification found; `state` is authentic, consistent or broken. `head` is "" where only asked for."""
+
+    state: str
+    records: int
+    erased: int
+    checkpoints: int
+    covered: int | None = None
+    head: str = ""
+    problems: tuple[Problem, ...] = ()
+    unlisted: int = 0
+
+
+@click.group("audit")
+def command() -> None:
+    """Verify the journal."""
+
+
+@command.command("verify")
+@click.option("--key", help="The key to pin: a file, or its text. Keep it where the sidecar cannot write.")
+@click.option("--checkpoint", "checkpoints", multiple=True, type=FILE, help="A signed checkpoint kept elsewhere.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@connected
+def verify_journal(connection: Connection, key: str | None, checkpoints: tuple[Path, ...], as_json: bool) -> None:
+    """Read the journal from its first record to its last, and name anything that was changed.
+
+    Reads the state directory, beside a running sidecar or without one, and never writes; with --address, asks the
+    sidecar instead. Says "consistent" if all fits together, "authentic" if the pinned key signed it as well.
+
+    Example: remit audit verify --state .remit --key journal.pub
+    """
+    if connection.address and (key or checkpoints):
+        raise click.UsageError("--key and --checkpoint are for reading the state directory: without --address.")
+    found = _asked(connection) if connection.address else _read(connection.state, key, checkpoints)
+    emit(_document(found)) if as_json else _tell(found)
+    if found.state == "broken":
+        raise click.exceptions.Exit(NO)
+
+
+def _asked(connection: Connection) -> Findings:
+    with progress("the sidecar verifies its journal"):
+        answer = connection.call("Audit", "Verify", audit_pb2.VerifyRequest())
+    state = "broken" if not answer.ok else "authentic" if answer.authentic else "consistent"
+    problems = () if answer.ok else (Problem(answer.sequence, answer.problem),)
+    return Findings(state, answer.records, answer.erased, answer.checkpoints, problems=problems)
+
+
+def _read(state: Path | None, key: str | None, checkpoints: tuple[Path, ...]) -> Findings:
+    directory = state or find_settings(None).state
+    pinned = read_key(key, directory) if key else None
+    notes = [_read_note(path) for path in checkpoints]
+    path = directory / DATABASE
+    if not path.is_file():
+        raise Unreachable(f"{path}: there is no journal here; name the state directory with --state or REMIT_STATE")
+    with progress("verifying the journal") as tell:
+        return _findings(_verify(path, pinned, notes, tell))
+
+
+def _verify(path: Path, key: VerifierKey | None, notes: list[str], tell: Told) -> Verification:
+    read = _Counter(tell)
+    try:
+        with open_journal(path) as journal:
+            rows = map(read, journal.rows())
+            return verify(rows, journal.checkpoints(), key, notes=[*journal.notes, *notes])
+    except StoreUnavailable as error:
+        return read.broken(error.detail)
+    # A flipped bit may turn a stored value into one of another kind, or a number beyond all bounds: that is a
+    # change of the journal like any other, not an error of ours.
+    except (TypeError, ValueError, AttributeError, OverflowError) as error:
+        return read.broken(f"the record is not of the form that was written ({error})")
+
+
+class _Counter:
+    """Counts records as they are read, and tells every so often."""
+
+    def __init__(self, tell: Told) -> None:
+        self._tell = tell
+        self._count = 0
+
+    def __call__(self, row: JournalRow) -> JournalRow:
+        self._count += 1
+        if self._count % _EVERY == 0:
+            self._tell(f"verifying the journal: {self._count} records", 0.0)
+        return row
+
+    def broken(self, what: str) -> Verification:
+        """The verification that ended after the records read so far."""
+        problem = Problem(self._count + 1, what)
+        return Verification("broken", "", self._count, 0, 0, 0, b"", (problem,))
+
+
+def read_key(text: str, state: Path) -> VerifierKey:
+    """The pinned key, from a file or its own text. Raises Failure."""
+    path = Path(text)
+    try:
+        if not path.is_file():
+            return parse_key(text)
+        if path.resolve().is_relative_to(state.resolve()):
+            note("remit: the key lies beside what it vouches for; whoever can change one can change the other")
+        return parse_key(path.read_text(encoding="ascii"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise Failure(f"--key: {text[:80]} cannot be read ({error}); expected {KEY_EXPECTED}") from error
+
+
+def parse_key(text: str) -> VerifierKey:
+    """The key in any of its three forms. Raises Failure."""
+    text = text.strip()
+    try:
+        if text.startswith("remit/"):
+            return read_verifier_key(text)
+        if text.startswith("-----BEGIN"):
+            key = load_pem_public_key(text.encode())
+            if isinstance(key, Ed25519PublicKey):
+                return VerifierKey("", key.public_bytes_raw())
+        elif len(raw := base64.b64decode(text, validate=True)) == 32:
+            return VerifierKey("", raw)
+    except (BadRequest, ValueError, binascii.Error, UnsupportedAlgorithm):
+        pass
+    raise Failure(f"--key: found {text[:40]!r}; expected {KEY_EXPECTED}")
+
+
+def _read_note(path: Path) -> str:
+    try:
+        text = path.read_text(encoding="utf-8")
+        read_note(text)
+    except (OSError, UnicodeDecodeError, BadRequest) as error:
+        raise Failure(f"--checkpoint: {path}: {error}; expected a signed note") from error
+    return text
+
+
+def _findings(found: Verification) -> Findings:
+    return Findings(
+        state=found.state,
+        records=found.records,
+        erased=found.erased,
+        checkpoints=found.checkpoints,
+        covered=found.covered,
+        head=found.head.hex(),
+        problems=found.problems,
+        unlisted=found.unlisted,
+    )
+
+
+def _tell(found: Findings) -> None:
+    counted = f"{found.records} records, {found.checkpoints} checkpoints, {found.erased} bodies erased"
+    show(f"{found.state}: {counted}")
+    if found.state == "consistent":
+        note("everything fits together; only a pinned key (--key) shows that it was not all made anew")
+    if found.covered is not None and found.covered < found.records and found.state != "broken":
+        note(f"records after {found.covered} are not signed yet")
+    for problem in found.problems[:SHOWN]:
+        show(f"  record {problem.sequence}: {clean(problem.what)}" if problem.sequence else f"  {clean(problem.what)}")
+    if (more := len(found.problems) + found.unlisted - SHOWN) > 0:
+        show(f"  and {more} more")
+
+
+def _document(found: Findings) -> dict[str, Any]:
+    first = found.problems[0] if found.problems else Problem(0, "")
+    return {
+        "ok": found.state != "broken",
+        "state": found.state,
+        "records": found.records,
+        "erased": found.erased,
+        "checkpoints": found.checkpoints,
+        "covered": found.covered,
+        "head": found.head,
+        "problem": first.what,
+        "sequence": first.sequence,
+        "problems": [{"sequence": each.sequence, "problem": each.what} for each in found.problems],
+        "unlisted": found.unlisted,
+    }

@@ -1,0 +1,121 @@
+"""`remit check`: everything that can be known before anything runs."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.table import Table
+
+from remit.backends.opa_bundle import Bundle, BundleInvalid, Sources, build, check, library_path, run_tests
+from remit.backends.opa_sources import read_messages
+from remit.backends.policy_files import sources
+from remit.cli.advice import advise
+from remit.cli.failure import NO, Failure
+from remit.cli.local import catalogue_paths
+from remit.cli.opa import ready
+from remit.cli.screen import Told, emit, progress, show
+from remit.cli.text import clean
+from remit.config.loading import load
+from remit.config.problem import CatalogueInvalid
+
+DIRECTORY = click.Path(path_type=Path)
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What was found: `failed` tests and compile errors, `codes` (policy, code) -> template, `advice` lines."""
+
+    revision: str
+    failed: tuple[str, ...]
+    codes: Mapping[tuple[str, str], str]
+    advice: tuple[str, ...]
+
+
+@click.command("check")
+@click.option("--catalogue", multiple=True, type=DIRECTORY, help="File or directory [REMIT_CATALOGUE, remit.yaml].")
+@click.option("--policy", multiple=True, type=DIRECTORY, help="Directory of your own policies [REMIT_POLICIES].")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def command(catalogue: tuple[Path, ...], policy: tuple[Path, ...], as_json: bool) -> None:
+    """Check the catalogue, compile and type-check all policies, run their tests, and list every reason code.
+
+    Exit code 1: a policy does not compile, or a test fails. 2: the catalogue or the settings cannot be used.
+    Warnings name entries that no request could ever use; they do not fail.
+
+    Example: remit check --catalogue remit.yaml --policy policies
+    """
+    with progress("reading the catalogue") as tell:
+        found = _check(catalogue, policy, tell)
+    emit(_document(found)) if as_json else _tell(found)
+    if found.failed:
+        raise click.exceptions.Exit(NO)
+
+
+def _check(catalogue: tuple[Path, ...], policy: tuple[Path, ...], tell: Told) -> Checked:
+    flags = {"policies": [*policy] or None}
+    try:
+        settings, read = load(catalogue_paths(catalogue), os.environ, flags)
+    except CatalogueInvalid as error:
+        raise Failure(*str(error).splitlines()) from error
+    advice = tuple(advise(read, time.time_ns()))
+    opa = ready(settings.opa.binary, tell).path
+    try:
+        made = sources(read, settings.policies)
+        failed = _judge(made, opa, tell)
+        revision, codes = ("", {}) if failed else _built(made, opa)
+    except BundleInvalid as error:
+        return Checked("", tuple(map(str, error.problems)), {}, advice)
+    return Checked(revision, failed, codes, advice)
+
+
+def _judge(made: Sources, opa: Path, tell: Told) -> tuple[str, ...]:
+    """What does not compile raises BundleInvalid; what fails is returned."""
+    tell("type-checking the policies", 0.2)
+    check(made, opa)
+    tell("running your tests", 0.5)
+    own = run_tests(made, opa) if made.custom else ()
+    tell("running the library's tests", 0.7)
+    # The library is judged as delivered: its tests know nothing of this catalogue and configuration.
+    return tuple(map(str, (*own, *run_tests(Sources(library_path()), opa, library=True))))
+
+
+def _built(made: Sources, opa: Path) -> tuple[str, Mapping[tuple[str, str], str]]:
+    with tempfile.TemporaryDirectory(prefix="remit-check-") as directory:
+        bundle: Bundle = build(made, opa, Path(directory))
+        return bundle.revision, read_messages(bundle, opa)
+
+
+def _tell(found: Checked) -> None:
+    for line in found.failed:
+        show(f"error: {clean(line)}")
+    if found.codes:
+        show(_codes_table(found.codes))
+    for line in found.advice:
+        show(f"warning: {clean(line)}")
+    warned = f", {len(found.advice)} warnings" if found.advice else ""
+    show(f"{len(found.failed)} errors{warned}" if found.failed else f"good: policy revision {found.revision}{warned}")
+
+
+def _codes_table(codes: Mapping[tuple[str, str], str]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("policy", "code", "message"):
+        table.add_column(name)
+    for (policy, code), text in sorted(codes.items()):
+        table.add_row(clean(policy), clean(code), clean(text))
+    return table
+
+
+def _document(found: Checked) -> dict[str, Any]:
+    return {
+        "ok": not found.failed,
+        "revision": found.revision,
+        "errors": list(found.failed),
+        "warnings": list(found.advice),
+        "codes": [{"policy": p, "code": c, "message": text} for (p, c), text in sorted(found.codes.items())],
+    }

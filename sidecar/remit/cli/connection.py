@@ -1,0 +1,142 @@
+"""From the command line to a sidecar: its address, whose credential, one call, and every failure in a line."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import wraps
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from google.protobuf.message import Message
+from grpc import StatusCode
+from grpc.aio import AioRpcError
+
+from remit.cli.addresses import read_addresses
+from remit.cli.failure import Failure, Refused, Unreachable
+from remit.cli.local import find_settings, operator_token
+from remit.config.settings import Address, Settings
+from remit.sdk.address import Target, Tls, find_target
+from remit.sdk.errors import InvalidRequest, RemitError, Unauthenticated, Unavailable
+from remit.sdk.failures import failure
+from remit.v1 import audit_pb2_grpc, oversight_pb2_grpc
+
+R = TypeVar("R")
+
+FILE = click.Path(dir_okay=False, path_type=Path)
+_STUBS: Mapping[str, Callable[..., Any]] = {
+    "Audit": audit_pb2_grpc.AuditStub,
+    "Oversight": oversight_pb2_grpc.OversightStub,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """What the options say of the sidecar to ask; what they leave open is looked up when it is needed."""
+
+    address: str | None
+    token_file: Path | None
+    state: Path | None
+    timeout: float
+    tls: Tls | None
+
+    def target(self, *, person: bool, environment: Mapping[str, str] = os.environ) -> Target:
+        """Where to, and as whom: a person without a credential of their own takes the operator's, if they can
+        read it. Raises Failure."""
+        surroundings = dict(environment)
+        if self.token_file is not None:
+            surroundings = {**environment, "REMIT_TOKEN": "", "REMIT_TOKEN_FILE": str(self.token_file)}
+        named = self.address or environment.get("REMIT_ADDRESS")
+        settings = find_settings(self.state, environment)
+        try:
+            target = find_target(named or known_address(settings), None, tls=self.tls, environment=surroundings)
+        except InvalidRequest as error:
+            raise Failure(str(error)) from error
+        if person and not target.token and self.tls is None:
+            target = replace(target, token=operator_token(settings.state))
+        return target
+
+    def call(self, service: str, rpc: str, request: Message) -> Any:
+        """One call to Audit or Oversight, as a person. Raises Failure, Refused, Unreachable."""
+        return asyncio.run(_call(self.target(person=True), service, rpc, request, self.timeout))
+
+
+def known_address(settings: Settings) -> str:
+    """Where the sidecar of these settings listens: what it wrote down when it started, else what it would."""
+    written = read_addresses(settings.state)
+    if written:
+        return written
+    if settings.socket is not None and settings.socket.exists():
+        return f"unix:{settings.socket.absolute()}"
+    return str(_reachable(settings.grpc)) if settings.grpc else "127.0.0.1:7450"
+
+
+def _reachable(listening: Address) -> Address:
+    """An address to dial for one to listen on: every interface is also loopback."""
+    every = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 (read, not listened on)
+    return Address(every.get(listening.host, listening.host), listening.port)
+
+
+def connected(command: Callable[..., R]) -> Callable[..., R]:
+    """The options that say which sidecar to ask; the command gets them as its first argument, a Connection."""
+
+    @click.option("--address", metavar="ADDRESS", help="unix:PATH or HOST:PORT [REMIT_ADDRESS].")
+    @click.option("--token-file", type=FILE, help="A file with your credential [REMIT_TOKEN, REMIT_TOKEN_FILE].")
+    @click.option("--state", type=click.Path(file_okay=False, path_type=Path), help="State directory [REMIT_STATE].")
+    @click.option("--timeout", type=click.FloatRange(0.1, 600), default=10.0, show_default=True, help="Seconds.")
+    @click.option("--tls-ca", type=FILE, help="Use TLS; verify the sidecar with this (PEM).")
+    @click.option("--tls-cert", type=FILE, help="Your client certificate (PEM).")
+    @click.option("--tls-key", type=FILE, help="Its key (PEM).")
+    @wraps(command)
+    def collected(
+        *args: Any,
+        address: str | None,
+        token_file: Path | None,
+        state: Path | None,
+        timeout: float,
+        tls_ca: Path | None,
+        tls_cert: Path | None,
+        tls_key: Path | None,
+        **options: Any,
+    ) -> R:
+        tls = Tls(tls_ca, tls_cert, tls_key) if tls_ca or tls_cert or tls_key else None
+        return command(Connection(address, token_file, state, timeout, tls), *args, **options)
+
+    return collected
+
+
+async def _call(target: Target, service: str, rpc: str, request: Message, seconds: float) -> Any:
+    async with target.channel() as channel:
+        try:
+            return await getattr(_STUBS[service](channel), rpc)(
+                request, timeout=seconds, metadata=target.metadata, wait_for_ready=False
+            )
+        except AioRpcError as error:
+            raise explained(error, rpc, target) from error
+
+
+def explained(error: AioRpcError, rpc: str, target: Target) -> Failure:
+    """The failure of a call, for people; its exit code says whose turn it is."""
+    text = error.details() or error.code().name
+    match error.code():
+        case StatusCode.PERMISSION_DENIED:
+            return Refused(text)
+        case StatusCode.NOT_FOUND | StatusCode.FAILED_PRECONDITION:
+            return Failure(text)
+    return explained_error(failure(error, rpc), target)
+
+
+def explained_error(error: RemitError, target: Target) -> Failure:
+    """The same for what the SDK raises."""
+    if isinstance(error, Unauthenticated):
+        how = "it knows nobody with this credential" if target.token else "no credential was given"
+        return Failure(f"the sidecar at {target.address} refuses: {how}; expected one in --token-file or REMIT_TOKEN")
+    if isinstance(error, Unavailable):
+        return Unreachable(
+            f"no answer from a sidecar at {target.address} ({error}); start one with `remit up`, "
+            "or name another with --address"
+        )
+    return Failure(str(error))

@@ -1,0 +1,103 @@
+"""A decision for people and for pipes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+from rich.text import Text
+
+from remit.cli.failure import NO, Unreachable
+from remit.cli.screen import emit, show
+from remit.cli.text import amount, clean, moment
+from remit.sdk.answers import Decision, Money
+from remit.sdk.errors import Unavailable
+from remit.sdk.reading import read_decision
+from remit.v1 import resources_pb2
+
+COLOURS = {"ALLOW": "bold green", "DENY": "bold red", "HOLD": "bold yellow"}
+
+
+def read(wire: resources_pb2.Decision) -> Decision:
+    """The decision in an answer. Raises Unreachable where it is none."""
+    try:
+        return read_decision(wire)
+    except Unavailable as error:
+        raise Unreachable(str(error)) from error
+
+
+def tell(decision: Decision, more: dict[str, Any], *, as_json: bool) -> None:
+    """Print a decision, and what came with it."""
+    if as_json:
+        emit(decision_document(decision) | more)
+        return
+    show(decision_text(decision))
+
+
+def end(decision: Decision) -> None:
+    """End the command with the exit code for "no" where the decision permits nothing."""
+    if not decision.permitted:
+        raise click.exceptions.Exit(NO)
+
+
+def decision_text(decision: Decision) -> Text:
+    """Effect and id, then a line for each reason, the cost, the cheaper variant."""
+    effect = decision.effect.value
+    text = Text(effect, style=COLOURS[effect])
+    text.append(f"  {clean(decision.id)}", "dim")
+    if not decision.enforced:
+        text.append("  observed only: let through", "yellow")
+    if decision.replayed:
+        text.append("  as answered before", "dim")
+    for reason in decision.reasons:
+        text.append(f"\n  {clean(reason.policy)}  ", "dim").append(clean(reason.code), "bold")
+        text.append(f"  {clean(reason.message)}")
+    for label, said in _rest(decision):
+        text.append(f"\n  {label}  ", "dim").append(said)
+    return text
+
+
+def _rest(decision: Decision) -> list[tuple[str, str]]:
+    lines = []
+    if decision.reserved is not None:
+        until = f"until {moment(decision.reserved_until)}; then charged, unless it is reported"
+        lines.append(("cost", f"{money_text(decision.reserved)} set aside {until}"))
+    if decision.obligations:
+        lines.append(("obliges to", ", ".join(clean(each.id) for each in decision.obligations)))
+    if decision.cheaper:
+        lines.append(("cheaper", clean(decision.cheaper)))
+    if decision.retryable:
+        lines.append(("retry", "the same question may be answered otherwise later"))
+    lines.append(("record", f"{clean(decision.log)} #{decision.sequence}"))
+    return lines
+
+
+def money_text(money: Money) -> str:
+    """Such as "12.5 EUR"."""
+    return amount(money.nanos, money.currency)
+
+
+def money_document(money: Money | None) -> dict[str, str] | None:
+    """An exact amount for JSON: a decimal string, for a JSON number would become a float somewhere."""
+    return None if money is None else {"amount": amount(money.nanos), "currency": money.currency}
+
+
+def decision_document(decision: Decision) -> dict[str, Any]:
+    """All of a decision, for JSON."""
+    return {
+        "decision": decision.id,
+        "effect": decision.effect.value,
+        "permitted": decision.permitted,
+        "enforced": decision.enforced,
+        "reasons": [{"policy": r.policy, "code": r.code, "message": r.message} for r in decision.reasons],
+        "message": decision.message,
+        "cost": money_document(decision.reserved),
+        "reserved_until_ns": decision.reserved_until,
+        "obligations": [{"id": each.id, "properties": dict(each.properties)} for each in decision.obligations],
+        "cheaper": decision.cheaper,
+        "retryable": decision.retryable,
+        "replayed": decision.replayed,
+        "policy_revision": decision.policy_revision,
+        "log": decision.log,
+        "sequence": decision.sequence,
+    }

@@ -1,0 +1,175 @@
+"""Records of the journal as a tree: what followed from what, and what was said about it later.
+
+A body is read as a stranger's: whatever its shape is, reading it gives the empty value rather than an error.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from remit.cli.text import amount
+from remit.core.journal import JournalRow
+from remit.sdk.answers import NANOS
+from remit.v1 import resources_pb2
+
+DEPTH = 24
+"""How deep a tree is drawn; what is deeper hangs there, and names what it follows from."""
+
+ENDINGS = ("report", "lapse")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One record. `time` in ns; `body` is {} where it was erased or is no JSON object."""
+
+    log: str
+    sequence: int
+    time: int
+    kind: str
+    id: str
+    subject: str
+    workflow: str
+    parent: str
+    ref: str
+    erased: bool
+    hash: str
+    body: Mapping[str, Any]
+
+    def document(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "log": self.log,
+            "sequence": self.sequence,
+            "time_ns": self.time,
+            "kind": self.kind,
+            "id": self.id,
+            "subject": self.subject,
+            "workflow": self.workflow,
+            "parent": self.parent,
+            "ref": self.ref,
+            "erased": self.erased,
+            "hash": self.hash,
+            "body": self.body,
+        }
+
+
+@dataclass(slots=True)
+class Node:
+    """A record, what followed from it, and what was said about it later."""
+
+    entry: Entry
+    depth: int
+    children: list[Node] = field(default_factory=list)
+    about: list[Entry] = field(default_factory=list)
+    over: Node | None = None  # the one that it hangs on; another than its parent's where it was moved
+    moved: bool = False
+
+
+def from_wire(record: resources_pb2.JournalRecord) -> Entry:
+    """An entry of the sidecar's answer."""
+    return Entry(
+        log=record.log,
+        sequence=record.sequence,
+        time=record.time.seconds * NANOS + record.time.nanos,
+        kind=record.kind,
+        id=record.id,
+        subject=record.subject,
+        workflow=record.workflow,
+        parent=record.parent,
+        ref=record.ref,
+        erased=record.erased,
+        hash=record.hash,
+        body=_body(record.body),
+    )
+
+
+def from_row(row: JournalRow) -> Entry:
+    """An entry of the journal's file."""
+    record = row.record
+    return Entry(
+        log=row.log,
+        sequence=row.sequence,
+        time=record.time,
+        kind=record.kind,
+        id=record.id,
+        subject=record.subject,
+        workflow=record.workflow,
+        parent=record.parent,
+        ref=record.ref,
+        erased=row.erased,
+        hash=row.hash.hex(),
+        body=_body(record.body),
+    )
+
+
+def _body(raw: bytes) -> Mapping[str, Any]:
+    try:
+        return mapping(json.loads(raw or b"{}"))
+    except (ValueError, RecursionError):
+        return {}
+
+
+def mapping(value: object) -> Mapping[str, Any]:
+    """The mapping, or an empty one."""
+    return value if isinstance(value, dict) else {}
+
+
+def items(value: object) -> list[Any]:
+    """The list, or an empty one."""
+    return value if isinstance(value, list) else []
+
+
+def text(value: object) -> str:
+    """The text, or ""."""
+    return value if isinstance(value, str) else ""
+
+
+def nanos(value: object) -> int:
+    """Nanos from decimal text; 0 for anything else."""
+    said = text(value)
+    return int(said) if said.isascii() and said.isdigit() and len(said) < 20 else 0
+
+
+def grow(entries: Sequence[Entry]) -> list[Node]:
+    """The trees of a journal's records, in order. Only what came before can be what led to a record."""
+    nodes: dict[str, Node] = {}
+    roots = []
+    for entry in entries:
+        if entry.ref in nodes:
+            nodes[entry.ref].about.append(entry)
+            continue
+        node = _hung(entry, nodes.get(entry.parent))
+        if node.over is None:
+            roots.append(node)
+        nodes.setdefault(entry.id, node)
+    return roots
+
+
+def _hung(entry: Entry, parent: Node | None) -> Node:
+    if parent is None:
+        return Node(entry, 0)
+    # What hangs at the deepest level has a place above it to move to.
+    over = parent.over if parent.depth >= DEPTH and parent.over else parent
+    node = Node(entry, over.depth + 1, over=over, moved=over is not parent)
+    over.children.append(node)
+    return node
+
+
+def summary(entries: Sequence[Entry]) -> str:
+    """How many decisions of which effect, and what was spent and is still set aside."""
+    decisions = [each for each in entries if each.kind == "decision"]
+    effects = Counter(text(each.body.get("effect")) or "erased" for each in decisions)
+    ends = {each.ref: nanos(each.body.get("cost")) for each in entries if is_end(each)}
+    held = sum(nanos(each.body.get("reserved")) for each in decisions if each.id not in ends)
+    currency = next((text(each.body.get("currency")) for each in decisions if each.body), "")
+    counted = ", ".join(f"{count} {effect}" for effect, count in sorted(effects.items())) or "none"
+    return f"decisions: {counted}; spent {amount(sum(ends.values()), currency)}, set aside {amount(held, currency)}"
+
+
+def is_end(entry: Entry) -> bool:
+    """Whether a record ends a reservation (the last one counts: a late settlement replaces a presumption)."""
+    return entry.kind in ENDINGS and "cost" in entry.body
