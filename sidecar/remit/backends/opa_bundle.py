@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from remit.core.canonical import canonical, parse
+from remit.core.dispatch import custom_dispatch
 
 MAX_FILES = 2_000
 MAX_BYTES = 16 << 20
@@ -27,6 +28,7 @@ _TIMEOUT_SECONDS = 60.0
 _TEST = "_test.rego"
 _CATALOGUE = "remit/catalogue/data.json"
 _CONFIG = "remit/config/data.json"
+_DISPATCH = "remit/dispatch/custom.rego"
 # What only tests use is not served.
 _UNSERVED = ("remit/testing/",)
 _PACKAGE = re.compile(r"(?:\s+|#[^\n]*(?:\n|\Z))*package[ \t]+([^\s#;]+)")
@@ -202,6 +204,7 @@ def _staged(sources: Sources, keep: Callable[[str], bool]) -> Iterator[_Stage]:
         root = Path(workplace) / "policy"
         for staged, origin in files.items():
             _write(root / staged, origin.read_bytes())
+        _write(root / _DISPATCH, custom_dispatch(_custom_packages(files)).encode())
         _write(root / _CATALOGUE, canonical(sources.catalogue))
         _write(root / _CONFIG, canonical(_overlaid(_default_config(sources.library), sources.config)))
         capabilities = sources.library.parent / "capabilities.json"
@@ -231,6 +234,15 @@ def _custom_files(roots: Sequence[Path]) -> dict[str, Path]:
     if problems:
         raise BundleInvalid(problems)
     return files
+
+
+def _custom_packages(files: Mapping[str, Path]) -> Iterator[str]:
+    """The names below `remit` of users' packages, tests apart."""
+    for staged, origin in files.items():
+        if staged.startswith("custom/") and not staged.endswith(_TEST):
+            found = _PACKAGE.match(origin.read_text(encoding="utf-8"))
+            if found:
+                yield found[1].removeprefix("remit.")
 
 
 def _rego_below(root: Path) -> list[Path]:

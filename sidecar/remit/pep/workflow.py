@@ -20,7 +20,7 @@ async def open_workflow(world: World, subject: Subject, call: WorkflowCall) -> O
     question = Call(
         rpc="OpenWorkflow",
         action=ActionName.WORKFLOW_OPEN,
-        resource=Resource("workflow", id),
+        resource=Resource("workflow", id, properties={"purposes": call.purposes, "agents": call.agents}),
         claimed=Claimed(
             # Policy judges all purposes that are asked for; one of them stands for the call itself.
             purpose=call.purposes[0],

@@ -1,0 +1,90 @@
+# METADATA
+# title: The decision
+# description: |
+#   Joins what the library's rules and the users' say about one request. Deny beats hold beats allow; nothing said is
+#   DENY. A grant takes away the holds that it covers and nothing else, so what no rule allows stays DENY, held or not:
+#   nobody is asked to approve what would be denied anyway.
+# custom:
+#   owner: remit
+#   codes:
+#     context_invalid: "the input to the policy is not complete"
+#     default_deny: "no rule allows {subject.id} to {action.name} {resource.ref}"
+#     policy_invalid: "a rule holds the request without a code and an approval"
+package remit
+
+import data.remit.dispatch
+import data.remit.lib.total
+
+# An input with a field missing would silently delete the rules that read it, denials too: it is denied as a whole.
+default decision := {
+	"effect": "DENY",
+	"reasons": [{"policy": "main", "code": "context_invalid"}],
+	"obligations": [],
+	"approval": {},
+	"record": [],
+}
+
+# METADATA
+# title: Decision
+# description: What the enforcement point must do about `input`; its shape is `schemas/decision.json`.
+# entrypoint: true
+decision := {
+	"effect": _effect,
+	"reasons": sort(_reasons[_effect]),
+	"obligations": sort(_obligations[_effect]),
+	"approval": _approval[_effect],
+	"record": sort(dispatch.record),
+} if {
+	total.holds
+}
+
+default _effect := "DENY"
+
+_effect := "HOLD" if {
+	count(_denials) == 0
+	count(dispatch.allow) > 0
+	count(_holds) > 0
+}
+
+_effect := "ALLOW" if {
+	count(_denials) == 0
+	count(dispatch.allow) > 0
+	count(_holds) == 0
+}
+
+_reasons["ALLOW"] := dispatch.allow
+
+_reasons["HOLD"] := {{"policy": held.policy, "code": held.code} | some held in _holds}
+
+_reasons["DENY"] := _denials if count(_denials) > 0
+
+_reasons["DENY"] := {{"policy": "main", "code": "default_deny"}} if count(_denials) == 0
+
+_obligations := {"ALLOW": dispatch.oblige, "HOLD": dispatch.oblige, "DENY": set()}
+
+_approval := {"ALLOW": {}, "HOLD": {"holds": sort(_holds)}, "DENY": {}}
+
+_denials contains reason if some reason in dispatch.deny
+
+# A hold that cannot be read would be a hold that is lost.
+_denials contains {"policy": held.policy, "code": "policy_invalid"} if {
+	some held in dispatch.hold
+	not _readable(held.hold)
+}
+
+_holds contains {"policy": held.policy, "code": held.hold.code, "approval": held.hold.approval} if {
+	some held in dispatch.hold
+	not _covered(held.policy, held.hold.code)
+}
+
+_readable(hold) if {
+	is_string(hold.code)
+	is_object(hold.approval)
+}
+
+# The sidecar lists only those grants whose bounds (uses, cost, time, what they are bound to) admit this very request.
+_covered(policy, code) if {
+	some grant in input.facts.grants
+	grant.policy == policy
+	grant.code == code
+}

@@ -1,0 +1,26 @@
+# METADATA
+# title: Actions and resources are known
+# description: An action must be one of Remit's, and a resource of a type that the catalogue lists must be listed.
+# schemas:
+#   - input: schema.input
+# custom:
+#   owner: remit
+#   codes:
+#     unknown_action: "{action.name} is not an action"
+#     unknown_resource: "the catalogue has no {resource.type} {resource.id}"
+package remit.rules.access.known
+
+import data.remit.lib.catalogue
+
+deny contains "unknown_action" if {
+	not input.action.name in {
+		"data.read", "data.write", "api.call", "tool.call", "message.send", "decision.make",
+		"claim.take", "workflow.open", "approval.resolve", "budget.adjust", "control.halt",
+	}
+}
+
+deny contains "unknown_resource" if not _known
+
+_known if input.resource.type in {"workflow", "scope", "decision"}
+
+_known if catalogue.entry

@@ -1,0 +1,31 @@
+# METADATA
+# title: Agents read what they are cleared for
+# description: An agent must be cleared for every label of what it reads; an actor that it declares can narrow that.
+# schemas:
+#   - input: schema.input
+# custom:
+#   owner: remit
+#   codes:
+#     flow_label_exceeds_clearance: "{subject.id} is not cleared for every label of {resource.ref}: {resource.labels}"
+package remit.rules.flow.reading
+
+import data.remit.lib.catalogue
+
+deny contains "flow_label_exceeds_clearance" if {
+	input.action.name == "data.read"
+	not _cleared
+}
+
+_cleared if {
+	every label in input.resource.labels {
+		label in catalogue.agent.clearance
+		label in _narrowed
+	}
+}
+
+# The actor is claimed: one that the catalogue does not declare has what its agent has.
+_narrowed := object.get(
+	catalogue.agent,
+	["actors", input.subject.actor, "clearance"],
+	catalogue.agent.clearance,
+)

@@ -1,0 +1,34 @@
+# METADATA
+# title: The purpose is granted
+# description: |
+#   An agent acts for a purpose of its workflow, which the sidecar has checked against the workflow's signed ones, or,
+#   outside any workflow, for one of its own. An agent that has purposes always names one.
+# schemas:
+#   - input: schema.input
+# custom:
+#   owner: remit
+#   codes:
+#     purpose_not_granted: "{context.purpose} is not a purpose that {subject.id} may act for"
+package remit.rules.purposes.granted
+
+import data.remit.lib.catalogue
+
+deny contains "purpose_not_granted" if {
+	input.action.name in {"data.read", "data.write", "api.call", "tool.call", "message.send", "decision.make"}
+	not _granted
+}
+
+_granted if {
+	input.context.workflow == ""
+	input.context.purpose in catalogue.agent.purposes
+}
+
+_granted if {
+	count(input.context.workflow) > 0
+	count(input.context.purpose) > 0
+}
+
+_granted if {
+	object.get(catalogue.agent, "purposes", []) == []
+	input.context.purpose == ""
+}

@@ -1,0 +1,41 @@
+# METADATA
+# title: A variant's limits hold
+# description: |
+#   What a variant limits with `max` must be stated, as a unit of the estimate or as an argument of that name, and
+#   stay within the limit wherever it is stated.
+# schemas:
+#   - input: schema.input
+# custom:
+#   owner: remit
+#   codes:
+#     limit_exceeded: "{resource.id} {resource.variant} is limited to less for this caller"
+#     argument_missing: "{resource.id} {resource.variant} has a limit, and the call does not state how much it asks for"
+package remit.rules.variants.limit
+
+import data.remit.lib.variant
+
+deny contains "limit_exceeded" if {
+	input.action.name in {"api.call", "tool.call", "message.send"}
+	some unit, most in variant.settings.max
+	some amount in _stated(unit)
+	not _within(amount, most)
+}
+
+deny contains "argument_missing" if {
+	input.action.name in {"api.call", "tool.call", "message.send"}
+	some unit, _ in variant.settings.max
+	not _is_stated(unit)
+}
+
+_is_stated(unit) if count(_stated(unit)) > 0
+
+_stated(unit) := {amount | amount := statements[_][unit]} if {
+	statements := [input.facts.estimate.units, input.context.arguments]
+}
+
+# Any other type compares as less or more than every number; a negative one often means "no limit".
+_within(amount, most) if {
+	is_number(amount)
+	amount >= 0
+	amount <= most
+}
