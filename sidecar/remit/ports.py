@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from remit.core.checkpoint import CheckpointRow as CheckpointRow
+from remit.core.checkpoint import VerifierKey
 from remit.core.decision import Verdict
 from remit.core.effect import Commit, Committed, Kept, Refused
 from remit.core.journal import JournalRow as JournalRow
@@ -127,6 +128,11 @@ class Store(Protocol):
     @property
     def failed(self) -> bool:
         """Whether the store has given up for good (its disk failed): nothing will be recorded any more."""
+        ...
+
+    @property
+    def verifier(self) -> VerifierKey:
+        """What an auditor pins: the log's name and the public key that signs its checkpoints."""
         ...
 
     def activate(self, revision: str) -> None:

@@ -73,8 +73,9 @@ def checkpoint(*, log: str, size: int, head: bytes, time: int, key: Ed25519Priva
 
 
 def read_note(note: str) -> CheckpointRow:
-    """What a note says; its signature is not checked. Raises BadRequest."""
+    """What a note says; whether its signature holds is not checked. Raises BadRequest."""
     match = _match(note)
+    _signature(match)
     return CheckpointRow(
         log=match["log"],
         size=int(match["size"]),
@@ -88,7 +89,7 @@ def signed_by(note: str, key: VerifierKey) -> bool:
     """Whether the pinned key signed this note, and the note is of the pinned log. Raises BadRequest."""
     match = _match(note)
     name = _ORIGIN + match["log"]
-    signature = _decode(match["signature"], 68)
+    signature = _signature(match)
     if key.log not in ("", match["log"]) or match["name"] != name:
         return False
     if signature[:4] != _key_id(name, key.public):
@@ -113,6 +114,11 @@ def _match(note: str) -> re.Match[str]:
     if match is None:
         raise BadRequest(Violation("note", "a signed note of a Remit log"))
     return match
+
+
+def _signature(match: re.Match[str]) -> bytes:
+    """Key id and Ed25519 signature."""
+    return _decode(match["signature"], 4 + 64)
 
 
 def _holds(public: bytes, signature: bytes, text: bytes) -> bool:
