@@ -1,5 +1,5 @@
 # METADATA
-# title: The library's rules
+# title: The rules, by name
 # description: Generated; see core/dispatch.py.
 package remit.dispatch
 

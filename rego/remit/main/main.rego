@@ -15,54 +15,42 @@ package remit
 import data.remit.dispatch
 import data.remit.lib.total
 
-# An input with a field missing would silently delete the rules that read it, denials too: it is denied as a whole.
-default decision := {
-	"effect": "DENY",
-	"reasons": [{"policy": "main", "code": "context_invalid"}],
-	"obligations": [],
-	"approval": {},
-	"record": [],
-}
-
 # METADATA
 # title: Decision
 # description: What the enforcement point must do about `input`; its shape is `schemas/decision.json`.
 # entrypoint: true
-decision := {
-	"effect": _effect,
-	"reasons": sort(_reasons[_effect]),
-	"obligations": sort(_obligations[_effect]),
-	"approval": _approval[_effect],
+decision := _denied({{"policy": "main", "code": "context_invalid"}}) if {
+	# A field that is missing would silently delete the rules that read it, denials too.
+	not total.holds
+} else := _denied(_denials) if {
+	count(_denials) > 0
+} else := _denied({{"policy": "main", "code": "default_deny"}}) if {
+	count(dispatch.allow) == 0
+} else := {
+	"effect": "HOLD",
+	"reasons": sort({{"policy": held.policy, "code": held.code} | some held in _holds}),
+	"obligations": sort(dispatch.oblige),
+	"approval": {"holds": sort(_holds)},
 	"record": sort(dispatch.record),
 } if {
-	total.holds
-}
-
-default _effect := "DENY"
-
-_effect := "HOLD" if {
-	count(_denials) == 0
-	count(dispatch.allow) > 0
 	count(_holds) > 0
-}
-
-_effect := "ALLOW" if {
-	count(_denials) == 0
+} else := {
+	"effect": "ALLOW",
+	"reasons": sort(dispatch.allow),
+	"obligations": sort(dispatch.oblige),
+	"approval": {},
+	"record": sort(dispatch.record),
+} if {
 	count(dispatch.allow) > 0
-	count(_holds) == 0
 }
 
-_reasons["ALLOW"] := dispatch.allow
-
-_reasons["HOLD"] := {{"policy": held.policy, "code": held.code} | some held in _holds}
-
-_reasons["DENY"] := _denials if count(_denials) > 0
-
-_reasons["DENY"] := {{"policy": "main", "code": "default_deny"}} if count(_denials) == 0
-
-_obligations := {"ALLOW": dispatch.oblige, "HOLD": dispatch.oblige, "DENY": set()}
-
-_approval := {"ALLOW": {}, "HOLD": {"holds": sort(_holds)}, "DENY": {}}
+_denied(reasons) := {
+	"effect": "DENY",
+	"reasons": sort(reasons),
+	"obligations": [],
+	"approval": {},
+	"record": sort(dispatch.record),
+}
 
 _denials contains reason if some reason in dispatch.deny
 

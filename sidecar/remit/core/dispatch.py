@@ -11,11 +11,13 @@ from collections.abc import Iterable, Mapping
 SETS = ("allow", "deny", "hold", "oblige", "record")
 """What a rule's package may add to."""
 
-HEADER = """# METADATA
-# title: {title}
+_LIBRARY_HEAD = """# METADATA
+# title: The rules, by name
 # description: Generated; see core/dispatch.py.
 package remit.dispatch
 """
+# A package's metadata stands in one of its files alone.
+_CUSTOM_HEAD = "# Generated; see core/dispatch.py.\npackage remit.dispatch\n"
 
 _LIBRARY = """
 {kind} contains {made} if {{
@@ -50,7 +52,7 @@ def library_dispatch(rules: Mapping[str, Iterable[str]]) -> str:
     ]
     # Each set is there, if only to be empty: one that is undefined would take the decision with it.
     empty = [f"\n{kind} contains said if some said in []\n" for kind in SETS]
-    return HEADER.format(title="The library's rules") + "".join(empty + parts)
+    return _LIBRARY_HEAD + "".join(empty + parts)
 
 
 def custom_dispatch(packages: Iterable[str]) -> str:
@@ -60,4 +62,4 @@ def custom_dispatch(packages: Iterable[str]) -> str:
         for policy in sorted(set(packages))
         for kind in SETS
     ]
-    return HEADER.format(title="Users' rules") + "".join(parts)
+    return _CUSTOM_HEAD + "".join(parts)

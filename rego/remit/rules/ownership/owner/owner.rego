@@ -17,10 +17,11 @@ deny contains "no_owner" if {
 _owned if {
 	_answered
 	every link in input.facts.chain {
-		count(link.owner) > 0
+		link.owner > ""
 	}
 }
 
-_answered if count(input.resource.owner) > 0
+# Everything that sorts after "" is a name; nothing, or null, does not.
+_answered if input.resource.owner > ""
 
 _answered if input.resource.type == "agent"

@@ -24,8 +24,8 @@ _granted if {
 }
 
 _granted if {
-	count(input.context.workflow) > 0
-	count(input.context.purpose) > 0
+	input.context.workflow > ""
+	input.context.purpose > ""
 }
 
 _granted if {
