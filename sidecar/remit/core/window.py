@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from fractions import Fraction
+from functools import lru_cache
 
 from remit.core.catalogue import Budget
 from remit.core.model import BudgetRow
@@ -47,9 +48,12 @@ ENDLESS = Window(0, 0)
 
 def window_at(kind: str, zone: tzinfo, time_ns: int) -> Window:
     """The window of `kind` (one of KINDS) in a zone that holds a time, given in ns since the epoch."""
-    if kind == "none":
-        return ENDLESS
-    second = time_ns // _SECOND
+    return ENDLESS if kind == "none" else _window(kind, zone, time_ns // _SECOND)
+
+
+# Boundaries are whole seconds, so all the decisions of a second share one calculation.
+@lru_cache(maxsize=256)
+def _window(kind: str, zone: tzinfo, second: int) -> Window:
     local = (_EPOCH + timedelta(seconds=second)).astimezone(zone).replace(tzinfo=None, fold=0)
     start = _floor(kind, local)
     # A clock change off the hour can put the naive start after the time, or the end before it: walk to the
