@@ -18,7 +18,7 @@ import logging
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import grpc
 from google.protobuf.message import Message
@@ -34,6 +34,7 @@ from remit.listeners.pipeline import Identities, Observer, Pipeline
 # Generic in the type stubs alone.
 Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
 Answered = bytes | grpc.Status
+T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
@@ -105,7 +106,7 @@ class Calls:
     async def _admitted(self, rpc: Rpc, context: Context, subject: Subject, caller: str) -> Answered:
         self._places.take(caller)
         try:
-            raw = await self._receive(context)
+            raw = await self._receive(context, caller)
             work = self._work(self._answer(rpc, subject, raw))
         except BaseException:
             self._places.give_back(caller)
@@ -118,17 +119,24 @@ class Calls:
         except TimeoutError:
             raise TooSlow(f"no answer within {seconds:g} seconds; what was decided is recorded") from None
 
-    async def _receive(self, context: Context) -> bytes:
-        """The request's bytes. Raises TooSlow, and BadRequest where gRPC has none to give: it tells a message that
-        is missing, cut off or too large, and a caller that has left, by the same sign."""
-        seconds = self._limits.receive_seconds
+    async def _receive(self, context: Context, caller: str) -> bytes:
+        """The request's bytes. Raises TooSlow, and BadRequest where gRPC has none to give.
+
+        A message that is missing, cut off, too large or badly compressed shows here as the end of the stream or,
+        as does a caller that leaves, as a cancellation: which of them is a race within gRPC. Both are counted.
+        """
+        seconds, most = self._limits.receive_seconds, self._limits.message_bytes
         try:
             async with asyncio.timeout(seconds):
                 raw: object = await context.read()
         except TimeoutError:
+            await asyncio.shield(self._work(self._tell(caller, "request", "message")))
             raise TooSlow(f"the request did not arrive within {seconds:g} seconds") from None
+        except asyncio.CancelledError:
+            self._work(self._tell(caller, "request", "message"))
+            raise
         if not isinstance(raw, bytes):
-            raise BadRequest(Violation("message", f"one whole message of at most {self._limits.message_bytes} bytes"))
+            raise BadRequest(Violation("message", f"one whole message of at most {most} bytes"))
         return raw
 
     async def _answer(self, rpc: Rpc, subject: Subject, raw: bytes) -> Answered:
@@ -163,7 +171,7 @@ class Calls:
             # The refusal stands all the same: a store that is down makes nobody known.
             _log.error("a refused %s could not be recorded: %s", kind, error)
 
-    def _work(self, work: Coroutine[Any, Any, Answered]) -> asyncio.Task[Answered]:
+    def _work(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         task = asyncio.get_running_loop().create_task(work)
         self._working.add(task)
         task.add_done_callback(self._working.discard)
