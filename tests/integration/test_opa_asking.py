@@ -137,6 +137,10 @@ FAILURES: dict[str, tuple[Behaviour, Reason]] = {
         UNAVAILABLE,
     ),
     "an evaluation that was cancelled": (says(refused("eval_cancel_error")), UNAVAILABLE),
+    "HTTP 503 about an evaluation": (
+        says(refused("eval_conflict_error", line="HTTP/1.1 503 Service Unavailable")),
+        UNAVAILABLE,
+    ),
     "a conflict": (says(refused("eval_conflict_error")), Reason.POLICY_ERROR),
     "a built-in that failed": (says(refused("eval_builtin_error")), Reason.POLICY_ERROR),
     "an internal error that is not the evaluation's": (says(refused("storage_error")), UNAVAILABLE),
@@ -215,6 +219,40 @@ async def test_a_question_is_asked_at_most_twice_when_opa_keeps_closing(tmp_path
         with pytest.raises(PolicyFailure):
             await pdp.ask({"n": 2})
         assert len(fake.exchanges) == 3
+
+
+@pytest.mark.parametrize("kept", [False, True])
+@in_loop
+async def test_a_question_that_may_have_been_judged_is_not_asked_again(tmp_path: Path, kept: bool) -> None:
+    """Neither after a part of an answer, nor on a connection that was opened for it."""
+    async with asking(tmp_path, says(GOOD)) as (fake, pdp):
+        if kept:
+            await pdp.ask({"n": 1})
+        fake.behave = then_close(GOOD[:20] if kept else b"")
+        with pytest.raises(PolicyFailure):
+            await pdp.ask({"n": 2})
+        assert [exchange.body["input"]["n"] for exchange in fake.exchanges].count(2) == 1
+
+
+@in_loop
+async def test_a_question_whose_asker_is_gone_is_not_put_to_opa(tmp_path: Path) -> None:
+    release = asyncio.Event()
+
+    async def wait(exchange: Exchange) -> None:
+        await release.wait()
+        await exchange.send(GOOD)
+
+    one_connection = PdpSettings(connections=1, most_connections=1, deadline=30)
+    async with asking(tmp_path, wait, one_connection) as (fake, pdp):
+        first = asyncio.create_task(pdp.ask({"n": 1}))
+        await until(lambda: bool(fake.exchanges))
+        for n in (2, 3, 4):
+            with pytest.raises(PolicyFailure):
+                await pdp.ask({"n": n}, deadline_s=0.01)
+        release.set()
+        await first
+        await pdp.ask({"n": 5})
+        assert [exchange.body["input"]["n"] for exchange in fake.exchanges] == [1, 5]
 
 
 @in_loop

@@ -62,7 +62,15 @@ def loaded(bundle: Bundle) -> Any:
 
 def test_the_bundle_holds_everything_that_judges_and_no_test(sources: Sources, opa: Path, tmp_path: Path) -> None:
     bundle = build(sources, opa, tmp_path)
-    assert set(contents(bundle)) == {"data.json", ".manifest", "remit/main.rego", "custom/0/quiet/quiet.rego"}
+    assert set(contents(bundle)) == {
+        "data.json",
+        ".manifest",
+        "remit/main.rego",
+        "remit/dispatch/custom.rego",
+        "custom/0/quiet/quiet.rego",
+    }
+    assert b"data.remit.custom.quiet.deny" in contents(bundle)["remit/dispatch/custom.rego"]
+    assert b"quiet_test" not in contents(bundle)["remit/dispatch/custom.rego"]
     assert json.loads(contents(bundle)[".manifest"])["revision"] == bundle.revision
     assert loaded(bundle)["remit"]["catalogue"]["limit"] == Decimal("12.000000001")
     assert loaded(bundle)["remit"]["config"] == {"rules": {"a": {"level": "off"}}}
@@ -116,7 +124,9 @@ def test_a_test_is_not_part_of_the_revision(sources: Sources, opa: Path, tmp_pat
         ("package remit.custom.x\n\nallow contains c if c == missing\n", 3, "rego_unsafe_var_error"),
         ("package remit.custom.x\n\nx := \n", 4, "rego_parse_error"),
         ("package remit.custom.x\n\nx if count(1) == 1\n", 3, "rego_type_error"),
-        ("package remit\n\ndefault decision := 1\n", 1, "below remit.custom, found remit"),
+        ("package remit\n\ndefault decision := 1\n", 1, "below remit.custom, in lower case; found remit"),
+        ("package remit.custom.Loud\n", 1, "in lower case"),
+        ('package remit.custom.x["y z"]\n', 1, "below remit.custom"),
         ("# a comment\n\npackage remit.rules.access.agent\n", 3, "found remit.rules.access.agent"),
         ("package remit.custom\n", 1, "found remit.custom"),
         ("package remit.customised.x\n", 1, "found remit.customised.x"),
@@ -139,6 +149,12 @@ def test_a_mistake_is_told_with_file_and_line(
     assert (first.file, first.line) == (str(wrong), line)
     assert message in first.message
     assert not list(tmp_path.glob("bundle-*"))
+
+
+def test_a_file_that_is_not_utf_8_is_named(sources: Sources, opa: Path, tmp_path: Path) -> None:
+    (sources.custom[0] / "latin.rego").write_bytes(b"package remit.custom.latin\n# \xe9\n")
+    with pytest.raises(BundleInvalid, match=r"latin\.rego: expected UTF-8"):
+        build(sources, opa, tmp_path)
 
 
 def test_two_packages_of_users_that_conflict_are_an_error(sources: Sources, opa: Path, tmp_path: Path) -> None:

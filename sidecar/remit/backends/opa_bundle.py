@@ -32,7 +32,8 @@ _DISPATCH = "remit/dispatch/custom.rego"
 # What only tests use is not served.
 _UNSERVED = ("remit/testing/",)
 _PACKAGE = re.compile(r"(?:\s+|#[^\n]*(?:\n|\Z))*package[ \t]+([^\s#;]+)")
-_CUSTOM = re.compile(r"remit\.custom(\.[a-zA-Z_][a-zA-Z0-9_]*)+")
+# As a verdict names policies (core/document.py).
+_CUSTOM = re.compile(r"remit\.custom(\.[a-z][a-z0-9_]{0,63}){1,14}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,13 +258,16 @@ def _rego_below(root: Path) -> list[Path]:
 
 def _package_problem(path: Path) -> list[Problem]:
     """A user's file may only add: its package lies below remit.custom, or it is refused."""
-    text = path.read_text(encoding="utf-8", errors="replace")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as e:
+        return [Problem(str(path), 0, f"expected UTF-8, found another byte at {e.start}")]
     matched = _PACKAGE.match(text)
     found = matched[1] if matched else "none"
     if _CUSTOM.fullmatch(found):
         return []
     line = text.count("\n", 0, matched.start(1)) + 1 if matched else 1
-    return [Problem(str(path), line, f"expected a package below remit.custom, found {found[:80]}")]
+    return [Problem(str(path), line, f"expected a package below remit.custom, in lower case; found {found[:80]}")]
 
 
 def _check_size(files: Mapping[str, Path]) -> None:

@@ -238,23 +238,24 @@ class OpaPdp:
 
     async def _serve_together(self, channel: Channel, group: list[_Question]) -> None:
         """Settle what the batch answers beyond doubt; the rest goes back to the front, each alone."""
-        loop = asyncio.get_running_loop()
-        now = loop.time()
-        half = (min(question.deadline for question in group) - now) / 2
-        given: Mapping[str, object] = {}
-        try:
-            async with asyncio.timeout_at(now + min(half, self._settings.batch_seconds)):
-                answer = await channel.exchange(_batch_request(group))
-            given = _matching(read_result(answer, self._revision), group)
-        except (TimeoutError, ExchangeFailed, PolicyFailure):
-            # Whose fault it is shows when each is asked alone: nothing of this batch is believed.
-            given = {}
+        given = await self._given(channel, group)
         for question in reversed(group):
             if question.key in given:
                 _settle(question, given[question.key])
             else:
                 question.alone = True
                 self._waiting.appendleft(question)
+
+    async def _given(self, channel: Channel, group: list[_Question]) -> dict[str, object]:
+        """The decisions of a batch by key; none where it failed: whose fault it was shows when each is asked alone."""
+        now = asyncio.get_running_loop().time()
+        half = (min(question.deadline for question in group) - now) / 2
+        try:
+            async with asyncio.timeout_at(now + min(half, self._settings.batch_seconds)):
+                answer = await channel.exchange(_batch_request(group))
+            return _matching(read_result(answer, self._revision), group)
+        except (TimeoutError, ExchangeFailed, PolicyFailure):
+            return {}
 
 
 def _matching(result: object, group: Sequence[_Question]) -> dict[str, object]:
