@@ -1,4 +1,4 @@
-"""What is allowed in a catalogue and yet of no use: entries that no request could ever get past the library with."""
+"""What is well-formed in a catalogue and yet not meant: entries that nobody could ever use, agents without bounds."""
 
 from __future__ import annotations
 
@@ -7,17 +7,15 @@ from collections.abc import Iterator, Mapping
 from remit.core.catalogue import Agent, Approval, Catalogue, Dataset, Identity, Service
 from remit.core.selector import Selector, glob_matches
 
-Names = Mapping[str, frozenset[str]]
-
 
 def advise(catalogue: Catalogue, now: int) -> list[str]:
-    """One line for each entry that cannot be used, or selects nothing; `now` in ns since the epoch."""
+    """One line for each; `now` in ns since the epoch."""
     return [
         *_identities(catalogue),
         *_datasets(catalogue),
         *_services(catalogue, now),
         *_prices(catalogue),
-        *_budgets(catalogue),
+        *_unbounded(catalogue),
     ]
 
 
@@ -81,25 +79,14 @@ def _prices(catalogue: Catalogue) -> Iterator[str]:
             yield f"prices: {pattern!r} matches no service's variant"
 
 
-def _budgets(catalogue: Catalogue) -> Iterator[str]:
-    known = _known(catalogue)
-    for name, budget in catalogue.budgets.items():
-        for key in _unmatched(budget.when, known):
-            yield f"budgets.{name}.when: {key} selects nothing in the catalogue, so the budget bounds nothing"
+def _unbounded(catalogue: Catalogue) -> Iterator[str]:
+    for name, agent in catalogue.agents.items():
+        attributes = {"agent": name, "team": agent.team}
+        if not any(_may_select(budget.when, attributes) for budget in catalogue.budgets.values()):
+            yield f"agents.{name}: no budget selects it, so what it spends is not bounded"
 
 
-def _known(catalogue: Catalogue) -> Names:
-    """What each key of a selector can be; keys with values of the callers' own (operation, purpose) are left out."""
-    return {
-        "agent": frozenset(catalogue.agents),
-        "team": frozenset(agent.team for agent in catalogue.agents.values()),
-        "service": frozenset(catalogue.services),
-        "variant": frozenset(variant for service in catalogue.services.values() for variant in service.variants),
-    }
-
-
-def _unmatched(selector: Selector, known: Names) -> Iterator[str]:
-    for key, patterns in selector.terms:
-        found = any(glob_matches(pattern, name) for pattern in patterns for name in ("", *known.get(key, ())))
-        if key in known and not found:
-            yield key
+def _may_select(when: Selector, attributes: Mapping[str, str]) -> bool:
+    """Whether a selector selects some request with these attributes; what it asks of others may hold."""
+    asked = tuple((key, patterns) for key, patterns in when.terms if key in attributes)
+    return Selector(asked).matches(attributes)

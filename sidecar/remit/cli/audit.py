@@ -176,10 +176,10 @@ def _findings(found: Verification) -> Findings:
 def _tell(found: Findings) -> None:
     counted = f"{found.records} records, {found.checkpoints} checkpoints, {found.erased} bodies erased"
     show(f"{found.state}: {counted}")
-    if found.state == "consistent":
+    if found.state == "consistent" and found.checkpoints:
         note("everything fits together; only a pinned key (--key) shows that it was not all made anew")
-    if found.covered is not None and found.covered < found.records and found.state != "broken":
-        note(f"records after {found.covered} are not signed yet")
+    if found.state != "broken" and found.covered is not None and found.covered < found.records:
+        note(f"record {found.covered + 1} and those after it are not signed yet")
     for problem in found.problems[:SHOWN]:
         show(f"  record {problem.sequence}: {clean(problem.what)}" if problem.sequence else f"  {clean(problem.what)}")
     if (more := len(found.problems) + found.unlisted - SHOWN) > 0:

@@ -64,12 +64,15 @@ class Connection:
         return asyncio.run(_call(self.target(person=True), service, rpc, request, self.timeout))
 
 
-def known_address(settings: Settings) -> str:
-    """Where the sidecar of these settings listens: what it wrote down when it started, else what it would."""
+def known_address(settings: Settings, *, running: bool = True) -> str:
+    """Where the sidecar of these settings listens: what it wrote down when it started, else what it would.
+
+    A socket that is not there is passed over, unless the sidecar need not be `running` yet.
+    """
     written = read_addresses(settings.state)
     if written:
         return written
-    if settings.socket is not None and settings.socket.exists():
+    if settings.socket is not None and (settings.socket.exists() or not running):
         return f"unix:{settings.socket.absolute()}"
     return str(_reachable(settings.grpc)) if settings.grpc else "127.0.0.1:7450"
 
@@ -136,7 +139,13 @@ def explained_error(error: RemitError, target: Target) -> Failure:
         return Failure(f"the sidecar at {target.address} refuses: {how}; expected one in --token-file or REMIT_TOKEN")
     if isinstance(error, Unavailable):
         return Unreachable(
-            f"no answer from a sidecar at {target.address} ({error}); start one with `remit up`, "
+            f"no answer from a sidecar at {target.address} ({_brief(str(error))}); start one with `remit up`, "
             "or name another with --address"
         )
     return Failure(str(error))
+
+
+def _brief(text: str) -> str:
+    """What gRPC says at length, where it is one of the two things that it mostly is."""
+    usual = ("Connection refused", "No such file or directory")
+    return next((each.lower() for each in usual if each in text), text)

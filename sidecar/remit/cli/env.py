@@ -39,7 +39,7 @@ def command(
     if agent is not None:
         _check_agent(agent, state)
     hashed = create_token(token_file) if new_token and token_file else ""
-    variables = {"REMIT_ADDRESS": known_address(find_settings(state))}
+    variables = {"REMIT_ADDRESS": known_address(find_settings(state), running=False)}
     if token_file is not None:
         variables["REMIT_TOKEN_FILE"] = str(token_file.absolute())
         if shown:

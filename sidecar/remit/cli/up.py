@@ -29,7 +29,7 @@ from remit.cli.text import clean
 from remit.config import CatalogueInvalid, Settings, fingerprint, load
 from remit.config.files import MAX_FILES
 from remit.core.catalogue import Catalogue
-from remit.core.errors import RemitError
+from remit.core.errors import RemitError, StoreUnavailable
 
 PATH = click.Path(path_type=Path)
 _WRONG = (RemitError, KeysUnfit, BundleInvalid, OpaUnusable)
@@ -134,6 +134,8 @@ async def _started(app: App, stopping: asyncio.Event) -> bool:
         await starting
     except asyncio.CancelledError:
         return False
+    except StoreUnavailable as error:
+        raise Failure(error.detail) from error
     except _WRONG as error:
         raise Failure(*str(error).splitlines()) from error
     except _UNREACHABLE as error:
