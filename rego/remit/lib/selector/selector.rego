@@ -29,6 +29,10 @@ matches(when, call) if {
 	}
 }
 
-_names(wanted, value) if wanted == value
+# `*` stands for anything, in a name alone or in one of a list.
+_names(wanted, value) if glob.match(wanted, null, value)
 
-_names(wanted, value) if value in wanted
+_names(wanted, value) if {
+	some each in wanted
+	glob.match(each, null, value)
+}
