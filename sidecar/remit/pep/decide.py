@@ -25,7 +25,7 @@ from remit.core.ruling import Ruling, refuse, rule, turn
 from remit.pep.answers import explain, pack, unpack
 from remit.pep.body import decision_body
 from remit.pep.context import ContextRefused, believe
-from remit.pep.facts import METERED, gather, is_metered
+from remit.pep.facts import METERED, SERVICES, attributes, gather, is_metered
 from remit.pep.world import DAY, SECOND, Installation, World
 from remit.pep.write import Entry, write
 
@@ -254,11 +254,11 @@ def _answer(draft: Draft, committed: Committed | None) -> Answer:
 
 
 def _cheaper(draft: Draft) -> str:
-    if draft.ruling.effect is Effect.ALLOW or draft.request.resource.type != "service":
+    if draft.ruling.effect is Effect.ALLOW or draft.request.resource.type not in SERVICES:
         return ""
     service = draft.installation.catalogue.services.get(draft.request.resource.id)
-    variant = service.variants.get(draft.request.resource.variant) if service else None
-    return variant.cheaper if variant else ""
+    terms = service.variant(draft.request.resource.variant, attributes(draft.request)) if service else None
+    return terms.cheaper if terms else ""
 
 
 def _decided(world: World, draft: Draft, committed: Committed) -> Decided:
