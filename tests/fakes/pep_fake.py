@@ -20,7 +20,7 @@ from remit.core.answer import (
 from remit.core.call import Call, HandoffCall, Report, WorkflowCall
 from remit.core.decision import Effect
 from remit.core.effect import Committed, Record
-from remit.core.errors import Forbidden, IllegalTransition, NotFound
+from remit.core.errors import Forbidden, IllegalTransition, NotFound, StoreUnavailable
 from remit.core.model import BudgetRoom, BudgetRow, Subject
 from remit.core.obligation import Obligation
 from remit.ports import JournalRow
@@ -49,11 +49,13 @@ class FakePipeline:
     """Allows the resources in `allows`; `reserves` is set aside for each that is allowed.
 
     `failure` is raised by the next calls instead of an answer. While `gate` is cleared, calls wait in front of it.
+    With `store_down` refusals cannot be recorded.
     """
 
     allows: set[str] = field(default_factory=lambda: {"openai", "crm"})
     reserves: int = 0
     failure: Exception | None = None
+    store_down: bool = False
     currency: str = "EUR"
     asked: list[tuple[Subject, Call]] = field(default_factory=list)
     told: list[tuple[Subject, Report]] = field(default_factory=list)
@@ -169,6 +171,8 @@ class FakePipeline:
         return Checked()
 
     async def refused(self, peer: str, kind: str, detail: str) -> None:
+        if self.store_down:
+            raise StoreUnavailable("disk full")
         self.refusals.append((peer, kind, detail))
 
     async def _pass(self) -> None:

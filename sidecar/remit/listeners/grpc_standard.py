@@ -75,9 +75,9 @@ class Health:
         except TimeoutError:
             return await context.abort_with_status(status_of(TooSlow("the request did not arrive in time")))
         except DecodeError:
-            return await context.abort_with_status(status_of(_unreadable()))
+            return await context.abort_with_status(status_of(_unreadable(HEALTH)))
         if len(request.service) > MAX_SERVICE:
-            return await context.abort_with_status(status_of(_unreadable()))
+            return await context.abort_with_status(status_of(_unreadable(HEALTH)))
         return request
 
 
@@ -107,6 +107,8 @@ class Reflection:
                         await context.write(answer)
             except TimeoutError:
                 await context.abort_with_status(status_of(TooSlow("the stream was open for too long")))
+            except DecodeError:
+                await context.abort_with_status(status_of(_unreadable(REFLECTION)))
 
 
 @asynccontextmanager
@@ -121,5 +123,5 @@ async def _place(places: Places, context: Context) -> AsyncIterator[None]:
         places.give_back("")
 
 
-def _unreadable() -> BadRequest:
-    return BadRequest(Violation("message", f"a {HEALTH}Request whose service has at most {MAX_SERVICE} bytes"))
+def _unreadable(service: str) -> BadRequest:
+    return BadRequest(Violation("message", f"a request of {service}, its names at most {MAX_SERVICE} bytes"))

@@ -1,0 +1,115 @@
+"""Tokens and certificates against the catalogue: one subject or none."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from remit.backends.clock_system import SystemClock
+from remit.backends.identity_catalogue import CatalogueIdentity
+from remit.core.catalogue import Agent, Catalogue, Identity, Person
+from remit.core.errors import Unauthenticated
+from remit.core.evidence import Evidence, PeerCertificate
+
+FOREVER = 2**63 - 1
+
+
+def hashed(token: str) -> str:
+    return f"sha256:{sha256(token.encode()).hexdigest()}"
+
+
+def identities(operator: str = "", **agents: Identity) -> CatalogueIdentity:
+    catalogue = Catalogue("EUR", agents={name: Agent("t", identity=each) for name, each in agents.items()})
+    return CatalogueIdentity(catalogue, SystemClock(), operator)
+
+
+def cause(identity: CatalogueIdentity, evidence: Evidence) -> str:
+    with pytest.raises(Unauthenticated) as caught:
+        identity.identify(evidence)
+    return caught.value.cause
+
+
+def token(text: str) -> Evidence:
+    return Evidence(text, None, "unix")
+
+
+def certificate(*, uris: tuple[str, ...] = (), dns: tuple[str, ...] = (), token: str = "") -> Evidence:
+    return Evidence(token, PeerCertificate(uris, dns, "sha256:" + "0" * 64, 0, FOREVER), "ipv4:127.0.0.1")
+
+
+def test_a_token_may_be_changed_without_a_gap() -> None:
+    """Both of an agent's tokens are good while the catalogue lists both."""
+    identity = identities(a=Identity((hashed("old"), hashed("new"))))
+
+    assert {identity.identify(token(each)).id for each in ("old", "new")} == {"a"}
+
+
+def test_a_credential_of_two_proves_nobody() -> None:
+    """Whoever let that happen: it fails closed."""
+    shared = Identity((hashed("t"),), uris=("spiffe://x",))
+    identity = identities(a=shared, b=shared)
+
+    assert cause(identity, token("t")) == "ambiguous"
+    assert cause(identity, certificate(uris=("spiffe://x",))) == "ambiguous"
+
+
+def test_an_agent_and_a_person_of_one_name_are_two() -> None:
+    """A token of the person beside a certificate of the agent is refused."""
+    catalogue = Catalogue(
+        "EUR",
+        agents={"ana": Agent("t", identity=Identity(uris=("spiffe://ana",)))},
+        people={"ana": Person((), Identity((hashed("t"),)))},
+    )
+    identity = CatalogueIdentity(catalogue, SystemClock())
+
+    assert cause(identity, certificate(uris=("spiffe://ana",), token="t")) == "ambiguous"
+
+
+def test_the_operators_token_is_nobody_elses() -> None:
+    """A catalogue that gives an agent the operator's token makes it nobody's."""
+    identity = identities(hashed("op"), a=Identity((hashed("op"),)))
+
+    assert cause(identity, token("op")) == "ambiguous"
+
+
+def test_without_an_operator_there_is_none() -> None:
+    """No hash, no operator: the empty token is nobody's either."""
+    identity = identities()
+
+    assert cause(identity, token("op")) == "unknown"
+    assert cause(identity, token("")) == "missing"
+
+
+def test_a_certificate_with_two_names_of_one_agent_is_that_agent() -> None:
+    """They do not contradict each other."""
+    identity = identities(a=Identity(uris=("spiffe://a",), dns=("A.example",)))
+
+    assert identity.identify(certificate(uris=("spiffe://a",), dns=("a.example",))).id == "a"
+
+
+def test_a_certificate_that_is_not_yet_good_proves_nobody() -> None:
+    """As one that is no longer."""
+    identity = identities(a=Identity(uris=("spiffe://a",)))
+    future = PeerCertificate(("spiffe://a",), (), "", FOREVER - 1, FOREVER)
+
+    assert cause(identity, Evidence("", future, "")) == "expired"
+
+
+@given(st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1, max_size=60))
+def test_only_the_token_itself_is_good(guess: str) -> None:
+    """No other text, and never its hash."""
+    identity = identities(a=Identity((hashed("the-token"),)))
+
+    if guess != "the-token":
+        assert cause(identity, token(guess)) == "unknown"
+
+
+def test_tokens_whose_hashes_begin_alike_are_told_apart() -> None:
+    """The lookup is by a part of the hash, the proof by all of it."""
+    good = hashed("t")
+    twin = good[:-2] + ("00" if good[-2:] != "00" else "11")
+    identity = identities(a=Identity((good,)), b=Identity((twin,)))
+
+    assert identity.identify(token("t")).id == "a"
