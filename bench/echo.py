@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from typing import Any
 
 import grpc
 import uvloop
-
 from remit.v1 import sidecar_pb2, sidecar_pb2_grpc
 
 
 class Echo(sidecar_pb2_grpc.SidecarServicer):
     """Answers at once."""
 
-    async def Authorize(self, request: Any, context: Any) -> Any:  # noqa: N802 - the wire's name
+    async def Authorize(self, request: Any, context: Any) -> Any:
         return sidecar_pb2.AuthorizeResponse()
 
 

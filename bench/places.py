@@ -1,0 +1,101 @@
+"""The processes that are measured: the sidecar, an OPA of its own as peers use it, and an empty gRPC server."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+import requests
+
+HERE = Path(__file__).parent
+TOKEN = "bench-token-that-guards-nothing"
+REMIT = Path(sys.executable).with_name("remit")
+READY_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Sidecar:
+    """A running `remit up`; `ready_s` from its start to the first 200 of /readyz."""
+
+    address: str
+    http: str
+    state: Path
+    pid: int
+    ready_s: float
+
+
+def _until(answered: object, deadline: float) -> None:
+    """Poll until a callable is true."""
+    while not answered():  # type: ignore[operator]
+        if time.monotonic() > deadline:
+            raise TimeoutError("it did not get ready")
+        time.sleep(0.01)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _ready(url: str) -> bool:
+    try:
+        return requests.get(url, timeout=1).status_code == 200
+    except requests.RequestException:
+        return False
+
+
+@contextmanager
+def sidecar(directory: Path, *, durable: bool = True) -> Iterator[Sidecar]:
+    """`remit up` on a directory of its own; not durable, only to see what that costs."""
+    directory.mkdir(parents=True)
+    text = (HERE / "remit.yaml").read_text(encoding="utf-8")
+    catalogue = directory / "remit.yaml"
+    catalogue.write_text(text.replace("TOKEN_HASH", sha256(TOKEN.encode()).hexdigest()), encoding="utf-8")
+    http = f"127.0.0.1:{_free_port()}"
+    program = [REMIT] if durable else [sys.executable, HERE / "unsafe.py"]
+    command = [*program, "up", "--catalogue", catalogue, "--state", directory / "state", "--socket", directory / "s"]
+    started = time.monotonic()
+    process = subprocess.Popen([*command, "--grpc", "off", "--http", http], stderr=subprocess.DEVNULL)
+    try:
+        _until(lambda: _ready(f"http://{http}/readyz"), started + READY_SECONDS)
+        ready_s = time.monotonic() - started
+        yield Sidecar(f"unix:{directory / 's'}", http, directory / "state", process.pid, ready_s)
+    finally:
+        process.terminate()
+        process.wait(READY_SECONDS)
+
+
+@contextmanager
+def opa(binary: Path, bundle: Path) -> Iterator[str]:
+    """A bare OPA on loopback TCP with the same bundle, as a team without Remit would ask it; its URL."""
+    address = f"127.0.0.1:{_free_port()}"
+    command = [binary, "run", "--server", "--addr", address, "--log-level", "error", "--bundle", bundle]
+    process = subprocess.Popen([*command, "--disable-telemetry"], env={}, stderr=subprocess.DEVNULL)
+    try:
+        _until(lambda: _ready(f"http://{address}/health"), time.monotonic() + READY_SECONDS)
+        yield f"http://{address}"
+    finally:
+        process.terminate()
+        process.wait(READY_SECONDS)
+
+
+@contextmanager
+def echo(directory: Path) -> Iterator[str]:
+    """An empty grpc.aio server; its address."""
+    address = f"unix:{directory / 'echo'}"
+    process = subprocess.Popen([sys.executable, HERE / "echo.py", address], stdout=subprocess.PIPE)
+    try:
+        assert process.stdout
+        process.stdout.readline()
+        yield address
+    finally:
+        process.terminate()
+        process.wait(READY_SECONDS)
