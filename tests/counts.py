@@ -24,7 +24,7 @@ class Counts:
 
 
 PROFILES = {
-    "ci": Counts(examples=40, steps=30, images=150, kills=12, faults=40, flips=400),
+    "ci": Counts(examples=40, steps=30, images=500, kills=12, faults=30, flips=400),
     "soak": Counts(examples=2_000, steps=60, images=50_000, kills=2_000, faults=2_000, flips=1_000_000),
 }
 PROFILE = os.environ.get("REMIT_PROFILE", "ci")

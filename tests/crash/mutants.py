@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from remit.backends.store_sqlite import SqliteStore
@@ -12,13 +13,12 @@ from remit.core.effect import Commit, Committed
 
 
 class _EagerGroup(GroupCommit):
-    """Answers once the statements ran, while the disk is still at it."""
+    """Answers once the statements ran, and lets the disk follow."""
 
-    def _begin(self) -> None:
-        batch = list(self._waiting)[: genuine.CAP]
-        super()._begin()
+    def _hand_over(self, batch: Any) -> None:
         for caller in batch:
             genuine._answer(caller)
+        asyncio.get_running_loop().call_later(0.001, super()._hand_over, batch)
 
 
 class AckBeforeCommit(SqliteStore):

@@ -117,6 +117,10 @@ class GroupCommit:
         except Exception as error:
             asyncio.get_running_loop().call_soon(self._finish, batch, error)
             return
+        self._hand_over(batch)
+
+    def _hand_over(self, batch: list[_Caller]) -> None:
+        """To the thread, which alone touches the connection from here until `_finish`."""
         loop = asyncio.get_running_loop()
         self._watch = loop.call_later(PATIENCE_SECONDS, self._give_way)
         self._inbox.put((loop, batch))

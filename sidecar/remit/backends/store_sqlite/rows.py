@@ -1,7 +1,8 @@
 """From the file's rows to ours.
 
-Text of the journal is read as bytes, because a file that was tampered with may hold any: what is not UTF-8
-becomes surrogates, which no header that we wrote has, so that verification names the record.
+Journal rows may come from a file that was tampered with, in which any column may hold anything. Text is read as
+bytes, and what is not UTF-8, or not there, becomes surrogates, which no header that we wrote has; what is no
+bytes becomes none. So verification names the record, and nothing raises.
 """
 
 from __future__ import annotations
@@ -41,9 +42,10 @@ def journal_row(log: str, row: Row) -> JournalRow:
         workflow=_text(workflow),
         parent=_text(parent),
         ref=_text(ref),
-        body=body or b"",
-        salt=salt or b"",
+        body=_bytes(body),
+        salt=_bytes(salt),
     )
+    previous, hash_, body_hash = map(_bytes, (previous, hash_, body_hash))
     return JournalRow(log, sequence, record, previous, hash_, body_hash, erased=body is None)
 
 
@@ -76,8 +78,12 @@ def halt(row: Row) -> Halt:
     return Halt(*row)
 
 
-def _text(raw: bytes) -> str:
-    return raw.decode(errors="surrogateescape")
+def _text(raw: object) -> str:
+    return raw.decode(errors="surrogateescape") if isinstance(raw, bytes) else "\udc00"
+
+
+def _bytes(raw: object) -> bytes:
+    return raw if isinstance(raw, bytes) else b""
 
 
 def _list(text: str) -> tuple[str, ...]:

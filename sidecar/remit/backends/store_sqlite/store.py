@@ -68,7 +68,8 @@ class SqliteStore(Reader):
     this Remit, not one of ours, or its journal was changed.
     """
 
-    ledger_type: Callable[[Database], Ledger] = Ledger
+    ledger_type = Ledger
+    group_type = GroupCommit
 
     def __init__(
         self,
@@ -95,7 +96,7 @@ class SqliteStore(Reader):
             self._read = ReadDatabase(_connected(opened, connect, path))
             self._begin()
             opened.pop_all()
-        self._group = GroupCommit(self._db, last=self._sign_if_due, after=self._publish, undone=self._chain.reload)
+        self._group = self.group_type(self._db, last=self._sign_if_due, after=self._publish, undone=self._chain.reload)
 
     def _begin(self) -> None:
         self._log = migrate(self._db, now=self._clock.now(), log=self._ids.new("log"))
