@@ -21,14 +21,14 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from remit.core.answer import Answer
-from remit.core.catalogue import Catalogue
+from remit.core.catalogue import Budget, Catalogue
 from remit.core.decision import Verdict
 from remit.core.effect import Commit, Committed, Refused
 from remit.core.errors import PolicyFailure, StoreUnavailable
-from remit.core.model import ActionName, BudgetRoom, Halt, Subject
+from remit.core.model import ActionName, BudgetRoom, BudgetRow, Halt, Subject
 from remit.core.money import NANOS
 from remit.core.reason import Reason
-from remit.core.window import CAP
+from remit.core.window import CAP, window_at
 from remit.ports import Clock, Pdp, SpendRow, Store
 
 MAX_VALUES = 200
@@ -80,7 +80,7 @@ class Metrics:
         # A series for every series' birthday helps nobody; the library has this switch for the process alone.
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
-        self.currency = ""
+        self.catalogue = Catalogue(currency="")
         self._stored: StoreMetrics | None = None
         self._decisions = self._counter(
             "remit_decisions", "Decisions that were recorded.", "agent", "action", "effect", "reason", "mode"
@@ -112,8 +112,8 @@ class Metrics:
         self.vocabulary.fix("action", ActionName)
 
     def know(self, catalogue: Catalogue) -> None:
-        """Take the names and the currency of a catalogue, from now on."""
-        self.currency = catalogue.currency
+        """Take the names, budgets and currency of a catalogue, from now on."""
+        self.catalogue = catalogue
         for label, values in _names(catalogue).items():
             self.vocabulary.fix(label, values)
 
@@ -241,11 +241,22 @@ class StoreMetrics(Collector):
         checkpoints = await store.checkpoints()
         return _Snapshot(
             spending=await store.spending(),
-            rooms=await store.used_rows(now),
+            rooms=await self._rooms(now),
             halts=await store.halts(),
             unreported=Tally(each.subject for each in held),
             checkpoint_age=(now - checkpoints[-1].time) / NANOS if checkpoints else None,
         )
+
+    async def _rooms(self, now: int) -> Sequence[BudgetRoom]:
+        """What was used, and the budgets in all that nobody has used yet: their limits are worth an alert too."""
+        used = await self._store.used_rows(now)
+        seen = {room.row.budget for room in used}
+        idle = [
+            _row(name, budget, now)
+            for name, budget in self._metrics.catalogue.budgets.items()
+            if budget.per == "none" and name not in seen
+        ]
+        return [*used, *await self._store.rooms(idle)]
 
     def collect(self) -> Iterator[Any]:
         """The snapshot as metrics."""
@@ -265,7 +276,7 @@ class StoreMetrics(Collector):
         A late settlement below what was presumed lowers a total, and a counter that falls would be taken for one
         that began anew: what was shown stays until the true total has caught up.
         """
-        words, currency = self._metrics.vocabulary, self._metrics.currency
+        words, currency = self._metrics.vocabulary, self._metrics.catalogue.currency
         cost: Tally[tuple[str, ...]] = Tally()
         usage: Tally[tuple[str, ...]] = Tally()
         overruns = 0
@@ -305,7 +316,7 @@ class StoreMetrics(Collector):
         for room in rooms:
             by_budget.setdefault(self._metrics.vocabulary.fixed("budget", room.row.budget), []).append(room)
         for name, group in by_budget.items():
-            who = [name, self._metrics.currency]
+            who = [name, self._metrics.catalogue.currency]
             limit.add_metric(who, sum(each.limit for each in group) / NANOS)
             spent.add_metric(who, sum(each.spent for each in group) / NANOS)
             held.add_metric(who, sum(each.held for each in group) / NANOS)
@@ -334,6 +345,11 @@ class StoreMetrics(Collector):
     def _risen(self, series: tuple[str, ...], value: int) -> int:
         self._shown[series] = value = max(value, self._shown.get(series, 0))
         return value
+
+
+def _row(name: str, budget: Budget, now: int) -> BudgetRow:
+    window = window_at(budget.window, budget.zone, now)
+    return BudgetRow(name, "", window.start, window.end, budget.limit)
 
 
 class MeteredPdp:

@@ -1,0 +1,405 @@
+"""Metrics: the contract's names, labels that no caller can make, and money that adds up."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from fakes.commits import EUR, SECOND, START, Desk, row
+from fakes.loop import in_loop
+from fakes.store_memory import MemoryStore
+from fakes.world import OPERATOR, FakeClock, FakePdp, allow_all, catalogue, subject
+from prometheus_client.parser import text_string_to_metric_families
+from remit.core.answer import Answer, GivenReason
+from remit.core.catalogue import Agent, Budget
+from remit.core.decision import Effect, Verdict
+from remit.core.effect import Commit, Committed, PlaceHalt
+from remit.core.errors import PolicyFailure, StoreUnavailable
+from remit.core.model import Halt, Mode
+from remit.core.reason import Reason
+from remit.core.window import window_at
+from remit.metrics import MAX_VALUES, STAGES, MeteredPdp, Metrics, metered_store
+
+Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
+
+CONTRACT = {
+    "remit_decisions_total": ("agent", "action", "effect", "reason", "mode"),
+    "remit_rule_hits_total": ("policy", "code", "effect"),
+    "remit_decision_duration_seconds_count": ("stage",),
+    "remit_identity_failures_total": ("reason",),
+    "remit_flow_denials_total": ("agent", "sink", "label"),
+    "remit_journal_fsync_seconds_count": (),
+    "remit_pdp_up": (),
+    "remit_store_up": (),
+    "remit_policy_info": ("revision",),
+    "remit_reload_success": (),
+    "remit_label_overflow_total": (),
+    "remit_build_info": ("version",),
+    "remit_cost_total": ("agent", "service", "variant", "owner", "currency"),
+    "remit_usage_total": ("agent", "service", "variant", "owner", "currency", "unit"),
+    "remit_overruns_total": (),
+    "remit_budget_limit": ("budget", "currency"),
+    "remit_budget_spent": ("budget", "currency"),
+    "remit_budget_held": ("budget", "currency"),
+    "remit_budget_window_start_seconds": ("budget", "currency"),
+    "remit_budget_window_end_seconds": ("budget", "currency"),
+    "remit_unreported_effects": ("agent",),
+    "remit_halted": ("scope",),
+    "remit_checkpoint_age_seconds": (),
+}
+
+
+def metered(**changes: Any) -> Metrics:
+    """Metrics that know the catalogue of the tests' world."""
+    metrics = Metrics("1.2.3")
+    metrics.know(catalogue(**changes))
+    return metrics
+
+
+async def samples(metrics: Metrics) -> Samples:
+    """Every sample by name and labels."""
+    text, _ = await metrics.exposition("")
+    families = text_string_to_metric_families(text.decode())
+    return {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in families
+        for sample in family.samples
+    }
+
+
+def value(found: Samples, name: str, **labels: str) -> float:
+    return found[name, tuple(sorted(labels.items()))]
+
+
+def answer(effect: Effect = Effect.ALLOW, policy: str = "access.resource", code: str = "allowed") -> Answer:
+    return Answer("d_1", effect, (GivenReason(policy, code, "m"),), True, False, Committed("l", 1))
+
+
+@in_loop
+async def test_every_metric_of_the_contract_is_there_with_its_labels() -> None:
+    """Names and labels are what dashboards are built on."""
+    desk = Desk(MemoryStore(checkpoint_records=1))
+    metrics = metered()
+    metrics.expose(desk.store, FakeClock())
+    metrics.decided(subject("analysis"), "api.call", "model", answer())
+    metrics.flow_denied("analysis", "email", ["pii"])
+    metrics.identity_failed("missing")
+    metrics.fsynced(0.001)
+    metrics.policy("r1")
+    budget = row(10 * EUR, start=START, end=START + SECOND)
+    await desk.end(await desk.reserve(EUR, budget, subject="analysis"), "settled", 2 * EUR, {"call": 1})
+    await desk.reserve(EUR, budget, subject="analysis")
+
+    found = await samples(metrics)
+
+    for name, keys in CONTRACT.items():
+        assert {tuple(key for key, _ in labels) for each, labels in found if each == name} == {tuple(sorted(keys))}, (
+            name
+        )
+
+
+@in_loop
+async def test_decisions_are_counted_by_who_what_and_why() -> None:
+    """Each reason of a decision is a hit of its rule; the first names the decision's reason."""
+    metrics = metered()
+    two = replace(
+        answer(Effect.DENY, "flow.clearance", "flow_label_exceeds_clearance"),
+        reasons=(
+            GivenReason("flow.clearance", "flow_label_exceeds_clearance", ""),
+            GivenReason("custom.x", "late", ""),
+        ),
+    )
+    metrics.decided(subject("analysis", mode=Mode.OBSERVE), "api.call", "model", two)
+    metrics.decided(subject("analysis", mode=Mode.OBSERVE), "api.call", "model", two)
+
+    found = await samples(metrics)
+
+    who = {"agent": "analysis", "action": "api.call", "effect": "DENY", "mode": "observe"}
+    assert value(found, "remit_decisions_total", **who, reason="flow_label_exceeds_clearance") == 2
+    assert value(found, "remit_rule_hits_total", policy="custom.x", code="late", effect="DENY") == 2
+
+
+@in_loop
+async def test_people_are_counted_together() -> None:
+    """Who of them did what is in the journal, not in a time series."""
+    metrics = metered()
+    metrics.decided(OPERATOR, "control.halt", "support", answer())
+
+    found = await samples(metrics)
+
+    labels = {"action": "control.halt", "effect": "ALLOW", "reason": "allowed", "mode": "enforce"}
+    assert value(found, "remit_decisions_total", agent="other", **labels) == 1
+    assert value(found, "remit_label_overflow_total") == 0
+
+
+@in_loop
+async def test_no_caller_can_make_series() -> None:
+    """100 000 invented names are one series and a count."""
+    metrics = metered()
+    for number in range(100_000):
+        metrics.decided(subject(f"agent-{number}"), f"action-{number}", f"sink-{number}", answer())
+    metrics.flow_denied("nobody", "nowhere", [f"label-{number}" for number in range(1000)])
+
+    found = await samples(metrics)
+
+    assert len(found) < 150
+    other = {"agent": "other", "action": "other", "effect": "ALLOW", "reason": "allowed", "mode": "enforce"}
+    assert value(found, "remit_decisions_total", **other) == 100_000
+    assert value(found, "remit_flow_denials_total", agent="other", sink="other", label="other") == 1000
+    assert value(found, "remit_label_overflow_total") == 203_000
+
+
+@in_loop
+async def test_rules_that_make_up_codes_are_bounded() -> None:
+    """Codes come from an operator's rules; one that builds them from input meets the limit."""
+    metrics = metered()
+    for number in range(1000):
+        metrics.decided(subject("analysis"), "api.call", "model", answer(policy="custom.x", code=f"c{number}"))
+
+    hits = [labels for name, labels in await samples(metrics) if name == "remit_rule_hits_total"]
+
+    assert len(hits) == MAX_VALUES + 1
+    assert dict(hits[-1])["code"] == "other"
+
+
+@in_loop
+async def test_a_catalogue_of_too_many_agents_is_bounded_too() -> None:
+    """200 of them are told apart; the overflow says that some are not."""
+    agents = {f"a{number:04d}": Agent("cx") for number in range(1000)}
+    metrics = metered(agents=agents)
+    for name in agents:
+        metrics.decided(subject(name), "api.call", "model", answer())
+
+    found = await samples(metrics)
+
+    decisions = [dict(labels)["agent"] for name, labels in found if name == "remit_decisions_total"]
+    assert len(decisions) == MAX_VALUES + 1
+    assert "other" in decisions
+    assert value(found, "remit_label_overflow_total") == 800
+
+
+@in_loop
+async def test_a_reload_brings_its_names() -> None:
+    """What the new catalogue names is known from then on, and the old revision is no longer told."""
+    metrics = metered()
+    metrics.policy("r1")
+    metrics.know(catalogue(agents={"newcomer": Agent("cx")}))
+    metrics.policy("r2")
+    metrics.reloaded(well=False)
+    metrics.decided(subject("newcomer"), "api.call", "model", answer())
+
+    found = await samples(metrics)
+
+    assert "newcomer" in {dict(labels).get("agent") for _, labels in found}
+    assert [labels for name, labels in found if name == "remit_policy_info"] == [(("revision", "r2"),)]
+    assert value(found, "remit_reload_success") == 0
+
+
+@in_loop
+async def test_stages_are_timed_and_no_others() -> None:
+    """The five of the contract; another name is not a series."""
+    metrics = metered()
+    for stage in (*STAGES, "made-up"):
+        metrics.stage(stage, 0.002)
+
+    found = await samples(metrics)
+
+    timed = {dict(labels)["stage"] for name, labels in found if name == "remit_decision_duration_seconds_count"}
+    assert timed == set(STAGES)
+    assert value(found, "remit_decision_duration_seconds_bucket", stage="pdp", le="0.0025") == 1
+    assert value(found, "remit_decision_duration_seconds_bucket", stage="pdp", le="0.001") == 0
+
+
+@in_loop
+async def test_no_series_tells_its_birthday() -> None:
+    """They would double the number."""
+    metrics = metered()
+    metrics.identity_failed("missing")
+
+    assert not [name for name, _ in await samples(metrics) if name.endswith("_created")]
+
+
+@in_loop
+async def test_money_adds_up() -> None:
+    """Cost, usage and overruns by who and what, in whole currency units."""
+    desk = Desk(MemoryStore())
+    metrics = metered()
+    metrics.expose(desk.store, FakeClock())
+    for cost in (EUR // 4, 2 * EUR):
+        decision = await desk.reserve(EUR, row(100 * EUR), subject="analysis")
+        await desk.end(decision, "settled", cost, {"call": 1})
+
+    found = await samples(metrics)
+
+    who = {"agent": "analysis", "service": "model", "variant": "large", "owner": "ml", "currency": "EUR"}
+    assert value(found, "remit_cost_total", **who) == 2.25
+    assert value(found, "remit_usage_total", **who, unit="call") == 2
+    assert value(found, "remit_overruns_total") == 1
+
+
+@in_loop
+async def test_a_total_never_falls() -> None:
+    """A late settlement below the presumption waits until the true total has caught up: no false reset."""
+    desk = Desk(MemoryStore())
+    metrics = metered()
+    metrics.expose(desk.store, FakeClock())
+    who = {"agent": "analysis", "service": "model", "variant": "large", "owner": "ml", "currency": "EUR"}
+    shown = []
+    decision = await desk.reserve(4 * EUR, row(100 * EUR), subject="analysis")
+    desk.time += 61 * SECOND
+    for how, cost in (("lapsed", 4 * EUR), ("settled", EUR)):
+        await desk.end(decision, how, cost)
+        shown.append(value(await samples(metrics), "remit_cost_total", **who))
+    for _ in range(2):
+        await desk.end(await desk.reserve(2 * EUR, row(100 * EUR), subject="analysis"), "settled", 2 * EUR)
+        shown.append(value(await samples(metrics), "remit_cost_total", **who))
+
+    assert shown == [4, 4, 4, 5]
+
+
+@in_loop
+async def test_budgets_tell_their_limits_before_anybody_uses_them() -> None:
+    """A budget in all is there at once; one that is counted per agent is summed over those that used it."""
+    desk, clock = Desk(MemoryStore()), FakeClock()
+    budgets = {
+        "month": Budget(limit=10 * EUR, window="month"),
+        "each": Budget(limit=3 * EUR, per="agent"),
+        "ever": Budget(limit=7 * EUR),
+    }
+    metrics = metered(budgets=budgets)
+    metrics.expose(desk.store, clock)
+    for agent, spent in (("analysis", EUR), ("decision", 2 * EUR)):
+        await desk.end(await desk.reserve(spent, row(3 * EUR, "each", agent)), "settled", spent)
+    await desk.reserve(EUR, row(3 * EUR, "each", "analysis"))
+
+    found = await samples(metrics)
+
+    window = window_at("month", budgets["month"].zone, clock.now())
+    assert value(found, "remit_budget_limit", budget="month", currency="EUR") == 10
+    assert value(found, "remit_budget_window_start_seconds", budget="month", currency="EUR") == window.start / 1e9
+    assert value(found, "remit_budget_window_end_seconds", budget="month", currency="EUR") == window.end / 1e9
+    assert value(found, "remit_budget_limit", budget="each", currency="EUR") == 6
+    assert value(found, "remit_budget_spent", budget="each", currency="EUR") == 3
+    assert value(found, "remit_budget_held", budget="each", currency="EUR") == 1
+    assert ("remit_budget_window_end_seconds", (("budget", "ever"), ("currency", "EUR"))) not in found
+
+
+@in_loop
+async def test_what_nobody_reported_is_counted_by_agent() -> None:
+    """Held reservations, until their end is reported."""
+    desk = Desk(MemoryStore())
+    metrics = metered()
+    metrics.expose(desk.store, FakeClock())
+    first = await desk.reserve(EUR, row(9 * EUR), subject="analysis")
+    await desk.reserve(EUR, row(9 * EUR), subject="analysis")
+    assert value(await samples(metrics), "remit_unreported_effects", agent="analysis") == 2
+    await desk.end(first, "settled", EUR)
+    assert value(await samples(metrics), "remit_unreported_effects", agent="analysis") == 1
+
+
+@in_loop
+async def test_halts_are_counted_by_scope() -> None:
+    """Every scope is told, zero too, so that an alert has something to look at."""
+    desk = Desk(MemoryStore())
+    metrics = metered()
+    metrics.expose(desk.store, FakeClock())
+    await desk.must(PlaceHalt(Halt("h_1", "agent", "analysis", "ana", "odd", START)))
+
+    found = await samples(metrics)
+
+    assert {scope: value(found, "remit_halted", scope=scope) for scope in ("agent", "workflow", "service", "all")} == {
+        "agent": 1,
+        "workflow": 0,
+        "service": 0,
+        "all": 0,
+    }
+
+
+class DiskFull(MemoryStore):
+    """A store that cannot record, and of which nothing can be read, while `full`."""
+
+    full = True
+
+    async def commit(self, commit: Commit) -> Any:
+        if self.full:
+            raise StoreUnavailable("disk full")
+        return await super().commit(commit)
+
+    async def spending(self) -> Any:
+        if self.full:
+            raise StoreUnavailable("disk full")
+        return await super().spending()
+
+
+@in_loop
+async def test_a_store_that_fails_is_down_until_it_records_again() -> None:
+    """The error goes on to whoever asked; everything else of the store is as before; scrapes go on."""
+    inner = DiskFull()
+    metrics = metered()
+    store = metered_store(inner, metrics)
+    metrics.expose(store, FakeClock())
+    assert value(await samples(metrics), "remit_store_up") == 0
+    with pytest.raises(StoreUnavailable):
+        await Desk(store).commit()
+    inner.full = False
+    await Desk(store).must()
+    found = await samples(metrics)
+
+    assert value(found, "remit_store_up") == 1
+    assert value(found, "remit_halted", scope="all") == 0
+    assert store.failed is False
+
+
+class Failing(FakePdp):
+    """An OPA that fails for a reason."""
+
+    def __init__(self, reason: Reason | None) -> None:
+        super().__init__(allow_all)
+        self.reason = reason
+
+    async def ask(self, document: Any) -> Verdict:
+        if self.reason:
+            raise PolicyFailure(self.reason, "no")
+        return await super().ask({})
+
+
+@pytest.mark.parametrize(
+    ("reason", "up"), [(None, 1), (Reason.PDP_UNAVAILABLE, 0), (Reason.POLICY_ERROR, 1), (Reason.POLICY_UNDEFINED, 1)]
+)
+def test_opa_is_down_only_when_it_does_not_answer(reason: Reason | None, up: int) -> None:
+    """A policy that is wrong is another alarm; the failure goes on to whoever asked."""
+
+    @in_loop
+    async def run() -> None:
+        metrics = metered()
+        pdp = MeteredPdp(Failing(reason), metrics)
+        try:
+            assert (await pdp.ask({})).effect is Effect.ALLOW
+        except PolicyFailure as failure:
+            assert failure.reason is reason
+        assert pdp.revision == "r1"
+        assert value(await samples(metrics), "remit_pdp_up") == up
+
+    run()
+
+
+@in_loop
+async def test_the_form_is_what_the_scraper_accepts() -> None:
+    """OpenMetrics for those who ask, the classic text for all others."""
+    metrics = metered()
+
+    text, kind = await metrics.exposition("application/openmetrics-text; version=1.0.0")
+    assert kind.startswith("application/openmetrics-text")
+    assert text.endswith(b"# EOF\n")
+    assert (await metrics.exposition("*/*"))[1].startswith("text/plain")
+
+
+@in_loop
+async def test_every_value_is_a_number() -> None:
+    """No NaN and no infinity but the last bucket's name."""
+    metrics = metered()
+    metrics.expose(Desk(MemoryStore()).store, FakeClock())
+
+    assert all(math.isfinite(each) for each in (await samples(metrics)).values())
