@@ -3,127 +3,121 @@
 # description: Generated; see core/dispatch.py.
 package remit.dispatch
 
-allow contains said if some said in []
+allow contains {"policy": "access.agent", "code": said} if {
+	some said in data.remit.rules.access.agent.allow
+	not data.remit.config.rules["access.agent"].level == "off"
+}
 
-deny contains said if some said in []
+allow contains {"policy": "access.dataset", "code": said} if {
+	some said in data.remit.rules.access.dataset.allow
+	not data.remit.config.rules["access.dataset"].level == "off"
+}
 
-hold contains said if some said in []
+allow contains {"policy": "access.decision", "code": said} if {
+	some said in data.remit.rules.access.decision.allow
+	not data.remit.config.rules["access.decision"].level == "off"
+}
+
+allow contains {"policy": "access.oversight", "code": said} if {
+	some said in data.remit.rules.access.oversight.allow
+	not data.remit.config.rules["access.oversight"].level == "off"
+}
+
+allow contains {"policy": "access.service", "code": said} if {
+	some said in data.remit.rules.access.service.allow
+	not data.remit.config.rules["access.service"].level == "off"
+}
+
+allow contains {"policy": "access.tool", "code": said} if {
+	some said in data.remit.rules.access.tool.allow
+	not data.remit.config.rules["access.tool"].level == "off"
+}
+
+allow contains {"policy": "access.workflow", "code": said} if {
+	some said in data.remit.rules.access.workflow.allow
+	not data.remit.config.rules["access.workflow"].level == "off"
+}
+
+deny contains {"policy": "access.dataset", "code": said} if {
+	some said in data.remit.rules.access.dataset.deny
+	not data.remit.config.rules["access.dataset"].level == "off"
+}
+
+deny contains {"policy": "access.known", "code": said} if {
+	some said in data.remit.rules.access.known.deny
+	not data.remit.config.rules["access.known"].level == "off"
+}
+
+deny contains {"policy": "access.oversight", "code": said} if {
+	some said in data.remit.rules.access.oversight.deny
+	not data.remit.config.rules["access.oversight"].level == "off"
+}
+
+deny contains {"policy": "access.service", "code": said} if {
+	some said in data.remit.rules.access.service.deny
+	not data.remit.config.rules["access.service"].level == "off"
+}
+
+deny contains {"policy": "access.tool", "code": said} if {
+	some said in data.remit.rules.access.tool.deny
+	not data.remit.config.rules["access.tool"].level == "off"
+}
+
+deny contains {"policy": "access.workflow", "code": said} if {
+	some said in data.remit.rules.access.workflow.deny
+	not data.remit.config.rules["access.workflow"].level == "off"
+}
+
+deny contains {"policy": "budgets.price", "code": said} if {
+	some said in data.remit.rules.budgets.price.deny
+	not data.remit.config.rules["budgets.price"].level == "off"
+}
+
+deny contains {"policy": "budgets.room", "code": said} if {
+	some said in data.remit.rules.budgets.room.deny
+	not data.remit.config.rules["budgets.room"].level == "off"
+}
+
+deny contains {"policy": "flow.clearance", "code": said} if {
+	some said in data.remit.rules.flow.clearance.deny
+	not data.remit.config.rules["flow.clearance"].level == "off"
+}
+
+deny contains {"policy": "flow.reading", "code": said} if {
+	some said in data.remit.rules.flow.reading.deny
+	not data.remit.config.rules["flow.reading"].level == "off"
+}
+
+deny contains {"policy": "halts.halted", "code": said} if {
+	some said in data.remit.rules.halts.halted.deny
+	not data.remit.config.rules["halts.halted"].level == "off"
+}
+
+deny contains {"policy": "ownership.owner", "code": said} if {
+	some said in data.remit.rules.ownership.owner.deny
+	not data.remit.config.rules["ownership.owner"].level == "off"
+}
+
+deny contains {"policy": "purposes.granted", "code": said} if {
+	some said in data.remit.rules.purposes.granted.deny
+	not data.remit.config.rules["purposes.granted"].level == "off"
+}
+
+deny contains {"policy": "variants.limit", "code": said} if {
+	some said in data.remit.rules.variants.limit.deny
+	not data.remit.config.rules["variants.limit"].level == "off"
+}
+
+deny contains {"policy": "variants.listed", "code": said} if {
+	some said in data.remit.rules.variants.listed.deny
+	not data.remit.config.rules["variants.listed"].level == "off"
+}
+
+hold contains {"policy": "variants.approval", "hold": said} if {
+	some said in data.remit.rules.variants.approval.hold
+	not data.remit.config.rules["variants.approval"].level == "off"
+}
 
 oblige contains said if some said in []
 
 record contains said if some said in []
-
-allow contains {"policy": "access.agent", "code": said} if {
-	not data.remit.config.rules["access.agent"].level == "off"
-	some said in data.remit.rules.access.agent.allow
-}
-
-allow contains {"policy": "access.dataset", "code": said} if {
-	not data.remit.config.rules["access.dataset"].level == "off"
-	some said in data.remit.rules.access.dataset.allow
-}
-
-deny contains {"policy": "access.dataset", "code": said} if {
-	not data.remit.config.rules["access.dataset"].level == "off"
-	some said in data.remit.rules.access.dataset.deny
-}
-
-allow contains {"policy": "access.decision", "code": said} if {
-	not data.remit.config.rules["access.decision"].level == "off"
-	some said in data.remit.rules.access.decision.allow
-}
-
-deny contains {"policy": "access.known", "code": said} if {
-	not data.remit.config.rules["access.known"].level == "off"
-	some said in data.remit.rules.access.known.deny
-}
-
-allow contains {"policy": "access.oversight", "code": said} if {
-	not data.remit.config.rules["access.oversight"].level == "off"
-	some said in data.remit.rules.access.oversight.allow
-}
-
-deny contains {"policy": "access.oversight", "code": said} if {
-	not data.remit.config.rules["access.oversight"].level == "off"
-	some said in data.remit.rules.access.oversight.deny
-}
-
-allow contains {"policy": "access.service", "code": said} if {
-	not data.remit.config.rules["access.service"].level == "off"
-	some said in data.remit.rules.access.service.allow
-}
-
-deny contains {"policy": "access.service", "code": said} if {
-	not data.remit.config.rules["access.service"].level == "off"
-	some said in data.remit.rules.access.service.deny
-}
-
-allow contains {"policy": "access.tool", "code": said} if {
-	not data.remit.config.rules["access.tool"].level == "off"
-	some said in data.remit.rules.access.tool.allow
-}
-
-deny contains {"policy": "access.tool", "code": said} if {
-	not data.remit.config.rules["access.tool"].level == "off"
-	some said in data.remit.rules.access.tool.deny
-}
-
-allow contains {"policy": "access.workflow", "code": said} if {
-	not data.remit.config.rules["access.workflow"].level == "off"
-	some said in data.remit.rules.access.workflow.allow
-}
-
-deny contains {"policy": "access.workflow", "code": said} if {
-	not data.remit.config.rules["access.workflow"].level == "off"
-	some said in data.remit.rules.access.workflow.deny
-}
-
-deny contains {"policy": "budgets.price", "code": said} if {
-	not data.remit.config.rules["budgets.price"].level == "off"
-	some said in data.remit.rules.budgets.price.deny
-}
-
-deny contains {"policy": "budgets.room", "code": said} if {
-	not data.remit.config.rules["budgets.room"].level == "off"
-	some said in data.remit.rules.budgets.room.deny
-}
-
-deny contains {"policy": "flow.clearance", "code": said} if {
-	not data.remit.config.rules["flow.clearance"].level == "off"
-	some said in data.remit.rules.flow.clearance.deny
-}
-
-deny contains {"policy": "flow.reading", "code": said} if {
-	not data.remit.config.rules["flow.reading"].level == "off"
-	some said in data.remit.rules.flow.reading.deny
-}
-
-deny contains {"policy": "halts.halted", "code": said} if {
-	not data.remit.config.rules["halts.halted"].level == "off"
-	some said in data.remit.rules.halts.halted.deny
-}
-
-deny contains {"policy": "ownership.owner", "code": said} if {
-	not data.remit.config.rules["ownership.owner"].level == "off"
-	some said in data.remit.rules.ownership.owner.deny
-}
-
-deny contains {"policy": "purposes.granted", "code": said} if {
-	not data.remit.config.rules["purposes.granted"].level == "off"
-	some said in data.remit.rules.purposes.granted.deny
-}
-
-hold contains {"policy": "variants.approval", "hold": said} if {
-	not data.remit.config.rules["variants.approval"].level == "off"
-	some said in data.remit.rules.variants.approval.hold
-}
-
-deny contains {"policy": "variants.limit", "code": said} if {
-	not data.remit.config.rules["variants.limit"].level == "off"
-	some said in data.remit.rules.variants.limit.deny
-}
-
-deny contains {"policy": "variants.listed", "code": said} if {
-	not data.remit.config.rules["variants.listed"].level == "off"
-	some said in data.remit.rules.variants.listed.deny
-}

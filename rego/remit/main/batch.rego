@@ -3,7 +3,7 @@ package remit
 # METADATA
 # title: Batch
 # description: |
-#   Decides several requests in one query: `{"batch": {<id>: {"digest", "input"}}}` gives `{<id>: {"digest", "decision"}}`.
+#   Decides several requests in one query: `{"batch": {ID: {"digest", "input"}}}` gives `{ID: {"digest", "decision"}}`.
 #   The answers are keyed by the requests' ids, and each echoes its input's digest: a request whose decision is
 #   undefined is missing from the answer, and no neighbour's can move into its place.
 # entrypoint: true

@@ -19,12 +19,12 @@ import data.remit.lib.total
 # title: Decision
 # description: What the enforcement point must do about `input`; its shape is `schemas/decision.json`.
 # entrypoint: true
-decision := _denied({{"policy": "main", "code": "context_invalid"}}) if {
+decision := _denied({{"policy": "main", "code": "context_invalid"}}, set()) if {
 	# A field that is missing would silently delete the rules that read it, denials too.
 	not total.holds
-} else := _denied(_denials) if {
+} else := _denied(_denials, dispatch.record) if {
 	count(_denials) > 0
-} else := _denied({{"policy": "main", "code": "default_deny"}}) if {
+} else := _denied({{"policy": "main", "code": "default_deny"}}, dispatch.record) if {
 	count(dispatch.allow) == 0
 } else := {
 	"effect": "HOLD",
@@ -44,12 +44,12 @@ decision := _denied({{"policy": "main", "code": "context_invalid"}}) if {
 	count(dispatch.allow) > 0
 }
 
-_denied(reasons) := {
+_denied(reasons, record) := {
 	"effect": "DENY",
 	"reasons": sort(reasons),
 	"obligations": [],
 	"approval": {},
-	"record": sort(dispatch.record),
+	"record": sort(record),
 }
 
 _denials contains reason if some reason in dispatch.deny

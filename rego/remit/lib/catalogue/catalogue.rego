@@ -5,6 +5,7 @@
 package remit.lib.catalogue
 
 # METADATA
+# scope: document
 # description: The entry of the request's resource; undefined where the catalogue has none.
 entry := data.remit.catalogue.services[input.resource.id] if input.resource.type in {"service", "tool"}
 
@@ -19,7 +20,22 @@ entry := data.remit.catalogue.budgets[input.resource.id] if input.resource.type 
 agent := data.remit.catalogue.agents[input.subject.id] if input.subject.type == "agent"
 
 # METADATA
-# description: Whether the roles and purposes that the resource names, where it names any, admit the agent that acts.
+# description: The roles that the agent acts with.
+roles := object.get(_actor, "roles", input.subject.roles)
+
+# METADATA
+# description: The purposes that the agent has of its own.
+purposes := object.get(_actor, "purposes", agent.purposes)
+
+# METADATA
+# description: The labels that the agent may read.
+clearance := object.get(_actor, "clearance", agent.clearance)
+
+# The actor is the agent's word. One that the catalogue declares has a part of what its agent has; any other, all of it.
+_actor := object.get(agent, ["actors", input.subject.actor], {})
+
+# METADATA
+# description: Whether the roles and purposes that the resource names, where it names any, admit the agent.
 admitted if {
 	agent
 	_role
@@ -30,7 +46,7 @@ _role if object.get(entry, "roles", []) == []
 
 _role if {
 	some role in entry.roles
-	role in input.subject.roles
+	role in roles
 }
 
 _purpose if object.get(entry, "purposes", []) == []

@@ -5,34 +5,40 @@
 package remit.lib.selector
 
 # METADATA
-# description: What a selector can ask about the request.
+# description: What a selector can ask about the request; "" is what the request does not have.
 request := {
 	"agent": input.subject.id,
 	"team": input.subject.team,
-	"service": input.resource.id,
+	"service": _service,
 	"operation": input.resource.operation,
 	"variant": input.resource.variant,
 	"region": _region,
 	"purpose": input.context.purpose,
 }
 
-# The chain's first link is the service itself, at the endpoint that the request goes to.
-_region := "" if input.facts.chain == []
+_service := input.resource.id if input.resource.type in {"service", "tool"}
 
+_service := "" if not input.resource.type in {"service", "tool"}
+
+# The chain's first link is the service itself, at the endpoint that the request goes to.
 _region := input.facts.chain[0].region
 
+_region := "" if input.facts.chain == []
+
 # METADATA
-# description: Whether every key of `when` names the value that `call` has for it, alone or in a list; `{}` selects all.
+# description: |
+#   Whether for every key of `when` one of its values is what `call` has there; `*` in a value stands for any
+#   characters. `{}` selects everything.
 matches(when, call) if {
-	every key, wanted in when {
-		_names(wanted, call[key])
+	every key, values in when {
+		_one_of(values, call[key])
 	}
 }
 
-# `*` stands for anything, in a name alone or in one of a list.
-_names(wanted, value) if glob.match(wanted, null, value)
+_one_of(values, text) if text in values
 
-_names(wanted, value) if {
-	some each in wanted
-	glob.match(each, null, value)
+_one_of(values, text) if {
+	some pattern in values
+	contains(pattern, "*")
+	glob.match(pattern, null, text)
 }

@@ -8,31 +8,37 @@ import data.remit.lib.catalogue
 import data.remit.lib.selector
 
 # METADATA
+# scope: document
 # description: |
-#   The settings of the request's variant: the service's own, where the overrides that select the request replace the
-#   properties that they name, later ones last. Undefined when the variant is not listed.
-settings := _own if _overrides == []
+#   The terms of the request's variant: its own, where each override that selects the request replaces the properties
+#   that it names, in order. Undefined when the variant is not listed.
+terms := _listed if _overrides == []
 
-settings := {name: value | some saying in _sayings; some name, _ in saying; value := _last(name)} if {
+terms := {name: value |
+	some saying in _sayings
+	some name, _ in saying
+	value := _last(name)
+} if {
 	_overrides != []
-	count(_sayings) > 0
+	_sayings
 }
 
-_own := catalogue.entry.variants[input.resource.variant]
+_listed := catalogue.entry.variants[input.resource.variant]
 
 _overrides := object.get(catalogue.entry, "overrides", [])
 
-_sayings := array.concat(
-	[_own | _own],
-	[saying |
-		some override in _overrides
-		selector.matches(override.when, request)
-		saying := override.variants[input.resource.variant]
-	],
-) if {
+_sayings := array.concat([_listed], overriding) if {
 	request := selector.request
+	overriding := [saying |
+		some override in _overrides
+		saying := override.variants[input.resource.variant]
+		selector.matches(override.when, request)
+	]
 }
 
 _last(name) := values[count(values) - 1] if {
-	values := [value | value := _sayings[_][name]]
+	values := [value |
+		some saying in _sayings
+		value := saying[name]
+	]
 }

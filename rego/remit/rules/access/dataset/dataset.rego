@@ -15,13 +15,13 @@ import data.remit.lib.catalogue
 
 allow contains "allowed" if {
 	input.action.name in {"data.read", "data.write"}
-	input.resource.type in {"dataset"}
+	input.resource.type == "dataset"
 	catalogue.admitted
 }
 
 deny contains "role_not_granted" if {
 	input.action.name in {"data.read", "data.write"}
-	input.resource.type in {"dataset"}
+	input.resource.type == "dataset"
 	catalogue.entry
 	not catalogue.admitted
 }

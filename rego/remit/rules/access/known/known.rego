@@ -1,6 +1,8 @@
 # METADATA
 # title: Actions and resources are known
-# description: An action must be one of Remit's, and a resource of a type that the catalogue lists must be listed.
+# description: |
+#   An action must be one of Remit's. What the catalogue lists (services, tools, datasets, agents and budgets) must be
+#   listed, with its operation where a service lists these.
 # schemas:
 #   - input: schema.input
 # custom:
@@ -23,4 +25,20 @@ deny contains "unknown_resource" if not _known
 
 _known if input.resource.type in {"workflow", "scope", "decision"}
 
-_known if catalogue.entry
+_known if {
+	input.resource.type in {"dataset", "agent", "budget"}
+	catalogue.entry
+}
+
+# A service that lists no operations takes any.
+_known if {
+	input.resource.type in {"service", "tool"}
+	_operations == []
+}
+
+_known if {
+	input.resource.type in {"service", "tool"}
+	input.resource.operation in _operations
+}
+
+_operations := object.get(catalogue.entry, "operations", [])

@@ -27,3 +27,10 @@ _operator if {
 	data.remit.catalogue.people[input.subject.id]
 	"operator" in input.subject.roles
 }
+
+# Whoever holds the sidecar's own operator token: it lies in the state directory, not in the catalogue.
+_operator if {
+	input.subject.type == "person"
+	input.subject.identity.method == "local"
+	"operator" in input.subject.roles
+}

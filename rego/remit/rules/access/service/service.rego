@@ -15,13 +15,13 @@ import data.remit.lib.catalogue
 
 allow contains "allowed" if {
 	input.action.name in {"api.call", "message.send"}
-	input.resource.type in {"service"}
+	input.resource.type == "service"
 	catalogue.admitted
 }
 
 deny contains "role_not_granted" if {
 	input.action.name in {"api.call", "message.send"}
-	input.resource.type in {"service"}
+	input.resource.type == "service"
 	catalogue.entry
 	not catalogue.admitted
 }

@@ -14,13 +14,13 @@ package remit.rules.access.tool
 import data.remit.lib.catalogue
 
 allow contains "allowed" if {
-	input.action.name in {"tool.call"}
+	input.action.name == "tool.call"
 	input.resource.type in {"tool", "service"}
 	catalogue.admitted
 }
 
 deny contains "role_not_granted" if {
-	input.action.name in {"tool.call"}
+	input.action.name == "tool.call"
 	input.resource.type in {"tool", "service"}
 	catalogue.entry
 	not catalogue.admitted

@@ -25,8 +25,7 @@ deny contains "purpose_not_granted" if {
 }
 
 _granted if {
-	catalogue.agent
 	every purpose in input.resource.properties.purposes {
-		purpose in catalogue.agent.purposes
+		purpose in catalogue.purposes
 	}
 }

@@ -1,12 +1,13 @@
 # METADATA
 # title: Labels held stay within the receiver's clearance
-# description: What leaves a session may carry anything that the session has read, so the receiver must be cleared for all.
+# description: |
+#   What leaves a session may carry anything that the session has read, so the receiver must be cleared for all of it.
 # schemas:
 #   - input: schema.input
 # custom:
 #   owner: remit
 #   codes:
-#     flow_label_exceeds_clearance: "{resource.ref} is cleared for {resource.clearance}, but the session holds {facts.labels}"
+#     flow_label_exceeds_clearance: "the session holds {facts.labels}, {resource.ref} takes {resource.clearance}"
 package remit.rules.flow.clearance
 
 deny contains "flow_label_exceeds_clearance" if {

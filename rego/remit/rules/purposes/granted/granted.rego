@@ -20,7 +20,7 @@ deny contains "purpose_not_granted" if {
 
 _granted if {
 	input.context.workflow == ""
-	input.context.purpose in catalogue.agent.purposes
+	input.context.purpose in catalogue.purposes
 }
 
 _granted if {
@@ -29,6 +29,6 @@ _granted if {
 }
 
 _granted if {
-	object.get(catalogue.agent, "purposes", []) == []
+	catalogue.purposes == []
 	input.context.purpose == ""
 }

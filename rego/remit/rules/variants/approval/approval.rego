@@ -13,6 +13,6 @@ import data.remit.lib.variant
 
 hold contains {"code": "approval_required", "approval": approval} if {
 	input.action.name in {"api.call", "tool.call", "message.send"}
-	approval := variant.settings.approval
+	approval := variant.terms.approval
 	approval != {}
 }

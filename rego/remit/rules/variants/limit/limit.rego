@@ -16,20 +16,23 @@ import data.remit.lib.variant
 
 deny contains "limit_exceeded" if {
 	input.action.name in {"api.call", "tool.call", "message.send"}
-	some unit, most in variant.settings.max
+	some unit, most in variant.terms.max
 	some amount in _stated(unit)
 	not _within(amount, most)
 }
 
 deny contains "argument_missing" if {
 	input.action.name in {"api.call", "tool.call", "message.send"}
-	some unit, _ in variant.settings.max
+	some unit, _ in variant.terms.max
 	not _is_stated(unit)
 }
 
 _is_stated(unit) if count(_stated(unit)) > 0
 
-_stated(unit) := {amount | amount := statements[_][unit]} if {
+_stated(unit) := {amount |
+	some stated in statements
+	amount := stated[unit]
+} if {
 	statements := [input.facts.estimate.units, input.context.arguments]
 }
 

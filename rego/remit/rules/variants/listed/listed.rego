@@ -17,7 +17,7 @@ deny contains "variant_not_listed" if {
 	not _listed
 }
 
-_listed if variant.settings
+_listed if variant.terms
 
 _listed if {
 	input.resource.variant == ""
