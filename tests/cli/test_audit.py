@@ -144,7 +144,7 @@ def test_with_an_address_the_sidecar_verifies(
 ) -> None:
     """--address asks the sidecar; its findings are told alike, and who may not ask gets exit code 1."""
     verify = ("audit", "verify", "--address", sidecar.address)
-    assert remit(*verify).out == "authentic: 7 records, 1 checkpoints, 0 bodies erased\n"
+    assert remit(*verify).out == "authentic: 7 records, 1 checkpoint, 0 bodies erased\n"
 
     sidecar.verification = audit_pb2.VerifyResponse(ok=False, records=7, problem="cut", sequence=5)
     ended = remit(*verify)

@@ -18,7 +18,7 @@ from remit.cli.connection import FILE, Connection, connected
 from remit.cli.failure import NO, Failure, Unreachable
 from remit.cli.local import DATABASE, find_settings
 from remit.cli.screen import Told, emit, note, progress, show
-from remit.cli.text import clean
+from remit.cli.text import clean, counted
 from remit.core.checkpoint import VerifierKey, read_note, read_verifier_key
 from remit.core.errors import BadRequest, StoreUnavailable
 from remit.core.journal import JournalRow, Problem, Verification, verify
@@ -174,8 +174,8 @@ def _findings(found: Verification) -> Findings:
 
 
 def _tell(found: Findings) -> None:
-    counted = f"{found.records} records, {found.checkpoints} checkpoints, {found.erased} bodies erased"
-    show(f"{found.state}: {counted}")
+    erased = f"{found.erased} {'body' if found.erased == 1 else 'bodies'} erased"
+    show(f"{found.state}: {counted(found.records, 'record')}, {counted(found.checkpoints, 'checkpoint')}, {erased}")
     if found.state == "consistent" and found.checkpoints:
         note("everything fits together; only a pinned key (--key) shows that it was not all made anew")
     if found.state != "broken" and found.covered is not None and found.covered < found.records:

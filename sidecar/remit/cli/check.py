@@ -21,7 +21,7 @@ from remit.cli.failure import NO, Failure
 from remit.cli.local import catalogue_paths
 from remit.cli.opa import ready
 from remit.cli.screen import Told, emit, progress, show
-from remit.cli.text import clean
+from remit.cli.text import clean, counted
 from remit.config.loading import load
 from remit.config.problem import CatalogueInvalid
 
@@ -98,8 +98,9 @@ def _tell(found: Checked) -> None:
         show(_codes_table(found.codes))
     for line in found.advice:
         show(f"warning: {clean(line)}")
-    warned = f", {len(found.advice)} warnings" if found.advice else ""
-    show(f"{len(found.failed)} errors{warned}" if found.failed else f"good: policy revision {found.revision}{warned}")
+    warned = f", {counted(len(found.advice), 'warning')}" if found.advice else ""
+    errors = counted(len(found.failed), "error")
+    show(f"{errors}{warned}" if found.failed else f"good: policy revision {found.revision}{warned}")
 
 
 def _codes_table(codes: Mapping[tuple[str, str], str]) -> Table:

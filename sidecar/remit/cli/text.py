@@ -30,9 +30,9 @@ def moment(time_ns: int) -> str:
     return f"{text}.{nanos // 1_000_000:03d}Z"
 
 
-def listed(names: object) -> str:
-    """Names for people; "none" where there are none."""
-    return ", ".join(clean(str(name)) for name in names) if isinstance(names, list | tuple) and names else "none"
+def counted(count: int, name: str) -> str:
+    """Such as "1 error" or "2 errors"."""
+    return f"{count} {name}" if count == 1 else f"{count} {name}s"
 
 
 def amount(nanos: int, currency: str = "") -> str:

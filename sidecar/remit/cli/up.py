@@ -152,25 +152,26 @@ def _say(app: App, settings: Settings, *, as_json: bool) -> None:
     for address in app.addresses:
         show(f"listening on {clean(address)}")
     show(f"state in {settings.state}; the operator's credential is {settings.state / OPERATOR}")
-    if by_hand(os.environ):
+    if by_hand(os.environ, _login_shell()):
         note(
             "remit: agent and sidecar run as the same user: development set-up. An agent that can read the state "
             "directory can become the operator; give it a user, or a mount, of its own"
         )
 
 
-def by_hand(environment: Mapping[str, str]) -> bool:
+def by_hand(environment: Mapping[str, str], shell: str) -> bool:
     """Whether a person's own account runs the sidecar: then agents of that person are not kept apart from it.
 
     A service's account has no login shell, and a cluster gives each container its own mounts.
     """
-    if "KUBERNETES_SERVICE_HOST" in environment:
-        return False
+    return "KUBERNETES_SERVICE_HOST" not in environment and Path(shell).name not in ("nologin", "false", "")
+
+
+def _login_shell() -> str:
     try:
-        shell = pwd.getpwuid(os.geteuid()).pw_shell
+        return pwd.getpwuid(os.geteuid()).pw_shell
     except KeyError:
-        return False
-    return Path(shell).name not in ("nologin", "false", "")
+        return ""
 
 
 class _OneLine(logging.Formatter):

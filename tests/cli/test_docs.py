@@ -1,0 +1,67 @@
+"""docs/cli.md: its examples are run, in order, and its commands are those that there are."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from remit.cli.main import COMMANDS
+from remit.sdk.address import Target
+from remit.sdk.agent import Agent
+
+from .conftest import Remit
+from .test_up import Up
+
+PAGE = (Path(__file__).parents[2] / "docs" / "cli.md").read_text(encoding="utf-8")
+EXAMPLES = [
+    (line.partition("#")[0].strip(), int(line.rpartition("exit code ")[2]) if "# exit code" in line else 0)
+    for block in re.findall(r"```console\n(.*?)```", PAGE, re.DOTALL)
+    for line in block.replace("$ ", "").splitlines()
+]
+
+
+def test_every_command_is_on_the_page() -> None:
+    """No command is missing."""
+    assert [name for name in COMMANDS if f"remit {name}" not in PAGE] == []
+
+
+@pytest.mark.opa
+def test_the_examples_work(remit: Remit, place: Path) -> None:
+    """Each example ends with the exit code that the page says, against a real sidecar."""
+    catalogue = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)[0]
+    made = remit("env", "--new-token", "--token-file", "made.token", "--shell", "json").document
+    (place / "remit.yaml").write_text(catalogue.replace("SUPPORT_HASH", made["token_hash"]))
+    up = Up(place)
+    try:
+        support = Target(up.said["addresses"][0], (place / "made.token").read_text().strip())
+        environment = {**os.environ, "WORKFLOW": asyncio.run(_workflow(support))}
+        for command, code in EXAMPLES:
+            ran = subprocess.run(
+                ["sh", "-c", command.replace("remit ", f"{Path(sys.executable).with_name('remit')} ", 1)],
+                cwd=place,
+                env=environment,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            assert ran.returncode == code, (command, ran)
+            if "--json" in command:
+                json.loads(ran.stdout)
+            if command.startswith("remit env --new-token"):
+                (place / "support.token").write_text((place / "made.token").read_text())
+    finally:
+        up.stop()
+
+
+async def _workflow(support: Target) -> str:
+    """A workflow with one decision in it."""
+    async with Agent(support) as agent:
+        workflow = await agent.open_workflow(["support"])
+        await agent.authorize("data.read", "dataset:crm", workflow=workflow.context)
+        return workflow.id
