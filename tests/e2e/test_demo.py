@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
+import time
+import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -35,6 +39,14 @@ def left_over(state: Path) -> list[str]:
         if str(state) in line:
             lines.append(line)
     return lines
+
+
+def soon(holds: Callable[[], bool], seconds: float = 15) -> bool:
+    """Whether it comes to hold in time."""
+    deadline = time.monotonic() + seconds
+    while not holds() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return holds()
 
 
 def marked(output: str, mark: str) -> list[str]:
@@ -94,6 +106,25 @@ def test_the_demo_fails_where_what_it_shows_does_not_happen(tmp_path: Path) -> N
     assert "landed exactly at its limit" in failed
     assert "logs:" in played.stdout
     assert left_over(tmp_path / "demo") == []
+
+
+def test_a_demo_that_is_kept_runs_on_until_it_is_stopped(tmp_path: Path) -> None:
+    """The addresses that are shown answer, another demo does not take the directory, and the shown `kill` ends all."""
+    state = tmp_path / "demo"
+    command = [sys.executable, "-c", PLAYED.replace("False", "True"), str(state), str(WORLD)]
+    played = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
+    pids = [int(pid) for pid in re.findall(r"stop it +kill (.*)", played.stdout)[0].split()]
+    try:
+        assert played.returncode == 0, played.stdout + played.stderr
+        for address in re.findall(r"http://\S+", played.stdout.partition("Left running")[2]):
+            with urllib.request.urlopen(address, timeout=5) as answer:
+                assert answer.status == 200
+        assert play(state, WORLD).returncode == 2
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGTERM)
+
+    assert soon(lambda: left_over(state) == [])
 
 
 def test_an_interrupted_demo_stops_what_it_started(tmp_path: Path) -> None:

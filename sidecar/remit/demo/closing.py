@@ -36,7 +36,7 @@ async def shown(run: Run) -> None:
     customer = next((end["customer"] for end in run.ends if end["told"] == "by a person"), run.rows[0]["id"])
     tree = await sidecar.command("trace", run.workflows[customer])
     page.heading(f"4 · What happened with {customer}, and why")
-    page.show(f"remit trace {run.workflows[customer]}", tree.output)
+    page.show(f"remit trace {run.workflows[customer]}", tree.text)
     parts = ("analysis", "decision", "communication", "approval_required", "flow_label_exceeds_clearance")
     named = [part for part in parts if part in tree.output]
     page.expect(
@@ -45,7 +45,7 @@ async def shown(run: Run) -> None:
         tree.code == 0 and len(named) == len(parts),
     )
     budgets = await sidecar.command("budget", "list")
-    page.show("remit budget list", budgets.output)
+    page.show("remit budget list", budgets.text)
     rows = {each.id for each in await run.auditor.budgets()}
     missing = sorted(name for name in rows if name not in budgets.output)
     page.expect(
@@ -57,7 +57,7 @@ async def verified(page: Page, sidecar: Sidecar, root: Path, key: str) -> None:
     """The journal as it is, and a copy with one byte changed; `key` was pinned at the start. The sidecar has ended."""
     page.heading("5 · The journal tells of any change")
     sound = await verify(sidecar, root, key)
-    page.show("remit audit verify", sound.output)
+    page.show("remit audit verify", sound.text)
     page.expect(
         "the journal, checked with the pinned key",
         "authentic" if "authentic" in sound.output else f"exit code {sound.code}",
@@ -67,8 +67,8 @@ async def verified(page: Page, sidecar: Sidecar, root: Path, key: str) -> None:
     flipped = flip(copy / STORE)
     page.say(f"in a copy, a score in record {flipped.sequence}: one byte, {flipped.before} → {flipped.after}")
     broken = await verify(sidecar, copy, key)
-    page.show(f"remit audit verify --state {copy.name}", broken.output or broken.errors)
-    found = re.search(rf"\b{flipped.sequence}\b", broken.output + broken.errors) is not None
+    page.show(f"remit audit verify --state {copy.name}", broken.text)
+    found = re.search(rf"\b{flipped.sequence}\b", broken.text) is not None
     page.expect(
         "the flipped byte found, and the record named",
         f"exit code {broken.code}, record {flipped.sequence if found else 'not named'}",

@@ -71,14 +71,20 @@ async def start_agents(
     children: Children, mode: str, places: Places, environments: Mapping[str, Mapping[str, str]]
 ) -> dict[str, Worker]:
     """The three agents, each a process with its own environment (and in it, its own credential)."""
-    where = (str(places.database), places.models, places.mail)
-    workers = {}
-    for name in AGENTS:
-        command = python("remit.demo.agents.run", name, mode, *where)
-        started = await children.talk(f"{name}-{mode}", command, environments.get(name, {}))
-        workers[name] = Worker(name, started, children.log(f"{name}-{mode}"))
-    await asyncio.gather(*(worker.ready() for worker in workers.values()))
-    return workers
+    started = (start_agent(children, (name, name, mode), places, environments.get(name, {})) for name in AGENTS)
+    return dict(zip(AGENTS, await asyncio.gather(*started), strict=True))
+
+
+async def start_agent(
+    children: Children, how: tuple[str, str, str], places: Places, environment: Mapping[str, str]
+) -> Worker:
+    """One agent; `how` is its name, which agent it is, and straight or governed."""
+    name, _, mode = how
+    command = python("remit.demo.agents.run", *how, str(places.database), places.models, places.mail)
+    process = await children.talk(f"{name}-{mode}", command, environment)
+    worker = Worker(name, process, children.log(f"{name}-{mode}"))
+    await worker.ready()
+    return worker
 
 
 async def onboard(workers: Mapping[str, Worker], customer: str, workflow: str) -> Mapping[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 
 from remit.demo.children import Children
@@ -13,7 +14,7 @@ from remit.demo.killed import killed
 from remit.demo.page import Page
 from remit.demo.places import WORLD, Layout, NotOurs, free_ports, prepare, remember
 from remit.demo.sidecar import Sidecar, write_catalogue
-from remit.demo.with_remit import accounts, budget, stage, with_remit
+from remit.demo.with_remit import accounts, budget, observed, stage, with_remit
 from remit.demo.without_remit import without
 
 DONE, FAILED, WRONGLY, INTERRUPTED = 0, 1, 2, 130
@@ -38,9 +39,10 @@ def run(keep: bool, state: Path, world: Path = WORLD) -> int:
 
 async def _run(page: Page, layout: Layout, *, keep: bool) -> int:
     _stop_on_signals()
+    stays: Sequence[str] = ()
     async with Children(layout.logs) as children:
         try:
-            await play(page, layout, children, keep=keep)
+            stays = await play(page, layout, children, keep=keep)
         except Exception as error:
             # Whatever it was, it kept something from happening that had to happen.
             page.expect("the demo came to its end", f"{type(error).__name__}: {error}", met=False)
@@ -48,6 +50,9 @@ async def _run(page: Page, layout: Layout, *, keep: bool) -> int:
     if not met:
         page.trouble(f"not met: {'; '.join(each.claim for each in page.failed)}")
         page.lines([f"logs: {layout.logs}"])
+    if stays:
+        page.heading("Left running")
+        page.lines(stays)
     return DONE if met else FAILED
 
 
@@ -59,8 +64,8 @@ def _stop_on_signals() -> None:
             asyncio.get_running_loop().add_signal_handler(each, task.cancel)
 
 
-async def play(page: Page, layout: Layout, children: Children, *, keep: bool) -> None:
-    """Both acts and what comes after."""
+async def play(page: Page, layout: Layout, children: Children, *, keep: bool) -> Sequence[str]:
+    """Both acts and what comes after; what to tell of what stays."""
     ports = free_ports(6)
     upstreams = await start_upstreams(children, layout.books, "without", ports[:2])
     await without(page, layout, children, upstreams)
@@ -76,6 +81,7 @@ async def play(page: Page, layout: Layout, children: Children, *, keep: bool) ->
         await with_remit(acts)
         await budget(acts)
         await accounts(acts)
+        await observed(acts, children)
         page.heading("3 · kill -9 in the middle")
         await killed(acts)
         await shown(acts)
@@ -83,24 +89,22 @@ async def play(page: Page, layout: Layout, children: Children, *, keep: bool) ->
         await worker.leave()
     await sidecar.down()
     await verified(page, sidecar, layout.root, key)
-    if keep:
-        await sidecar.up()
-        left(page, layout, children, upstreams, sidecar)
+    if not keep:
+        return ()
+    await sidecar.up()
+    return left(layout, children, upstreams, sidecar)
 
 
-def left(page: Page, layout: Layout, children: Children, upstreams: Upstreams, sidecar: Sidecar) -> None:
-    """Say what stays, where it listens, and how it is stopped."""
+def left(layout: Layout, children: Children, upstreams: Upstreams, sidecar: Sidecar) -> Sequence[str]:
+    """Let the second act's servers stay: where they listen, and how they are stopped."""
     kept = {"sidecar": sidecar.process, **dict(zip(("models", "mail"), upstreams.processes, strict=True))}
     for process in kept.values():
         children.keep(process)
     remember(layout, {name: process.pid for name, process in kept.items()})
-    page.heading("Left running")
-    page.lines(
-        [
-            f"sidecar      grpc {sidecar.grpc}   http://{sidecar.http}/metrics",
-            f"model API    {upstreams.models}/books",
-            f"e-mail API   {upstreams.mail}/inbox",
-            f"ask it       REMIT_STATE={layout.root} REMIT_TOKEN_FILE={sidecar.credential('olga')} remit budget list",
-            f"stop it      kill {' '.join(str(process.pid) for process in kept.values())}",
-        ]
+    return (
+        f"sidecar      grpc {sidecar.grpc}   http://{sidecar.http}/metrics",
+        f"model API    {upstreams.models}/books",
+        f"e-mail API   {upstreams.mail}/inbox",
+        f"ask it       REMIT_STATE={layout.root} remit budget list",
+        f"stop it      kill {' '.join(str(process.pid) for process in kept.values())}",
     )

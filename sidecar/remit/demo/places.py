@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
 import socket
 import sqlite3
@@ -117,13 +118,24 @@ def _bound() -> Iterator[socket.socket]:
         yield each
 
 
+def _runs(pid: int, root: Path) -> bool:
+    """Whether a process that was left running still does; a number may be somebody else's by now."""
+    try:
+        os.kill(pid, 0)
+        return str(root) in Path(f"/proc/{pid}/cmdline").read_text(encoding="utf-8", errors="replace")
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+
+
 def _clear(layout: Layout) -> None:
     if not layout.root.exists() or not any(layout.root.iterdir()):
         return
     if not layout.mark.is_file():
         raise NotOurs(f"{layout.root} is not empty, and no demo made it; name another directory")
     running = json.loads(layout.mark.read_text(encoding="utf-8"))["running"]
-    alive = sorted(pid for pid in running.values() if Path(f"/proc/{pid}").exists())
+    alive = sorted(pid for pid in running.values() if _runs(pid, layout.root))
     if alive:
         raise NotOurs(f"a demo still runs in {layout.root}; stop it first: kill {' '.join(map(str, alive))}")
     shutil.rmtree(layout.root)

@@ -21,9 +21,11 @@ from remit.demo.children import ChildFailed, Children, until
 from remit.demo.intake import Upstreams
 from remit.demo.places import Layout
 
-WHO = ("intake", "analysis", "decision", "communication", "olga")
+WHO = ("intake", "analysis", "decision", "communication", "newcomer", "olga")
 AUDITOR = "olga"
 READY_SECONDS = 30.0
+COLUMNS = 160
+"""Of what commands print: their tables are not cut to the terminal that the demo happens to run in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,11 @@ class Answered:
     code: int
     output: str
     errors: str
+
+    @property
+    def text(self) -> str:
+        """What a person sees of it, remarks on stderr apart unless it failed."""
+        return self.output if self.code == 0 else f"{self.output}{self.errors}"
 
 
 def write_catalogue(layout: Layout, upstreams: Upstreams) -> None:
@@ -109,6 +116,7 @@ class Sidecar:
         """Run a command of `remit` as the auditor."""
         environment = {
             **os.environ,
+            "COLUMNS": str(COLUMNS),
             "REMIT_STATE": str(self._layout.root),
             "REMIT_ADDRESS": self.grpc,
             "REMIT_TOKEN_FILE": self.credential(AUDITOR),

@@ -18,7 +18,7 @@ from remit.demo.evidence import (
     leaks,
     metered,
 )
-from remit.demo.intake import Upstreams, onboard, start_agents
+from remit.demo.intake import Upstreams, onboard, start_agent, start_agents
 from remit.demo.page import Page, euros
 from remit.demo.places import Layout, customers
 from remit.demo.seam import Job
@@ -40,6 +40,7 @@ class Run:
     sidecar: Sidecar
     auditor: Auditor
     intake: remit.Agent
+    places: Places
     workers: Mapping[str, Worker]
     rows: Sequence[Mapping[str, str]]
     workflows: dict[str, str] = field(default_factory=dict)
@@ -74,11 +75,11 @@ async def with_remit(run: Run) -> list[Noted]:
 
 
 async def variants(run: Run, records: Sequence[Noted]) -> None:
-    """The dear variant needs an approval that nobody gave."""
+    """The expensive variant needs an approval that nobody gave."""
     models, _ = await run.upstreams.books()
     refused = decisions(records, effect="DENY", target=LARGE, code="approval_required")
     run.page.expect(
-        "the dear model refused for want of approval, and never reached",
+        "the expensive model refused for want of approval, and never reached",
         f"{len(refused)} × approval_required, {calls(models, 'large')} calls of large",
         bool(refused) and calls(models, "large") == 0,
     )
@@ -206,6 +207,25 @@ async def budget(run: Run) -> None:
     )
 
 
+async def observed(run: Run, children: Children) -> None:
+    """An agent in `mode: observe` does as it likes, and one sees what would have become of it."""
+    environment = run.sidecar.environment("newcomer")
+    newcomer = await start_agent(children, ("newcomer", "analysis", "governed"), run.places, environment)
+    async with remit.workflow(run.intake, purposes=[PURPOSE], reason="watch a new agent") as opened:
+        await newcomer.do(Job("onboard", run.rows[0]["id"], opened.context))
+    await newcomer.leave()
+    models, _ = await run.upstreams.books()
+    let_through = {each.id for each in decisions(await run.auditor.trace(opened.id), effect="DENY", target=LARGE)}
+    sent = [entry for entry in models if entry["variant"] == "large" and entry["request_id"] in let_through]
+    meter = metered(await run.sidecar.metrics())["models/large"]
+    billed_large = sum(entry["nanos"] for entry in sent)
+    run.page.expect(
+        "a new agent in mode observe asks for the expensive model: judged and metered the same, and let through",
+        f"{len(let_through)} DENY, {len(sent)} call, {euros(meter)}",
+        len(let_through) == len(sent) == 1 and meter == billed_large,
+    )
+
+
 async def stage(page: Page, layout: Layout, children: Children, upstreams: Upstreams, sidecar: Sidecar) -> Run:
     """Everybody who plays in the second act. The intake is still to be entered."""
     places = Places(layout.customers, upstreams.models, upstreams.mail)
@@ -220,6 +240,7 @@ async def stage(page: Page, layout: Layout, children: Children, upstreams: Upstr
         intake=remit.Agent.connect(
             sidecar.grpc, (layout.credentials / "intake").read_text(encoding="ascii"), name="intake"
         ),
+        places=places,
         workers=await start_agents(children, "governed", places, environments),
         rows=customers(layout.customers),
     )

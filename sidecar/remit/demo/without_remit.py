@@ -40,7 +40,7 @@ def spent(page: Page, models: Sequence[Mapping[str, Any]], mail: Sequence[Mappin
     large, screens = calls(models, "large"), calls(models, "screen")
     page.expect("spent, by the providers' own bills", euros(bill.total()), bill.total() > 0)
     page.expect(
-        "the analysis agent took the dear model for every score, and nobody was asked",
+        "the analysis agent took the expensive model for every score, and nobody was asked",
         f"{large} calls of large, {euros(bill['models/large'])}",
         large > 0,
     )

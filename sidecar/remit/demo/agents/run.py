@@ -1,6 +1,8 @@
 """One agent as a process: jobs come as lines of JSON on stdin, answers go as lines of JSON to stdout.
 
-    python -m remit.demo.agents.run analysis|decision|communication straight|governed DATABASE MODELS MAIL
+    python -m remit.demo.agents.run NAME analysis|decision|communication straight|governed DATABASE MODELS MAIL
+
+NAME is who it believes to be; with Remit, its credential has to prove it.
 
 A line out is `{"result": …}`, `{"failed": …}`, or, while the work goes on, `{"noted": {"id", "effect"}}` for every
 decision that the agent was answered. The process ends with its stdin.
@@ -32,14 +34,15 @@ AGENTS: Mapping[str, Mapping[str, Work]] = {
 }
 
 
-async def main(name: str, mode: str, database: str, models: str, mail: str) -> None:
+async def main(name: str, kind: str, mode: str, *where: str) -> None:
     """Work until stdin ends."""
+    database, models, mail = where
     places = Places(Path(database), models, mail)
     lines = await _lines()
     async with Effects(places) as effects, _seam(mode, name, effects) as seam:
         say({"ready": name})
         while line := await lines.readline():
-            say(await done(AGENTS[name], Job.read(json.loads(line)), seam))
+            say(await done(AGENTS[kind], Job.read(json.loads(line)), seam))
 
 
 async def done(jobs: Mapping[str, Work], job: Job, seam: Seam) -> dict[str, Any]:
