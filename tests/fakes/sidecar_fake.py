@@ -173,13 +173,16 @@ class SidecarFake(sidecar_pb2_grpc.SidecarServicer):
 
     # The server.
 
-    async def start(self, address: str) -> None:
-        """Serve on an address."""
+    async def start(self, address: str, credentials: grpc.ServerCredentials | None = None) -> None:
+        """Serve on an address; a port 0 becomes a free one."""
         self._server = aio.server()
         sidecar_pb2_grpc.add_SidecarServicer_to_server(self, self._server)  # type: ignore[no-untyped-call]
-        self._server.add_insecure_port(address)
+        if credentials is None:
+            port = self._server.add_insecure_port(address)
+        else:
+            port = self._server.add_secure_port(address, credentials)
         await self._server.start()
-        self.address = address
+        self.address = f"{address.removesuffix(':0')}:{port}" if address.endswith(":0") else address
 
     async def kill(self) -> None:
         """Stop at once; calls under way are lost."""

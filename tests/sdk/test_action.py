@@ -221,7 +221,7 @@ async def test_cancellation_in_the_body_is_reported() -> None:
         assert fake.outcomes == ["failed"]
         assert fake.reports[0].error == "CancelledError"
         assert fake.held == []
-        assert 1 < fake.seconds[-1] < 2.1, "the last words are bounded by two seconds"
+        assert 0 < fake.seconds[-1] < 2.1, "the last words are bounded by two seconds"
 
 
 @in_loop
@@ -239,6 +239,7 @@ async def test_cancellation_during_the_report_does_not_lose_it() -> None:
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
+        await agent.authorize("data.read", "dataset:crm")  # by now the sidecar would know of a cancelled call
         gate.release.set()
         await until(lambda: fake.outcomes == ["succeeded"])
 
@@ -295,7 +296,8 @@ async def test_a_timeout_around_an_act_is_a_cancellation() -> None:
     """`asyncio.timeout` is no special case."""
     async with sidecar() as fake, connect(fake) as agent:
         with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.05), agent.action("api.call", "service:openai"):
+            async with asyncio.timeout(None) as limit, agent.action("api.call", "service:openai"):
+                limit.reschedule(0)
                 await asyncio.Event().wait()
 
     assert fake.reports[0].error == "CancelledError"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import remit
@@ -15,7 +16,7 @@ def _find(
     *,
     tls: remit.Tls | None = None,
     socket: bool = False,
-    **env: str,
+    **env: Any,
 ) -> Target:
     return find_target(address, token, tls=tls, environment=env, exists=lambda _: socket)
 
@@ -32,7 +33,7 @@ def _find(
         ("[::1]:7450", {}, False, "[::1]:7450"),
     ],
 )
-def test_the_nearest_word_says_where(given: str | None, environment: dict[str, str], socket: bool, found: str) -> None:
+def test_the_nearest_word_says_where(given: str | None, environment: dict[str, Any], socket: bool, found: str) -> None:
     """An argument, else REMIT_ADDRESS, else the socket where it exists, else loopback."""
     assert _find(given, socket=socket, **environment).address == found
 

@@ -15,11 +15,12 @@ from remit.core.canonical import parse
 from remit.sdk.arguments import MAX_BYTES, arguments_text
 from remit.sdk.errors import InvalidRequest
 
-LEAVES = st.none() | st.booleans() | st.integers(-(10**18), 10**18) | st.text(st.characters(codec="utf-8"))
-TREES = st.dictionaries(
-    st.text(st.characters(codec="utf-8")),
-    st.recursive(LEAVES, lambda below: st.lists(below) | st.dictionaries(st.text(st.characters(codec="utf-8")), below)),
+KEYS = st.text(max_size=6)
+LEAVES = st.none() | st.booleans() | st.integers(-(10**18), 10**18) | st.text(max_size=9)
+BRANCHES = st.recursive(
+    LEAVES, lambda below: st.lists(below, max_size=3) | st.dictionaries(KEYS, below, max_size=3), max_leaves=8
 )
+TREES = st.dictionaries(KEYS, BRANCHES, max_size=3)
 
 
 def _nested(levels: int) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import pickle
+from collections.abc import Coroutine
 from typing import Any
 
 import grpc
@@ -297,12 +298,14 @@ async def test_every_question_has_a_key_of_its_own() -> None:
 async def test_a_silent_sidecar_is_unavailable_in_time() -> None:
     """A deadline ends the wait, and the sidecar learns it too."""
     async with sidecar() as fake, connect(fake) as agent:
+        await agent.authorize("api.call", "service:openai")
         gate = fake.hang("Authorize")
         with pytest.raises(remit.Unavailable, match="DEADLINE_EXCEEDED"):
-            await agent.authorize("api.call", "service:openai", timeout=0.05)
+            await agent.authorize("api.call", "service:openai", timeout=0.4)
         gate.release.set()
 
-    assert 0 < fake.seconds[0] < 1
+    assert 1 < fake.seconds[0] <= 5.1
+    assert 0 < fake.seconds[1] < 0.5
 
 
 @in_loop
@@ -335,6 +338,20 @@ async def test_a_sidecar_killed_while_deciding_is_unavailable() -> None:
         assert decision.permitted
 
 
+def test_an_obligation_that_cannot_be_read_does_not_permit() -> None:
+    """Properties that are no JSON object: no decision."""
+    for properties in (b"{", b"[]"):
+        with pytest.raises(remit.Unavailable, match="obligation 'x' cannot be read"):
+            read_decision(
+                r.Decision(
+                    id="d1",
+                    effect=r.EFFECT_ALLOW,
+                    reasons=[r.PolicyReason(code="c")],
+                    obligations=[r.Obligation(id="x", properties=properties)],
+                )
+            )
+
+
 @in_loop
 async def test_an_agent_asks_only_while_connected() -> None:
     """Before and after its block there is nothing to ask, and a second block is refused."""
@@ -351,19 +368,31 @@ async def test_an_agent_asks_only_while_connected() -> None:
                 pass
 
 
+@pytest.mark.parametrize("rpc", ["Authorize", "Report", "Record"])
 @in_loop
-async def test_closing_ends_calls_under_way_as_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_closing_ends_calls_under_way_as_unavailable(
+    rpc: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     """Who waits when the agent is closed gets an error, not a cancellation of its own."""
     monkeypatch.setattr("remit.sdk.agent.LAST_WORDS", 0.05)
     async with sidecar() as fake:
         agent = await connect(fake, timeout=30).open()
-        gate = fake.hang("Authorize")
-        asking = asyncio.create_task(agent.authorize("api.call", "service:openai"))
+        gate = fake.hang(rpc)
+        calls: dict[str, Coroutine[Any, Any, object]] = {
+            "Authorize": agent.authorize("api.call", "service:openai"),
+            "Report": agent.report("d1", "succeeded"),
+            "Record": agent.record("approve"),
+        }
+        asking = asyncio.create_task(calls.pop(rpc))
+        for unused in calls.values():
+            unused.close()
         await gate.reached.wait()
         await agent.close()
         with pytest.raises(remit.Unavailable):
             await asking
         gate.release.set()
+
+    assert ("1 calls did not end in time" in caplog.text) == (rpc == "Authorize")
 
 
 @in_loop
@@ -372,7 +401,7 @@ async def test_another_loop_is_refused() -> None:
     async with sidecar() as fake, connect(fake) as agent:
 
         def elsewhere() -> None:
-            asyncio.run(agent.authorize("api.call", "service:openai"))  # type: ignore[arg-type]
+            asyncio.run(agent.authorize("api.call", "service:openai"))
 
         with pytest.raises(remit.IllegalState, match="another event loop"):
             await asyncio.to_thread(elsewhere)

@@ -26,7 +26,7 @@ class Ledger(grpc.GenericRpcHandler):
     def __init__(self) -> None:
         self.seen: list[str] = []
 
-    def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:
+    def service(self, details: grpc.HandlerCallDetails) -> Any:
         self.seen.append(details.method)
         return {
             UNARY: grpc.unary_unary_rpc_method_handler(self.one),
@@ -59,7 +59,7 @@ def ledger() -> Iterator[tuple[Ledger, str]]:
 
 
 @asynccontextmanager
-async def governed(**counted: Any) -> AsyncIterator[tuple[SidecarFake, Ledger, aio.Channel]]:
+async def governed(**counted: Any) -> AsyncIterator[tuple[SidecarFake, Ledger, Any]]:
     """A fake sidecar, a ledger and a governed channel to it."""
     with ledger() as (served, address):
         async with sidecar() as fake, remit.Agent.connect(fake.address, "token-support") as agent:
@@ -163,7 +163,7 @@ def test_blocking_calls_of_every_kind() -> None:
         grpc.insecure_channel(address) as plain,
     ):
         interceptor = grpc_adapter.interceptor(agent, "ledger", used=lambda message: {"byte": len(message)})
-        channel = grpc.intercept_channel(plain, interceptor)
+        channel: Any = grpc.intercept_channel(plain, interceptor)
         assert channel.unary_unary(UNARY)(b"x") == b"x"
         assert channel.unary_unary(UNARY).future(b"yy").result() == b"yy"
         assert list(channel.unary_stream(SERVER)(b"x")) == [b"x", b"x"]

@@ -21,9 +21,9 @@ _TOKEN = re.compile(r"[\x21-\x7e]{1,4096}", re.ASCII)
 _OPTIONS: tuple[tuple[str, str | int], ...] = (
     # The sidecar is on this host; a proxy of the environment is not the way to it.
     ("grpc.enable_http_proxy", 0),
-    # A restarted sidecar is found again at once; gRPC's own default waits up to two minutes.
+    # A restarted sidecar is found again at once; gRPC's own default waits up to two minutes. The minimum stays
+    # gRPC's: it is also the time that a connection may take, and a busy host takes more than 50 ms.
     ("grpc.initial_reconnect_backoff_ms", 50),
-    ("grpc.min_reconnect_backoff_ms", 50),
     ("grpc.max_reconnect_backoff_ms", 500),
 )
 

@@ -49,7 +49,9 @@ class Afterwards:
         for task in late:
             task.cancel()
         if late:
-            _LOG.warning("%d reports did not reach the sidecar in time; their reservations lapse", len(late))
+            _LOG.warning(
+                "%d calls did not end in time before the agent was closed; what they reserved lapses", len(late)
+            )
             await asyncio.wait(late)
 
 
