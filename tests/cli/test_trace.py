@@ -35,6 +35,8 @@ def decision(effect: str = "ALLOW", **more: Any) -> bytes:
 
 
 REPORT = b'{"outcome":"succeeded","state":"settled","cost":"15000000"}'
+SEALED = {"hmac": "ab", "type": "string", "size": 4}
+ARGUMENTS = {"risk": 38, "outcome": "approve", "letter": SEALED}
 STORY = [
     record(1, subject="analysis", body=decision(action="data.read", resource={"type": "dataset", "id": "crm"})),
     record(
@@ -44,7 +46,7 @@ STORY = [
         body=decision(
             reserved="20000000",
             facts={"labels": {"pii": ["d1"]}},
-            context={"purpose": "support", "inputs": ["d1"], "reason": "to answer \x1b[31m", "arguments": {}},
+            context={"purpose": "support", "inputs": ["d1"], "reason": "to answer \x1b[31m", "arguments": ARGUMENTS},
         ),
     ),
     record(
@@ -61,7 +63,12 @@ STORY = [
         body=decision("DENY", reasons=[{"policy": "flow.clearance", "code": "flow_label_exceeds_clearance"}]),
     ),
     record(5, subject="mailer", parent="d4", erased=True),
-    record(6, subject="analysis", parent="d1", body=decision(reserved="1000000000")),
+    record(
+        6,
+        subject="analysis",
+        parent="d1",
+        body=decision(reserved="1000000000", context={"purpose": "support", "inputs": [], "arguments": SEALED}),
+    ),
 ]
 
 
@@ -81,18 +88,21 @@ def test_the_tree_says_who_did_what_why_and_at_what_cost(remit: Remit, sidecar: 
     assert ended.code == 0
     assert "\x1b" not in ended.out
     lines = [line.rstrip() for line in ended.out.splitlines()]
+    assert lines[0] == "workflow w1  1970-01-01  for support"
     assert [line for line in lines if "#" in line or "decisions" in line] == [
-        "└── #1 1970-01-01 00:00:00.000Z analysis  data.read  dataset crm  ALLOW",
-        "    ├── #2 1970-01-01 00:00:00.000Z analysis  api.call  service openai/chat/small  ALLOW",
+        "└── #1 00:00:00.000Z analysis  data.read  dataset crm  ALLOW",
+        "    ├── #2 00:00:00.000Z analysis  api.call  service openai/chat/small  ALLOW",
         "    │     labels held pii (from #1)",
         "    │     knew #1",
-        "    │     #3 1970-01-01 00:00:00.000Z report succeeded settled",
-        "    │   └── #4 1970-01-01 00:00:00.000Z mailer  api.call  service openai/chat/small  DENY",
-        "    │       └── #5 1970-01-01 00:00:00.000Z mailer  decision (body erased)",
-        "    └── #6 1970-01-01 00:00:00.000Z analysis  api.call  service openai/chat/small  ALLOW",
+        "    │     #3 00:00:00.000Z report succeeded settled",
+        "    │   └── #4 00:00:00.000Z mailer  api.call  service openai/chat/small  DENY",
+        "    │       └── #5 00:00:00.000Z mailer  decision (body erased)",
+        "    └── #6 00:00:00.000Z analysis  api.call  service openai/chat/small  ALLOW",
         "decisions: 3 ALLOW, 1 DENY, 1 erased; spent 0.015 EUR, set aside 1 EUR",
     ]
     assert "    │     cost 0.015 EUR settled, of 0.02 EUR reserved" in lines
+    assert "    │     with risk=38, outcome=approve" in lines
+    assert not any("hmac" in line or "type=" in line for line in lines)
     assert "    │     said to answer \\x1b[31m" in lines
     assert "    │         because flow.clearance: flow_label_exceeds_clearance" in lines
 

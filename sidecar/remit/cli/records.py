@@ -108,7 +108,7 @@ def from_row(row: JournalRow) -> Entry:
 
 def _body(raw: bytes) -> Mapping[str, Any]:
     try:
-        return mapping(json.loads(raw or b"{}"))
+        return mapping(json.loads(raw or b"{}", parse_constant=str))
     except (ValueError, RecursionError):
         return {}
 

@@ -7,7 +7,6 @@ from itertools import islice
 from pathlib import Path
 
 import click
-from rich.text import Text
 from rich.tree import Tree
 
 from remit.backends.store_sqlite import open_journal
@@ -16,8 +15,7 @@ from remit.cli.failure import Failure, Unreachable
 from remit.cli.local import DATABASE
 from remit.cli.records import Entry, from_row, from_wire, grow, summary
 from remit.cli.screen import emit, note, progress, show
-from remit.cli.text import clean
-from remit.cli.tracing import Names, node_text
+from remit.cli.tracing import Names, node_text, root_text
 from remit.core.errors import StoreUnavailable
 from remit.v1 import audit_pb2
 
@@ -71,7 +69,7 @@ def _stored(state: Path, workflow: str) -> Iterator[Entry]:
 
 def _tell(workflow: str, entries: Sequence[Entry]) -> None:
     names = Names.of(entries)
-    tree = Tree(Text.assemble("workflow ", (clean(workflow[:64]), "bold")), guide_style="dim")
+    tree = Tree(root_text(workflow, names), guide_style="dim")
     waiting = [(tree, node) for node in reversed(grow(entries))]
     while waiting:
         branch, node = waiting.pop()

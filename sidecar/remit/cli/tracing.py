@@ -12,37 +12,59 @@ from remit.cli.decisions import COLOURS
 from remit.cli.records import Entry, Node, is_end, items, mapping, nanos, text
 from remit.cli.text import amount, clean, moment
 
+SEAL = frozenset({"hmac", "type", "size"})
+"""The keys of what stands in the journal for a value that is not shown (core/redact.py)."""
+
+DAY = len("2026-11-23")
 _MAX_TEXT = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """What records are called in this tree: "#12" where they are part of it, else their id."""
+    """What is told once for the whole tree, and what its records are called.
+
+    `day` and `purpose` are those of every record, or "" where they differ.
+    """
 
     sequences: Mapping[str, int]
+    day: str
+    purpose: str
 
     @classmethod
     def of(cls, entries: Sequence[Entry]) -> Names:
         """The names of these records."""
-        return cls({each.id: each.sequence for each in entries})
+        days = {moment(each.time)[:DAY] for each in entries}
+        purposes = {_purpose(each) for each in entries if each.kind == "decision" and not each.erased}
+        return cls({each.id: each.sequence for each in entries}, _only(days), _only(purposes - {""}))
 
     def name(self, id: object) -> str:
-        """What a record is called."""
+        """What a record is called: "#12" where it is part of the tree, else its id."""
         said = text(id)
         return f"#{self.sequences[said]}" if said in self.sequences else clean(said[:64])
+
+    def time(self, time_ns: int) -> str:
+        """The time, without the day where that is everybody's."""
+        return moment(time_ns).removeprefix(self.day).strip()
+
+
+def root_text(workflow: str, names: Names) -> Text:
+    """The workflow, and what holds for all of it."""
+    line = Text("workflow ").append(clean(workflow[:64]), "bold")
+    told = [names.day, f"for {names.purpose}" if names.purpose else ""]
+    return line.append("".join(f"  {each}" for each in told if each), "dim")
 
 
 def node_text(node: Node, names: Names) -> Text:
     """A record in a few lines: what happened, why, what was known, what it cost."""
     entry = node.entry
-    line = Text(f"#{entry.sequence} ", "bold").append(f"{moment(entry.time)} ", "dim")
+    line = Text(f"#{entry.sequence} ", "bold").append(f"{names.time(entry.time)} ", "dim")
     line.append(clean(entry.subject) or "(unknown)", "cyan").append("  ")
     if entry.kind == "decision" and not entry.erased:
         _decision(line, node, names)
     else:
         line.append(clean(entry.kind) + (" (body erased)" if entry.erased else ""))
     for each in node.about:
-        _about(line, each)
+        _about(line, each, names)
     return line
 
 
@@ -62,14 +84,29 @@ def _facts(node: Node, names: Names) -> list[tuple[str, str]]:
     context = mapping(body.get("context"))
     lines = [
         ("because", ", ".join(_reason(mapping(each)) for each in items(body.get("reasons")))),
-        ("purpose", _said(context.get("purpose"))),
+        ("purpose", "" if names.purpose else _purpose(node.entry)),
         ("said", _said(context.get("reason"))),
+        ("with", _arguments(mapping(context.get("arguments")))),
         ("labels held", _labels(mapping(mapping(body.get("facts")).get("labels")), names)),
         ("knew", ", ".join(names.name(each) for each in items(context.get("inputs")))),
         ("cost", _cost(node)),
         ("follows", names.name(node.entry.parent) if node.moved else ""),
     ]
     return [(label, said) for label, said in lines if said]
+
+
+def _arguments(arguments: Mapping[str, Any]) -> str:
+    """Those that policy lets stand in clear; what is sealed is a mapping, and left out."""
+    clear = {name: value for name, value in arguments.items() if isinstance(value, str | int | float)}
+    return ", ".join(f"{clean(name)}={_said(str(value))}" for name, value in clear.items() if name not in SEAL)
+
+
+def _purpose(entry: Entry) -> str:
+    return _said(mapping(entry.body.get("context")).get("purpose"))
+
+
+def _only(values: set[str]) -> str:
+    return next(iter(values)) if len(values) == 1 else ""
 
 
 def _cost(node: Node) -> str:
@@ -83,8 +120,8 @@ def _cost(node: Node) -> str:
     return f"{amount(reserved, currency)} reserved" if reserved else ""
 
 
-def _about(line: Text, entry: Entry) -> None:
-    line.append(f"\n  #{entry.sequence} ", "bold").append(f"{moment(entry.time)} ", "dim")
+def _about(line: Text, entry: Entry, names: Names) -> None:
+    line.append(f"\n  #{entry.sequence} ", "bold").append(f"{names.time(entry.time)} ", "dim")
     said = [clean(entry.kind), _said(entry.body.get("outcome")), _said(entry.body.get("state"))]
     if entry.body.get("claimed") is True:
         said.append("as claimed")

@@ -110,16 +110,27 @@ async def _serve(make: Callable[[Told], App], settings: Settings, *, as_json: bo
         app = make(tell)
         if not await _started(app, stopping):
             return True
-    reloads: set[asyncio.Task[None]] = set()
-    loop.add_signal_handler(signal.SIGHUP, lambda: reloads.add(loop.create_task(app.reload())))
-    write_addresses(settings.state, app.addresses)
+    reload = asyncio.Event()
+    loop.add_signal_handler(signal.SIGHUP, reload.set)
+    reloading = loop.create_task(_reload_when(reload, app))
     try:
+        write_addresses(settings.state, app.addresses)
         _say(app, settings, as_json=as_json)
         return await app.run(stopping)
     finally:
+        reloading.cancel()
+        loop.remove_signal_handler(signal.SIGINT)  # who asks twice does not want to wait
         forget_addresses(settings.state)
         with progress("stopping: calls under way end"):
             await app.stop()
+
+
+async def _reload_when(asked: asyncio.Event, app: App) -> None:
+    """One reload at a time; what is asked meanwhile is one more."""
+    while True:
+        await asked.wait()
+        asked.clear()
+        await app.reload()
 
 
 async def _started(app: App, stopping: asyncio.Event) -> bool:
