@@ -13,19 +13,31 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Counts:
-    """`examples` and `steps` of Hypothesis; images after a power loss, kills, faults and flipped bytes."""
+    """`examples` and `steps` of Hypothesis; `machines` of its state machines, each of so many steps; images after
+    a power loss, kills of a sidecar, kills of a store, faults of a disk, and flipped bytes."""
 
     examples: int
+    machines: int
     steps: int
     images: int
     kills: int
+    store_kills: int
     faults: int
     flips: int
 
 
 PROFILES = {
-    "ci": Counts(examples=40, steps=30, images=500, kills=12, faults=30, flips=400),
-    "soak": Counts(examples=2_000, steps=60, images=50_000, kills=2_000, faults=2_000, flips=1_000_000),
+    "ci": Counts(examples=40, machines=40, steps=40, images=500, kills=12, store_kills=60, faults=30, flips=400),
+    "soak": Counts(
+        examples=2_000,
+        machines=1_000,
+        steps=80,
+        images=50_000,
+        kills=2_000,
+        store_kills=10_000,
+        faults=2_000,
+        flips=10**6,
+    ),
 }
 PROFILE = os.environ.get("REMIT_PROFILE", "ci")
 COUNTS = PROFILES[PROFILE]

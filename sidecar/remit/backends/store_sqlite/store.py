@@ -69,6 +69,7 @@ class SqliteStore(Reader):
     """
 
     ledger_type = Ledger
+    sessions_type = Sessions
     group_type = GroupCommit
 
     def __init__(
@@ -109,7 +110,7 @@ class SqliteStore(Reader):
         self._db.do("COMMIT")
         self._publish()
         self._controls = Controls(self._db)
-        self._effects = _performers(self.ledger_type(self._db), Sessions(self._db), self._controls)
+        self._effects = _performers(self.ledger_type(self._db), self.sessions_type(self._db), self._controls)
 
     @property
     def log(self) -> str:
