@@ -37,6 +37,7 @@ matches(when, call) if {
 
 _one_of(values, text) if text in values
 
+# Of what a glob takes for special, the catalogue admits nothing but the star.
 _one_of(values, text) if {
 	some pattern in values
 	contains(pattern, "*")

@@ -1,0 +1,38 @@
+package remit.rules.access.known_test
+
+import data.remit.rules.access.known
+import data.remit.testing
+
+denied(request) := codes if {
+	codes := known.deny with input as request with data.remit.catalogue as testing.catalogue
+}
+
+test_what_the_catalogue_lists_is_known if {
+	every request in [
+		testing.call({}), testing.tool({}), testing.read({}), testing.message({}),
+		testing.decide({}), testing.open({}), testing.halt({}), testing.adjust({}),
+	] {
+		denied(request) == set()
+	}
+}
+
+test_an_action_of_another_name_is_unknown if {
+	denied(testing.call({"action": {"name": "api.cal"}})) == {"unknown_action"}
+	denied(testing.call({"action": {"name": ""}})) == {"unknown_action"}
+}
+
+test_a_resource_that_is_not_listed_is_unknown if {
+	every request in [testing.call({}), testing.tool({}), testing.read({}), testing.message({}), testing.adjust({})] {
+		denied(object.union(request, {"resource": {"id": "elsewhere"}})) == {"unknown_resource"}
+	}
+}
+
+test_a_resource_of_another_type_is_unknown if {
+	denied(testing.call({"resource": {"type": "server"}})) == {"unknown_resource"}
+}
+
+test_a_service_that_lists_operations_has_no_other if {
+	denied(testing.call({"resource": {"operation": "images"}})) == set()
+	denied(testing.call({"resource": {"operation": "files"}})) == {"unknown_resource"}
+	denied(testing.send({"resource": {"operation": "anything"}})) == set()
+}
