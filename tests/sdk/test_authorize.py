@@ -189,6 +189,15 @@ async def test_a_wrong_token_is_unauthenticated() -> None:
     assert fake.decisions == []
 
 
+@in_loop
+async def test_who_may_not_ask_at_all_is_told_so() -> None:
+    """A credential for something else is no better than none."""
+    async with sidecar() as fake, connect(fake) as agent:
+        fake.fail("Authorize", grpc.StatusCode.PERMISSION_DENIED, "people do not act")
+        with pytest.raises(remit.Unauthenticated, match="people do not act"):
+            await agent.authorize("api.call", "service:openai")
+
+
 @pytest.mark.parametrize(
     "ask",
     [
@@ -270,7 +279,7 @@ async def test_retries_are_bounded_and_need_a_key() -> None:
         assert len(fake.calls) == 3
 
 
-@pytest.mark.parametrize("code", ["RESOURCE_EXHAUSTED", "INTERNAL", "UNKNOWN", "DATA_LOSS", "PERMISSION_DENIED"])
+@pytest.mark.parametrize("code", ["RESOURCE_EXHAUSTED", "INTERNAL", "UNKNOWN", "DATA_LOSS"])
 @in_loop
 async def test_no_other_failure_is_retried(code: str) -> None:
     """Only a lost connection is."""

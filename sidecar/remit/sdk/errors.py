@@ -3,7 +3,7 @@
     RemitError
     ├── Denied           the answer is no: do not act; `decision` says why, and what would change it
     │   └── Held         the answer is "not yet": somebody must approve first
-    ├── Unauthenticated  the sidecar does not know this credential
+    ├── Unauthenticated  the sidecar does not know this credential, or its bearer may not ask this at all
     ├── InvalidRequest   the question cannot be read; `violations` name each field and what was expected
     ├── Unavailable      no answer: the sidecar is gone, too slow, or its answer is no decision. Never act on it
     └── IllegalState     the named thing's life does not allow the step (closed, unknown, reported otherwise)
@@ -63,7 +63,7 @@ class Held(Denied):
 
 
 class Unauthenticated(RemitError):
-    """No identity was proved, or another one than was claimed."""
+    """No identity was proved, another one than was claimed, or one that may not ask this at all."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,13 +10,14 @@ from grpc.aio import AioRpcError
 from remit.sdk.errors import IllegalState, InvalidRequest, RemitError, Unauthenticated, Unavailable, Violation
 
 _DETAILS = "grpc-status-details-bin"
+_IDENTITY = frozenset({StatusCode.UNAUTHENTICATED, StatusCode.PERMISSION_DENIED})
 _ILLEGAL = frozenset({StatusCode.FAILED_PRECONDITION, StatusCode.NOT_FOUND, StatusCode.ALREADY_EXISTS})
 
 
 def failure(error: AioRpcError, rpc: str) -> RemitError:
     """The error to raise. What is not known to be the caller's is Unavailable: no answer, no permission."""
     code, text = error.code(), f"{rpc}: {error.details() or 'no details'}"
-    if code is StatusCode.UNAUTHENTICATED:
+    if code in _IDENTITY:
         return Unauthenticated(text)
     if code is StatusCode.INVALID_ARGUMENT:
         return InvalidRequest(*(_violations(error) or (Violation(rpc, error.details() or "a valid request"),)))
