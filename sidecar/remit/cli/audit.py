@@ -96,10 +96,6 @@ def _verify(path: Path, key: VerifierKey | None, notes: list[str], tell: Told) -
             return verify(rows, journal.checkpoints(), key, notes=[*journal.notes, *notes])
     except StoreUnavailable as error:
         return read.broken(error.detail)
-    # A flipped bit may turn a stored value into one of another kind, or a number beyond all bounds: that is a
-    # change of the journal like any other, not an error of ours.
-    except (TypeError, ValueError, AttributeError, OverflowError) as error:
-        return read.broken(f"the record is not of the form that was written ({error})")
 
 
 class _Counter:
