@@ -30,6 +30,7 @@ from listeners.serving import SUPPORT, Served, question, serving
 from remit.listeners.grpc_limits import Limits
 from remit.v1 import resources_pb2
 
+TOKEN = f"Bearer {SUPPORT}".encode()
 GOOD = question().SerializeToString()
 IDENTITY = ("unix", "identity")
 REQUEST = ("unix", "request")
@@ -85,16 +86,14 @@ CASES: Mapping[str, Case] = {
     "GET": Case(good(method=b"GET"), how="reset"),
     "host besides authority": Case([*good(), (b"host", b"evil")], status=OK, reaches=True),
     "another entry with CR and LF": Case([*good(), (b"x-note", b"a\r\nb: c")], status=OK, reaches=True),
-    "a credential with CR and LF": credential(b"Bearer a\r\nx: y"),
-    "a credential with NUL": credential(b"Bearer a\0b"),
-    "a credential with an escape sequence": credential(b"Bearer \x1b[31m"),
-    "a credential with a bidi override": credential("Bearer \u202eabc".encode()),
-    "a credential that is not UTF-8": credential(b"Bearer \xff"),
+    "a credential with CR and LF": credential(TOKEN + b"\r\nx: y"),
+    "a credential with NUL": credential(TOKEN + b"\0b"),
+    "a credential with an escape sequence": credential(TOKEN + b"\x1b[31m"),
+    "a credential with a bidi override": credential(TOKEN + "\u202eabc".encode()),
+    "a credential that is not UTF-8": credential(TOKEN + b"\xff"),
     "a credential of another scheme": credential(b"Basic dXNlcjpwYXNz"),
     "an empty credential": credential(b""),
-    "two credentials": Case(
-        [*good(), (b"authorization", f"Bearer {SUPPORT}".encode())], status=UNAUTHENTICATED, refused=IDENTITY
-    ),
+    "two credentials": Case([*good(), (b"authorization", TOKEN)], status=UNAUTHENTICATED, refused=IDENTITY),
     "two credentials in two keys": Case(
         [*good(), (b"remit-token", SUPPORT.encode())], status=UNAUTHENTICATED, refused=IDENTITY
     ),
