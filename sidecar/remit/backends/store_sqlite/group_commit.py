@@ -73,9 +73,16 @@ class GroupCommit:
     """
 
     def __init__(
-        self, db: Database, *, last: Callable[[], None], after: Callable[[], None], undone: Callable[[], None]
+        self,
+        db: Database,
+        *,
+        last: Callable[[], None],
+        after: Callable[[], None],
+        undone: Callable[[], None],
+        synced: Callable[[float], None] = lambda seconds: None,
     ) -> None:
         self._db = db
+        self._synced = synced
         self._last, self._after, self._undone = last, after, undone
         self._waiting: deque[_Caller] = deque()
         self._busy = False
@@ -159,10 +166,12 @@ class GroupCommit:
                 loop.call_soon_threadsafe(self._finish, batch, error)
 
     def _commit(self) -> Exception | None:
+        began = time.perf_counter()
         try:
             self._db.do("COMMIT")
         except Exception as error:
             return error
+        self._synced(time.perf_counter() - began)
         try:
             self._after()
         except Exception as error:  # the batch is durable all the same; but there shall be no other

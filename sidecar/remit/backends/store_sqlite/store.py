@@ -64,7 +64,7 @@ class SqliteStore(Reader):
     """The `Store` port on one file, which it owns until `close`. To be used from one event loop.
 
     `key` signs checkpoints: every `checkpoint_records` records, `checkpoint_seconds` after the first unsigned
-    one, on open and on close. Opening raises StoreUnavailable: another sidecar has the file, it is newer than
+    one, on open and on close. `synced` is told how many seconds each batch took to get durable. Opening raises StoreUnavailable: another sidecar has the file, it is newer than
     this Remit, not one of ours, or its journal was changed.
     """
 
@@ -82,6 +82,7 @@ class SqliteStore(Reader):
         checkpoint_records: int = CHECKPOINT_RECORDS,
         checkpoint_seconds: float = CHECKPOINT_SECONDS,
         connect: Connect = connect,
+        synced: Callable[[float], None] = lambda seconds: None,
     ) -> None:
         self.path = path
         self._clock, self._ids, self._key = clock, ids, key
@@ -97,7 +98,9 @@ class SqliteStore(Reader):
             self._read = ReadDatabase(_connected(opened, connect, path))
             self._begin()
             opened.pop_all()
-        self._group = self.group_type(self._db, last=self._sign_if_due, after=self._publish, undone=self._chain.reload)
+        self._group = self.group_type(
+            self._db, last=self._sign_if_due, after=self._publish, undone=self._chain.reload, synced=synced
+        )
 
     def _begin(self) -> None:
         self._log = migrate(self._db, now=self._clock.now(), log=self._ids.new("log"))
@@ -157,6 +160,10 @@ class SqliteStore(Reader):
             salt=self._ids.salt(),
         )
         return await self._group.submit(partial(self._erase, record))
+
+    async def sign(self) -> None:
+        """Sign a checkpoint over everything that is recorded by now."""
+        await self._group.submit(self._sign)
 
     async def prune(self, now: int) -> int:
         """Forget some of what has expired; how many rows."""
