@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 import os
-import signal
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -14,7 +13,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import uvloop
 from joserfc.jwk import OKPKey
 
 from remit.backends.clock_system import SystemClock
@@ -98,6 +96,8 @@ class App:
         self._ids = RandomIds(self._clock)
         self._metrics = Metrics(version("remit"))
         self._failed = asyncio.Event()
+        self._reloading = asyncio.Lock()
+        self._stopping = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._stack = AsyncExitStack()
         self.addresses: tuple[str, ...] = ()
@@ -141,17 +141,18 @@ class App:
 
     async def stop(self) -> None:
         """In the reverse order: no new calls, those under way end, the last counts and checkpoint are written."""
+        self._stopping = True
         for each in self._tasks:
             each.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._stack.aclose()
 
-    def reload_soon(self) -> None:
-        """Reload in the background."""
-        self._run(self.reload())
-
     async def reload(self) -> None:
         """Take catalogue and policies anew, whole or not at all; a bad one keeps the good one, and is told."""
+        async with self._reloading:
+            await self._reload()
+
+    async def _reload(self) -> None:
         try:
             settings, catalogue = await asyncio.to_thread(self._load)
             policy = await self._prepare(catalogue, settings.policies)
@@ -170,8 +171,15 @@ class App:
         self._metrics.reloaded(well=True)
         _log.info("reloaded: policy revision %s", policy.bundle.revision)
 
+    @property
+    def verifier(self) -> str:
+        """What an auditor pins, to know this sidecar's journal from any other."""
+        return str(self._store.verifier)
+
     def _open_store(self, keys: Keys) -> SqliteStore:
-        return self._store_type(self._files.store, clock=self._clock, ids=self._ids, key=keys.journal)
+        return self._store_type(
+            self._files.store, clock=self._clock, ids=self._ids, key=keys.journal, synced=self._metrics.fsynced
+        )
 
     async def _prepare(self, catalogue: Catalogue, policies: tuple[Path, ...] | None = None) -> Policy:
         chosen = self._settings.policies if policies is None else policies
@@ -183,7 +191,7 @@ class App:
 
         def changed(up: bool, why: str) -> None:
             self._metrics.pdp(up=up)
-            _log.log(logging.INFO if up else logging.ERROR, "OPA: %s", why)
+            _log.log(logging.INFO if up or self._stopping else logging.ERROR, "OPA: %s", why)
 
         if opa.url or opa.socket:
             address = opa.url or f"unix://{opa.socket}"
@@ -267,7 +275,12 @@ class App:
             await self._pipeline.drain()
             await must_write(self._world, Entry("sidecar.stopped", "", {}))
 
-    def _verify(self) -> Verification:
+    async def _verify(self) -> Verification:
+        # Signed up to this moment, so that the key vouches for all of it.
+        await self._store.sign()
+        return await asyncio.to_thread(self._check_journal)
+
+    def _check_journal(self) -> Verification:
         with open_journal(self._files.store) as journal:
             return verify(journal.rows(), journal.checkpoints(), self._store.verifier, notes=journal.notes)
 
@@ -312,26 +325,3 @@ PROBE = input_document(
     Request(_NOBODY, "decision.make", Resource("decision", "probe"), Context()), Facts(0, ResourceFacts(False))
 )
 """A question that any library and catalogue can answer: who asks is nobody."""
-
-
-async def serve(app: App, started: Callable[[App], None]) -> bool:
-    """Start, tell, serve until SIGTERM or SIGINT, stop; SIGHUP reloads. Whether it ended as asked."""
-    loop, stopping = asyncio.get_running_loop(), asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopping.set)
-    await app.start()
-    loop.add_signal_handler(signal.SIGHUP, lambda: app.reload_soon())
-    try:
-        started(app)
-        return await app.run(stopping)
-    finally:
-        await app.stop()
-
-
-def run(app: Callable[[], App], started: Callable[[App], None]) -> bool:
-    """`serve` on an event loop of its own; `app` is made inside of it."""
-
-    async def main() -> bool:
-        return await serve(app(), started)
-
-    return uvloop.run(main())

@@ -13,14 +13,13 @@ from pathlib import Path
 
 import apsw
 import grpc
-from target import CATALOGUE, TOKEN
-
 from remit.backends.store_sqlite import open_journal
 from remit.core.checkpoint import VerifierKey
 from remit.core.journal import Verification, verify
 from remit.v1 import resources_pb2 as r
 from remit.v1 import sidecar_pb2 as s
 from remit.v1 import sidecar_pb2_grpc as g
+from target import CATALOGUE, TOKEN
 
 # NOT_FOUND is a report on a decision that was answered and is not recorded: what is recorded is judged at the end.
 GONE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.UNKNOWN, grpc.StatusCode.NOT_FOUND)

@@ -9,14 +9,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import apsw
-
-from remit.app import App, run
+import uvloop
+from remit.app import App
 from remit.backends.store_sqlite import SqliteStore
-from remit.backends.store_sqlite.database import Database
 from remit.backends.store_sqlite.ledger import Ledger
 from remit.backends.store_sqlite.schema import connect
 from remit.config import load
@@ -80,7 +81,6 @@ def _fields(wanted: Reserve) -> dict[str, object]:
 
 
 MUTANTS = {each.__name__: each for each in (AnswersFirst, NeverSyncs, Overspends)}
-assert Database  # the ledger's constructor takes one
 
 
 def main() -> None:
@@ -95,7 +95,19 @@ def main() -> None:
     logging.basicConfig(level=logging.ERROR)
     settings, catalogue = load([directory / "remit.yaml"], os.environ, flags)
     app = lambda: App(settings, catalogue, load=read, store_type=store)  # type: ignore[arg-type]  # noqa: E731
-    sys.exit(0 if run(app, lambda started: print("ready", flush=True)) else 1)
+    sys.exit(0 if uvloop.run(serve(app)) else 1)
+
+
+async def serve(make: Callable[[], App]) -> bool:
+    """As `remit up`, without its words."""
+    stopping, app = asyncio.Event(), make()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopping.set)
+    await app.start()
+    print("ready", flush=True)
+    try:
+        return await app.run(stopping)
+    finally:
+        await app.stop()
 
 
 if __name__ == "__main__":

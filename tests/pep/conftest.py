@@ -20,7 +20,7 @@ def _world() -> World:
 
 @pytest.fixture(name="pipeline")
 def _pipeline(world: World) -> Pipeline:
-    def verify() -> Verification:
+    async def verify() -> Verification:
         raise NotImplementedError("these tests verify no journal")
 
     return Pipeline(world, verify)

@@ -162,6 +162,7 @@ def _say(app: App, settings: Settings, *, as_json: bool) -> None:
         return
     for address in app.addresses:
         show(f"listening on {clean(address)}")
+    show(f"journal signed by {clean(app.verifier)}")
     show(f"state in {settings.state}; the operator's credential is {settings.state / OPERATOR}")
     if by_hand(os.environ, _login_shell()):
         note(

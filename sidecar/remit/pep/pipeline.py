@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
 from remit.core.answer import (
@@ -29,7 +29,7 @@ from remit.ports import JournalRow
 class Pipeline:
     """Everything that can be asked of Remit. All methods may raise StoreUnavailable."""
 
-    def __init__(self, world: World, verify: Callable[[], Verification]) -> None:
+    def __init__(self, world: World, verify: Callable[[], Awaitable[Verification]]) -> None:
         self._world = world
         self._verify = verify
         self._refusals = Refusals(world)

@@ -64,8 +64,9 @@ class SqliteStore(Reader):
     """The `Store` port on one file, which it owns until `close`. To be used from one event loop.
 
     `key` signs checkpoints: every `checkpoint_records` records, `checkpoint_seconds` after the first unsigned
-    one, on open and on close. `synced` is told how many seconds each batch took to get durable. Opening raises StoreUnavailable: another sidecar has the file, it is newer than
-    this Remit, not one of ours, or its journal was changed.
+    one, on open and on close. `synced` is told how many seconds each batch took to get durable. Opening raises
+    StoreUnavailable: another sidecar has the file, it is newer than this Remit, not one of ours, or its journal
+    was changed.
     """
 
     ledger_type = Ledger
