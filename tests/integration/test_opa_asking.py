@@ -29,13 +29,14 @@ from remit.core.decision import Effect
 from remit.core.errors import PolicyFailure
 from remit.core.reason import Reason
 
+UNHURRIED = PdpSettings(deadline=30, batch_seconds=15, patience=15)
 QUICK = PdpSettings(deadline=0.15, batch_seconds=0.05, patience=0.01)
 GOOD = http(answer(ALLOW))
 
 
 @asynccontextmanager
 async def asking(
-    directory: Path, behave: Behaviour, settings: PdpSettings = QUICK
+    directory: Path, behave: Behaviour, settings: PdpSettings = UNHURRIED
 ) -> AsyncIterator[tuple[FakeOpa, OpaPdp]]:
     async with FakeOpa(directory / "opa.sock", behave) as fake:
         pdp = OpaPdp(dial_socket(fake.path), REVISION, settings)
@@ -165,13 +166,13 @@ FAILURES: dict[str, tuple[Behaviour, Reason]] = {
 async def test_every_failure_has_its_reason_and_the_next_question_is_answered(
     tmp_path: Path, behave: Behaviour, reason: Reason
 ) -> None:
-    async with asking(tmp_path, behave) as (fake, pdp):
+    async with asking(tmp_path, behave, QUICK) as (fake, pdp):
         with pytest.raises(PolicyFailure) as caught:
             await pdp.ask({"n": 1})
         assert caught.value.reason is reason, caught.value
         assert len(caught.value.detail) < 500
         fake.behave = says(GOOD)
-        assert (await pdp.ask({"n": 2})).effect is Effect.ALLOW
+        assert (await pdp.ask({"n": 2}, deadline_s=30)).effect is Effect.ALLOW
 
 
 @in_loop
@@ -207,7 +208,7 @@ async def test_a_kept_connection_that_opa_closed_is_opened_again_unseen(tmp_path
             exchange.writer.close()
 
         fake.behave = close_and_forget
-        assert (await pdp.ask({"n": 2})).effect is Effect.ALLOW
+        assert (await pdp.ask({"n": 2}, deadline_s=30)).effect is Effect.ALLOW
         assert [exchange.body["input"]["n"] for exchange in fake.exchanges] == [1, 2, 2]
 
 
@@ -272,7 +273,7 @@ async def test_an_answer_that_comes_after_its_deadline_reaches_nobody(tmp_path: 
             await pdp.ask({"n": 1})
         release.set()
         for n in range(2, 12):
-            assert (await pdp.ask({"n": n})).effect is Effect.DENY
+            assert (await pdp.ask({"n": n}, deadline_s=30)).effect is Effect.DENY
 
 
 @in_loop
@@ -373,7 +374,7 @@ async def test_a_slow_question_spoils_no_other(tmp_path: Path) -> None:
         inputs = [each["input"] for each in exchange.batch.values()] if exchange.batch else [exchange.body["input"]]
         await (hang if any(each.get("kind") == "slow" for each in inputs) else quick)(exchange)
 
-    async with asking(tmp_path, slow_or_quick, PdpSettings(deadline=1.0, batch_seconds=0.05)) as (fake, pdp):
+    async with asking(tmp_path, slow_or_quick, PdpSettings(deadline=3.0, batch_seconds=0.05)) as (fake, pdp):
         await all_at_once(pdp, ["slow", *MIXED, "slow", "slow", *MIXED, "error"])
         await until(lambda: len(fake.open) <= 2)
         await all_at_once(pdp, MIXED)
@@ -388,7 +389,7 @@ async def test_the_pool_grows_for_those_who_wait_behind_slow_questions(tmp_path:
         stuck = [asyncio.create_task(pdp.ask({"n": n})) for n in range(2)]
         await asyncio.sleep(0)
         async with asyncio.timeout(5):
-            assert (await pdp.ask({"n": 2})).effect is Effect.ALLOW
+            assert (await pdp.ask({"n": 2}, deadline_s=30)).effect is Effect.ALLOW
         for task in stuck:
             task.cancel()
         await asyncio.gather(*stuck, return_exceptions=True)

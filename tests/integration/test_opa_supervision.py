@@ -320,6 +320,20 @@ async def test_stopping_leaves_no_process_and_no_socket(tmp_path: Path, bundle: 
 
 
 @in_loop
+async def test_stopping_right_after_reloads_leaves_no_process_either(
+    tmp_path: Path, bundle: Bundle, other: Bundle
+) -> None:
+    pids = []
+    async with supervised(tmp_path, bundle, ServerSettings(linger=0.0)) as (server, _):
+        for each in (other, bundle, other):
+            pids.append(server.pid)
+            await server.reload(each)
+        pids.append(server.pid)
+    assert not any(alive(pid) for pid in pids)
+    assert list((tmp_path / "opa").iterdir()) == []
+
+
+@in_loop
 async def test_an_opa_that_ignores_sigterm_is_killed(tmp_path: Path) -> None:
     stubborn = tmp_path / "opa"
     stubborn.write_text("#!/bin/sh\ntrap '' TERM\nwhile :; do sleep 1; done\n")

@@ -114,7 +114,8 @@ class OpaServer:
         self._numbers = count(1)
         self._served: _Served | None = None
         self._up = False
-        self._retiring: set[asyncio.Task[None]] = set()
+        self._retiring: dict[asyncio.Task[None], _Served] = {}
+        self._stopping = asyncio.Event()
 
     @property
     def pdp(self) -> OpaPdp:
@@ -137,6 +138,7 @@ class OpaServer:
     async def start(self, bundle: Bundle) -> None:
         """Serve a bundle, or raise OpaFailed."""
         _make_private(self._directory)
+        self._stopping.clear()
         await self.reload(bundle)
 
     async def reload(self, bundle: Bundle) -> None:
@@ -152,14 +154,16 @@ class OpaServer:
         self._tell(True, f"serving revision {bundle.revision}")
         if before is not None:
             retiring = asyncio.create_task(self._retire(before))
-            self._retiring.add(retiring)
-            retiring.add_done_callback(self._retiring.discard)
+            self._retiring[retiring] = before
+            retiring.add_done_callback(self._retiring.pop)
 
     async def stop(self) -> None:
         """Stop every OPA that was started."""
-        for task in list(self._retiring):
-            task.cancel()
-        await asyncio.gather(*self._retiring, return_exceptions=True)
+        self._stopping.set()
+        for retiring in list(self._retiring.values()):
+            await retiring.pdp.close()
+        # Not cancelled: one that is ending its process must see it end.
+        await asyncio.gather(*self._retiring)
         served, self._served = self._served, None
         if served is not None:
             await served.end()
@@ -244,11 +248,11 @@ class OpaServer:
 
     async def _retire(self, served: _Served) -> None:
         """End a bundle that was replaced, after all who ask it have their answers."""
-        try:
-            await asyncio.sleep(self._settings.linger)
-            await served.pdp.drain()
-        finally:
-            await served.end()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._settings.linger):
+                await self._stopping.wait()
+        await served.pdp.drain()
+        await served.end()
 
     def _report(self, served: _Served, up: bool, why: str) -> None:
         if served is self._served:
