@@ -143,9 +143,13 @@ class Worker:
         await self._listening
 
     async def answered(self, count: int) -> None:
-        """Wait until it was answered so many decisions."""
+        """Wait until it was answered so many decisions, and the last one a moment ago with ALLOW."""
+
+        def acts() -> bool:
+            return len(self.noted) >= count and self.noted[-1][1] == "ALLOW"
+
         async with self._enough:
-            await asyncio.wait_for(self._enough.wait_for(lambda: len(self.noted) >= count), PATIENCE)
+            await asyncio.wait_for(self._enough.wait_for(acts), PATIENCE)
 
     async def _next(self, seconds: float = PATIENCE) -> dict[str, Any]:
         try:

@@ -7,6 +7,8 @@ import signal
 from collections.abc import Sequence
 from pathlib import Path
 
+from remit.cli.opa import ready
+from remit.cli.screen import progress
 from remit.demo.children import Children
 from remit.demo.closing import shown, verified
 from remit.demo.intake import Upstreams, start_upstreams
@@ -24,8 +26,11 @@ KEY = Path("keys") / "journal.pub"
 def run(keep: bool, state: Path, world: Path = WORLD) -> int:
     """Play the demo in the directory `state`; the exit code. `keep` leaves the second act's processes running.
 
-    `world` holds the customers, the catalogue and the policy that it is played with.
+    `world` holds the customers, the catalogue and the policy that it is played with. Raises the command line's
+    Failure where no Open Policy Agent can be found or built.
     """
+    with progress("looking for an Open Policy Agent") as tell:
+        ready(None, tell)  # before the clock starts: building one takes minutes, once
     page = Page()
     try:
         return asyncio.run(_run(page, prepare(state, world), keep=keep))

@@ -43,7 +43,7 @@ class Page:
 
     def say(self, text: str) -> None:
         """A remark."""
-        self._console.print(f"  {escape(text)}", style="dim")
+        self._row("", f"[dim]{escape(text)}[/dim]")
 
     def show(self, title: str, text: str) -> None:
         """What a command of `remit` printed, as it is."""
@@ -55,11 +55,17 @@ class Page:
         """Check one claim against what was seen."""
         found = Expectation(claim, str(seen), met)
         self.expectations.append(found)
+        self._row(_mark(met), f"{escape(claim)}: [bold]{escape(found.seen)}[/bold]")
+        return met
+
+    def _row(self, mark: str, text: str) -> None:
         # A table of one row, so that what does not fit in a line stays beside its mark.
         row = Table.grid(padding=(0, 1))
-        row.add_row("", _mark(met), f"{escape(claim)}: [bold]{escape(found.seen)}[/bold]")
+        row.add_column(width=0)
+        row.add_column(width=1)
+        row.add_column()
+        row.add_row("", mark, text)
         self._console.print(row)
-        return met
 
     def verdict(self) -> bool:
         """The table of everything that had to happen; true if all of it did."""
