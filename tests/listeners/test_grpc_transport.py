@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import resource
 from collections.abc import Mapping, Sequence
@@ -192,6 +193,29 @@ async def test_checks_that_are_never_sent_keep_nobody_waiting() -> None:
             streams = [await connection.ask(fields, (), half_close=False) for _ in range(4)]
             await served_well(served)
             assert (await connection.end(streams[0])).status == DEADLINE
+
+
+@in_loop
+async def test_calls_of_any_kind_have_a_limit_in_all() -> None:
+    """Twice what is served at once may be open, half-sent and watching included; then callers are turned away."""
+    async with serving(limits=Limits(concurrency=2, check_seconds=0.5)) as served:
+        fields = request(path=b"/grpc.health.v1.Health/Check")
+        async with connect(served.targets[0]) as connection:
+            streams = [await connection.ask(fields, (), half_close=False) for _ in range(8)]
+            refused = await connection.end(streams[-1])
+            assert b"Concurrent RPC limit exceeded" in refused.seen
+        await served_well(served)
+
+
+@in_loop
+async def test_the_end_of_the_server_can_be_waited_for() -> None:
+    """So that whoever runs it notices when it breaks."""
+    async with serving() as served:
+        ended = asyncio.ensure_future(served.listener.ended())
+        await served_well(served)
+        assert not ended.done()
+        await served.listener.stop(grace=1)
+        await asyncio.wait_for(ended, 5)
 
 
 ODD_PREFACES = {

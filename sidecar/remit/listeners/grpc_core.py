@@ -1,9 +1,12 @@
-"""The one place that reaches below grpc.aio's public face, to keep one stream from ending the server for everybody.
+"""The one place that reaches below grpc.aio's public face, for what it cannot do above it.
 
-grpc.aio's accept loop decodes the path of every call to a method that is not registered, as UTF-8 and outside of
-any handler. A stream whose path holds another byte, which needs no identity, raises there, and the server shuts
-down (seen on grpcio 1.85.1). So all methods are registered, the accept loop is never given such a call, and a loop
-beside it answers them UNIMPLEMENTED without looking at their path.
+grpc.aio's accept loop decodes the path of a call to a method that is not registered, as UTF-8 and outside of any
+handler. A stream whose path holds another byte, which needs no identity, raises there, and the server shuts down
+for everybody (seen on grpcio 1.85.1). For registered methods the same loop waits on a set of futures as large as
+their number, anew for each call, which is a tenth of an empty call's time.
+
+So the accept loop is given futures that are never done, and each method gets a loop of its own. One more answers
+the calls of no method UNIMPLEMENTED, and never looks at their path.
 """
 
 from __future__ import annotations
@@ -20,38 +23,55 @@ Options = tuple[tuple[str, Any], ...]
 
 
 class _Core(cygrpc.AioServer):  # type: ignore[misc]
-    """The accept loop asks this method for the next call of a method, or (None) of no registered one."""
+    """gRPC's server with accept loops of our own."""
 
-    _strays: asyncio.Task[None] | None = None
+    def __init__(self, loop: asyncio.AbstractEventLoop, options: Any, methods: Mapping[str, Any], most: int) -> None:
+        super().__init__(loop, None, (), (), options, None)
+        self.add_registered_method_handlers(dict(methods))
+        self._methods = cygrpc._MethodResolver([], dict(methods))
+        self._most = most
+        self._tasks: set[asyncio.Task[None]] = set()  # the loops, and the calls being served
 
-    def _make_request_call_future(self, method: bytes | None) -> asyncio.Future[Any]:
-        if method is not None:
-            found: asyncio.Future[Any] = super()._make_request_call_future(method)
-            return found
+    def _make_request_call_future(self, method: bytes | None) -> asyncio.Future[None]:
+        """gRPC's accept loop asks for each method's next call, and (None) for that of no registered one."""
         loop = asyncio.get_running_loop()
-        self._strays = loop.create_task(self._refuse_strays(loop))
-        return loop.create_future()
+        stopped: asyncio.Future[None] = loop.create_future()
+        self._keep(loop.create_task(self._accept(loop, method, stopped)))
+        return stopped
 
-    async def _refuse_strays(self, loop: asyncio.AbstractEventLoop) -> None:
-        nowhere = cygrpc._MethodResolver([], {})
-        refusing: set[asyncio.Task[None]] = set()
-        while self.is_running():
+    async def _accept(
+        self, loop: asyncio.AbstractEventLoop, method: bytes | None, stopped: asyncio.Future[None]
+    ) -> None:
+        name = method.decode() if method else ""
+        while True:
             try:
-                call = await self._request_call()
-            except cygrpc._RequestCallError:
-                continue  # this one call was lost, or the server is shutting down: its state tells which
-            refusal = cygrpc._handle_rpc("", nowhere, (), call, loop, False)
-            task = loop.create_task(cygrpc._schedule_rpc_coro(refusal, call, loop, ""))
-            refusing.add(task)
-            task.add_done_callback(refusing.discard)
+                call = await (self._request_registered_call(method) if method else self._request_call())
+            except Exception as error:
+                if isinstance(error, cygrpc._RequestCallError) and self.is_running():
+                    continue  # this one call was lost
+                self._tell(stopped, error)
+                return
+            full = len(self._tasks) > self._most
+            served = cygrpc._handle_rpc(name, self._methods, (), call, loop, full)
+            self._keep(loop.create_task(cygrpc._schedule_rpc_coro(served, call, loop, name)))
+
+    def _tell(self, stopped: asyncio.Future[None], error: Exception) -> None:
+        """Let gRPC's accept loop see that the server is shutting down, or an error that it must end with."""
+        if not stopped.done():
+            stopped.set_exception(error)
+            stopped.exception()  # looked at here, in case that gRPC looks at another one's
+
+    def _keep(self, task: asyncio.Task[None]) -> None:
+        # An event loop itself holds tasks weakly.
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
 
 class Server(aio_server.Server):
-    """A grpc.aio server that serves exactly the methods it is made with; any other path is UNIMPLEMENTED."""
+    """A grpc.aio server that serves exactly the methods it is made with, at most `most` calls at once in all."""
 
     def __init__(self, methods: Mapping[str, grpc.RpcMethodHandler[Any, Any]], options: Options, most: int) -> None:
-        # As the base class does, except for the core. `most` bounds the calls at once, whatever their method.
+        # As the base class does, except for the core.
         self._loop = cygrpc.get_working_loop()
         arguments = aio_server._augment_channel_arguments(options, None)
-        self._server = _Core(self._loop, None, (), (), arguments, most)
-        self._server.add_registered_method_handlers(dict(methods))
+        self._server = _Core(self._loop, arguments, methods, most + len(methods) + 1)

@@ -113,6 +113,10 @@ class GrpcListener:
         """What health tells; calls are served all the same, and fail closed where something is missing."""
         await self._health.serving(well)
 
+    async def ended(self) -> None:
+        """Return once the server serves no more, whoever ended it; raise what it broke by."""
+        await self._server.wait_for_termination()
+
     async def stop(self, grace: float) -> None:
         """Say NOT_SERVING, take no more calls, let those under way end within `grace` seconds, and record them."""
         await self._health.drain()
