@@ -204,6 +204,8 @@ async def test_calls_of_any_kind_have_a_limit_in_all() -> None:
             streams = [await connection.ask(fields, (), half_close=False) for _ in range(8)]
             refused = await connection.end(streams[-1])
             assert b"Concurrent RPC limit exceeded" in refused.seen
+            assert (await connection.end(streams[0])).how == "trailers", "they end by their deadline"
+        await until(lambda: served.listener.calls == 0)
         await served_well(served)
 
 

@@ -30,13 +30,14 @@ class _Core(cygrpc.AioServer):  # type: ignore[misc]
         self.add_registered_method_handlers(dict(methods))
         self._methods = cygrpc._MethodResolver([], dict(methods))
         self._most = most
-        self._tasks: set[asyncio.Task[None]] = set()  # the loops, and the calls being served
+        self._loops: set[asyncio.Task[None]] = set()
+        self.calls: set[asyncio.Task[None]] = set()
 
     def _make_request_call_future(self, method: bytes | None) -> asyncio.Future[None]:
         """gRPC's accept loop asks for each method's next call, and (None) for that of no registered one."""
         loop = asyncio.get_running_loop()
         stopped: asyncio.Future[None] = loop.create_future()
-        self._keep(loop.create_task(self._accept(loop, method, stopped)))
+        _keep(self._loops, loop.create_task(self._accept(loop, method, stopped)))
         return stopped
 
     async def _accept(
@@ -51,9 +52,9 @@ class _Core(cygrpc.AioServer):  # type: ignore[misc]
                     continue  # this one call was lost
                 self._tell(stopped, error)
                 return
-            full = len(self._tasks) > self._most
+            full = len(self.calls) >= self._most
             served = cygrpc._handle_rpc(name, self._methods, (), call, loop, full)
-            self._keep(loop.create_task(cygrpc._schedule_rpc_coro(served, call, loop, name)))
+            _keep(self.calls, loop.create_task(cygrpc._schedule_rpc_coro(served, call, loop, name)))
 
     def _tell(self, stopped: asyncio.Future[None], error: Exception) -> None:
         """Let gRPC's accept loop see that the server is shutting down, or an error that it must end with."""
@@ -61,10 +62,11 @@ class _Core(cygrpc.AioServer):  # type: ignore[misc]
             stopped.set_exception(error)
             stopped.exception()  # looked at here, in case that gRPC looks at another one's
 
-    def _keep(self, task: asyncio.Task[None]) -> None:
-        # An event loop itself holds tasks weakly.
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+
+def _keep(tasks: set[asyncio.Task[None]], task: asyncio.Task[None]) -> None:
+    # An event loop itself holds tasks weakly.
+    tasks.add(task)
+    task.add_done_callback(tasks.discard)
 
 
 class Server(aio_server.Server):
@@ -74,4 +76,9 @@ class Server(aio_server.Server):
         # As the base class does, except for the core.
         self._loop = cygrpc.get_working_loop()
         arguments = aio_server._augment_channel_arguments(options, None)
-        self._server = _Core(self._loop, arguments, methods, most + len(methods) + 1)
+        self._server = _Core(self._loop, arguments, methods, most)
+
+    @property
+    def calls(self) -> int:
+        """How many calls are open, of any kind and in any state."""
+        return len(self._server.calls)

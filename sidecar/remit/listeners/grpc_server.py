@@ -113,6 +113,11 @@ class GrpcListener:
         """What health tells; calls are served all the same, and fail closed where something is missing."""
         await self._health.serving(well)
 
+    @property
+    def calls(self) -> int:
+        """How many calls are open, of any kind and in any state."""
+        return self._server.calls
+
     async def ended(self) -> None:
         """Return once the server serves no more, whoever ended it; raise what it broke by."""
         await self._server.wait_for_termination()
