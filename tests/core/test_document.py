@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from counts import COUNTS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from remit.core.canonical import encode
@@ -69,8 +70,7 @@ INVALID: dict[str, object] = {
     "65 reasons": ALLOW | {"reasons": [{"policy": "p", "code": f"c{n}"} for n in range(65)]},
     "obligations as ids": ALLOW | {"obligations": ["cap_output"]},
     "an obligation without properties": ALLOW | {"obligations": [{"id": "cap_output"}]},
-    "an obligation with a list of properties": ALLOW
-    | {"obligations": [{"id": "cap_output", "properties": []}]},
+    "an obligation with a list of properties": ALLOW | {"obligations": [{"id": "cap_output", "properties": []}]},
     "17 obligations": ALLOW | {"obligations": [{"id": f"o{n}", "properties": {}} for n in range(17)]},
     "properties too big": ALLOW | {"obligations": [{"id": "o", "properties": {"x": "y" * MAX_FREE_BYTES}}]},
     "an approval with ALLOW": ALLOW | {"approval": {"roles": ["finance"]}},
@@ -110,9 +110,7 @@ JUNK: st.SearchStrategy[Any] = st.recursive(
     | st.sampled_from(["ALLOW", "DENY", "HOLD", "allow", "", "p", "p.q", "allowed", "/x", "x\n"]),
     lambda inner: (
         st.lists(inner, max_size=3)
-        | st.dictionaries(
-            st.sampled_from([*ALLOW, "policy", "code", "id", "properties", "allow"]), inner, max_size=6
-        )
+        | st.dictionaries(st.sampled_from([*ALLOW, "policy", "code", "id", "properties", "allow"]), inner, max_size=6)
     ),
     max_leaves=10,
 )
@@ -170,7 +168,7 @@ def _has(value: Any, types: dict[str, type]) -> bool:
 
 
 @given(JUNK | NEARLY | NEARLY)
-@settings(max_examples=2000, deadline=None)
+@settings(max_examples=50 * COUNTS.examples, deadline=None)
 def test_nothing_but_a_valid_allow_allows(raw: Any) -> None:
     try:
         allowed = read_verdict(raw).effect is Effect.ALLOW
@@ -254,9 +252,7 @@ def test_the_input_is_total_where_nothing_is_known() -> None:
 
 
 def test_facts_are_written_as_rego_reads_them() -> None:
-    row = BudgetRow(
-        "each-run", "w_1", start=1_699_999_000 * SECOND, end=1_700_003_000 * SECOND, limit=3 * SECOND
-    )
+    row = BudgetRow("each-run", "w_1", start=1_699_999_000 * SECOND, end=1_700_003_000 * SECOND, limit=3 * SECOND)
     facts = replace(
         FACTS,
         labels={"pii": ("d_1", "d_2")},

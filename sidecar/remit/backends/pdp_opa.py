@@ -24,7 +24,7 @@ from itertools import count
 
 from remit.backends.opa_answer import read_result
 from remit.backends.opa_http import Channel, Dial, ExchangeFailed
-from remit.core.canonical import MalformedJson, encode
+from remit.core.canonical import MalformedJson, encode_exact
 from remit.core.decision import Verdict
 from remit.core.document import read_verdict
 from remit.core.errors import PolicyFailure
@@ -283,7 +283,7 @@ def _fail(question: _Question, detail: str) -> None:
 
 def _encoded(document: Mapping[str, object]) -> bytes:
     try:
-        return encode(document)
+        return encode_exact(document)
     except MalformedJson as e:
         raise PolicyFailure(Reason.POLICY_INVALID, f"the input is not JSON: {e}") from e
 

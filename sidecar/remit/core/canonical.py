@@ -41,6 +41,7 @@ _SHOWN = 60
 _STRUCTURE = re.compile(rb'"(?:[^"\\]++|\\(?:.|\Z))*+(?:"|\Z)|[\[{]|[\]}]', re.DOTALL)
 _EXACT = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
 # Above U+DFFF, UTF-8 and UTF-16 order keys differently; such characters have one of these lead bytes.
+_FRACTION = re.compile(rb"[:\[,]-?[0-9]+[.eE]|\A-?[0-9]+[.eE]|null")  # NaN and infinity are written as null
 _ORDERED_DIFFERENTLY = re.compile(rb"[\xee-\xff]")
 
 
@@ -77,6 +78,11 @@ def encode(value: object) -> bytes:
     """The JSON text of a value as `parse` gives it, numbers exact; MalformedJson for others, floats too."""
     if _has_float(value):
         raise MalformedJson("value", "a float", "an int or a Decimal")
+    return encode_exact(value)
+
+
+def encode_exact(value: object) -> bytes:
+    """As `encode`, for what is made of values that `parse` gave, and so has no float: they are not looked for."""
     try:
         return orjson.dumps(value, default=_exact_number, option=_EXACT)
     except orjson.JSONEncodeError as e:
@@ -89,10 +95,10 @@ def canonical(value: object) -> bytes:
     Takes what `parse` gives, and finite floats (written as RFC 8785 says).
     """
     try:
-        if not _has_float(value):
-            text = orjson.dumps(value, default=_canonical_number, option=_EXACT | orjson.OPT_SORT_KEYS)
-            if not _ORDERED_DIFFERENTLY.search(text):
-                return text
+        text = orjson.dumps(value, default=_canonical_number, option=_EXACT | orjson.OPT_SORT_KEYS)
+        # A text without anything like a fraction has no float: most have none, and are spared the walk.
+        if not _ORDERED_DIFFERENTLY.search(text) and not (_FRACTION.search(text) and _has_float(value)):
+            return text
         return orjson.dumps(_in_canonical_order(value), default=_canonical_number, option=_EXACT)
     except (orjson.JSONEncodeError, rfc8785.CanonicalizationError, UnicodeEncodeError, RecursionError) as e:
         raise MalformedJson("value", str(e), "a JSON value") from e
