@@ -32,7 +32,7 @@ purposes := object.get(_actor, "purposes", agent.purposes)
 clearance := object.get(_actor, "clearance", agent.clearance)
 
 # The actor is the agent's word. One that the catalogue declares has a part of what its agent has; any other, all of it.
-_actor := object.get(agent, ["actors", input.subject.actor], {})
+_actor := object.get(agent, ["actors", input.subject.actor], {}) if is_string(input.subject.actor)
 
 # METADATA
 # description: Whether the roles and purposes that the resource names, where it names any, admit the agent.

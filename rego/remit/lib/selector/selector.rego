@@ -5,8 +5,16 @@
 package remit.lib.selector
 
 # METADATA
-# description: What a selector can ask about the request; "" is what the request does not have.
-request := {
+# description: |
+#   What a selector can ask about the request; "" is what the request does not have. Undefined when one is not known,
+#   so that nobody takes a selector for not matching that might.
+request := _attributes if {
+	every _, attribute in _attributes {
+		is_string(attribute)
+	}
+}
+
+_attributes := {
 	"agent": input.subject.id,
 	"team": input.subject.team,
 	"service": _service,

@@ -1,0 +1,121 @@
+"""Policy and the sidecar's own code read selectors, variants and the input alike."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pytest
+from integration.policy_asking import ask, opa, request
+from remit.backends.opa_bundle import Sources, build, library_path
+from remit.config.loading import load
+from remit.core.canonical import canonical
+from remit.core.catalogue import Approval, Catalogue, Override, Terms, Variant
+from remit.core.document import input_document
+from remit.core.model import (
+    BudgetRoom,
+    BudgetRow,
+    Context,
+    Estimate,
+    Facts,
+    Halt,
+    Identity,
+    Link,
+    Request,
+    Resource,
+    ResourceFacts,
+    Subject,
+)
+from remit.core.selector import KEYS, Selector
+
+pytestmark = pytest.mark.opa
+
+REGO = library_path().parent
+CATALOGUE = Path(__file__).parents[1] / "cases" / "catalogue_full.yaml"
+PATTERNS = ["*", "**", "a", "a*", "*a", "*a*", "a*b", "a*b*c", "a.b*", "a/*", "*:*", "a-b_c*", "A*"]
+TEXTS = ["", "a", "A", "ab", "ba", "aab", "abc", "a.b", "a.bc", "a/b", "b/a", "a:b", "a-b_c", "axbxc", "a\nb", "é*b"]
+
+
+def test_a_selector_s_values_match_alike() -> None:
+    asked = {
+        f"{pattern} {text!r}": [{"variant": [pattern]}, {"variant": text}] for pattern in PATTERNS for text in TEXTS
+    }
+    query = "{name | some name, pair in input; data.remit.lib.selector.matches(pair[0], pair[1])}"
+    matched = {
+        f"{pattern} {text!r}"
+        for pattern, text in product(PATTERNS, TEXTS)
+        if Selector((("variant", (pattern,)),)).matches({"variant": text})
+    }
+    assert set(ask(REGO, query, asked)) == matched
+    assert 0 < len(matched) < len(asked)
+
+
+def test_a_selector_sees_the_same_keys() -> None:
+    assert set(ask(REGO, "data.remit.lib.selector.request", request("call"))) == set(KEYS)
+
+
+def overridden() -> Catalogue:
+    """The full catalogue, in which overrides of several kinds select by agent, region and purpose."""
+    _, catalogue = load([CATALOGUE], {}, {})
+    finance, lead = Approval(("finance",), cost=20_500_000_000), Approval(("lead",), uses=2)
+    overrides = (
+        Override({"large": Terms(max={"output_token": 9})}, Selector((("agent", ("support", "x*")),))),
+        Override({"large": Terms(approval=lead), "small": Terms(approval=finance)}, Selector((("region", ("us",)),))),
+        Override({"small": Terms(max={}), "large": Terms(cheaper="")}, Selector((("purpose", ("*",)),))),
+        Override({"large": Terms(max={"call": 1})}, Selector((("agent", ("*",)), ("region", ("e*",))))),
+    )
+    variants = {"small": Variant(max={"image": 1}), "large": Variant(finance, {"call": 2}, "small")}
+    service = replace(catalogue.services["openai"], variants=variants, overrides=overrides)
+    return replace(catalogue, services={"openai": service})
+
+
+def test_overrides_make_the_same_terms(tmp_path: Path) -> None:
+    catalogue = overridden()
+    root = build(Sources(library_path(), catalogue=catalogue.document()), opa(), tmp_path).path
+    asked, expected = {}, {}
+    for agent, variant, region in product(("support", "lead"), ("small", "large", "huge", ""), ("eu", "us", "")):
+        link = {"service": "openai", "owner": "o", "region": region, "external": True}
+        resource = {"id": "openai", "variant": variant}
+        name = f"{agent} {variant} {region}"
+        asked[name] = {"subject": {"id": agent}, "resource": resource, "facts": {"chain": [link]}}
+        terms = catalogue.services["openai"].variant(variant, {"agent": agent, "region": region})
+        expected[name] = terms and document(terms, catalogue)
+    query = "{name: terms | some name, asked in input; terms := data.remit.lib.variant.terms with input as asked}"
+    inputs = {name: request("call", **given) for name, given in asked.items()}
+    assert ask(root, query, inputs) == {name: terms for name, terms in expected.items() if terms}
+
+
+def document(terms: Variant, catalogue: Catalogue) -> Any:
+    """A variant as the catalogue's document writes one."""
+    service = replace(catalogue.services["openai"], variants={"it": terms}, overrides=())
+    written = replace(catalogue, services={"openai": service}).document()["services"]["openai"]["variants"]["it"]
+    return json.loads(canonical(written))
+
+
+def test_what_the_sidecar_asks_is_whole_and_as_the_schema_says() -> None:
+    asked = Request(
+        Subject("agent", "support", team="cx", roles=("support",), identity=Identity("token", "support")),
+        "api.call",
+        Resource("service", "models", "chat", "small", properties={"purposes": ("support",)}),
+        Context("w-1", "support", "because", "d-0", 1, {"messages": 1}, ("d-0",)),
+        usage={"input_token": 7},
+    )
+    link = Link("models", "platform", "eu", True)
+    facts = Facts(
+        time=1_796_083_200_000_000_000,
+        resource=ResourceFacts(True, "platform", True, "eu", ("untrusted",), ("pii",), (link,)),
+        labels={"pii": ("d-0",)},
+        arguments={"/messages": {"labels": ["pii"], "sources": ["d-0"]}},
+        estimate=Estimate(30_000_001, {"input_token": 7}),
+        budgets=(BudgetRoom(BudgetRow("cx-month", "", 0, 10, 5), 5_000_000_000, 1, 1),),
+        grants=({"id": "g-1", "policy": "p", "code": "c"},),
+        halts=(Halt("h-1", "all", "", "ana", "", 1_796_083_200_000_000_000),),
+    )
+    document = json.loads(canonical(input_document(asked, facts)))
+    schema = json.loads((library_path() / "schemas" / "input.json").read_text(encoding="utf-8"))
+    assert ask(REGO, "data.remit.lib.total.holds", document) is True
+    asked_with = {"it": document, "schema": schema}
+    assert ask(REGO, "json.match_schema(input.it, input.schema)[1]", asked_with) == []
