@@ -40,8 +40,8 @@ _SHOWN = 60
 # A string that is not closed runs to the end of the text, so that the scan stays linear on hostile input.
 _STRUCTURE = re.compile(rb'"(?:[^"\\]++|\\(?:.|\Z))*+(?:"|\Z)|[\[{]|[\]}]', re.DOTALL)
 _EXACT = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
-# Above U+DFFF, UTF-8 and UTF-16 order keys differently; such characters have one of these lead bytes.
 _FRACTION = re.compile(rb"[:\[,]-?[0-9]+[.eE]|\A-?[0-9]+[.eE]|null")  # NaN and infinity are written as null
+# Above U+DFFF, UTF-8 and UTF-16 order keys differently; such characters have one of these lead bytes.
 _ORDERED_DIFFERENTLY = re.compile(rb"[\xee-\xff]")
 
 
