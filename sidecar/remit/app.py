@@ -129,10 +129,10 @@ class App:
         await self._start_ops(stack)
         self._metrics.reloaded(well=True)
         await self._grpc.serving(True)
-        self._run(self._sweep(), self._prune(), self._watch())
+        self._run(self._sweep(), self._prune(), self._watch(), self._mind_grpc())
 
     async def run(self, stopping: asyncio.Event) -> bool:
-        """Serve until asked to stop, or until the store has failed; whether it ended as asked."""
+        """Serve until asked to stop, or until store or server have failed; whether it ended as asked."""
         waits = {asyncio.create_task(stopping.wait()), asyncio.create_task(self._failed.wait())}
         await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         for each in waits:
@@ -300,6 +300,13 @@ class App:
             await asyncio.sleep(SWEEP_SECONDS)
         _log.critical("the store has failed: stopping")
         self._failed.set()
+
+    async def _mind_grpc(self) -> None:
+        """A gRPC server that ended by itself ends the sidecar: whoever supervises it starts it anew."""
+        await self._grpc.ended()
+        if not self._stopping:
+            _log.critical("the gRPC server has ended by itself: stopping")
+            self._failed.set()
 
     async def _prune(self) -> None:
         while True:

@@ -73,7 +73,7 @@ class TlsSettings:
 class Limits:
     """What one caller may ask of the sidecar: bytes of a message and its metadata, calls at once, seconds."""
 
-    message_bytes: int = 256 * 1024
+    message_bytes: int = 512 * 1024  # arguments alone may have 256 KiB
     metadata_bytes: int = 8 * 1024
     concurrency: int = 1024
     call_seconds: int = 30
