@@ -303,9 +303,11 @@ class App:
 
     async def _mind_grpc(self) -> None:
         """A gRPC server that ended by itself ends the sidecar: whoever supervises it starts it anew."""
-        await self._grpc.ended()
+        # Shielded: cancelling the wait would cancel the server's own end.
+        ended = asyncio.ensure_future(self._grpc.ended())
+        await asyncio.wait({ended})
         if not self._stopping:
-            _log.critical("the gRPC server has ended by itself: stopping")
+            _log.critical("the gRPC server has ended by itself: stopping (%s)", ended.exception())
             self._failed.set()
 
     async def _prune(self) -> None:
