@@ -1,9 +1,9 @@
 """The installation's keys, in files of the state directory that its owner alone can read.
 
-    keys/context.key      Ed25519, signs workflow contexts and passports
-    keys/journal.key      Ed25519, signs checkpoints; keys/journal.pub is what an auditor pins
-    keys/hmac.key         32 bytes, seals what the journal must not hold in clear
-    keys/operator.token   the local operator's credential: who can read it owns the state anyway
+keys/context.key      Ed25519, signs workflow contexts and passports
+keys/journal.key      Ed25519, signs checkpoints; keys/journal.pub is what an auditor pins
+keys/hmac.key         32 bytes, seals what the journal must not hold in clear
+keys/operator.token   the local operator's credential: who can read it owns the state anyway
 """
 
 from __future__ import annotations
