@@ -9,8 +9,9 @@ no answer can reach another question. Whatever is not answered so (a missing key
 undefined; a foreign key; another digest; a batch that failed or was slow, because of one question in it) is
 asked again, alone, once. An answer alone is final.
 
-A slow question may hold a connection until its deadline. So that honest ones behind it do not wait as long, the
-pool grows while somebody has waited longer than `patience`, and shrinks again afterwards.
+A slow question may hold a connection until its deadline. So that honest ones behind it do not wait as long, a
+connection that has been held longer than `patience` is not counted: the pool opens another in its place, up to a
+bound, and closes one again when the held one is free.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ class PdpSettings:
     batch_bytes: int = 1 << 20
     batch_seconds: float = 0.2
     deadline: float = 1.0
-    patience: float = 0.025
+    patience: float = 0.1
 
 
 DEFAULTS = PdpSettings()
@@ -74,7 +75,7 @@ class OpaPdp:
         self._revision = revision
         self._settings = settings
         self._idle = [Channel(dial) for _ in range(settings.connections)]
-        self._channels = set(self._idle)
+        self._held: dict[Channel, float] = {}  # busy ones, and since when; the longest held first
         self._waiting: deque[_Question] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
         self._keys = count()
@@ -121,7 +122,7 @@ class OpaPdp:
         self._closed = True
         if self._impatience is not None:
             self._impatience.cancel()
-        for channel in self._channels:
+        for channel in (*self._idle, *self._held):
             channel.close()
         self._refuse_waiting()
         await asyncio.gather(*self._tasks)
@@ -145,7 +146,7 @@ class OpaPdp:
 
     async def _result(self, text: bytes, seconds: float) -> object:
         if self._idle and not self._waiting:
-            channel = self._idle.pop()
+            channel = self._take()
             try:
                 answer = await channel.exchange(_single_request(text))
             finally:
@@ -158,39 +159,56 @@ class OpaPdp:
         self._dispatch()
         return await question.answer
 
+    def _take(self) -> Channel:
+        channel = self._idle.pop()
+        self._held[channel] = asyncio.get_running_loop().time()
+        return channel
+
     def _release(self, channel: Channel) -> None:
-        if len(self._channels) > self._settings.connections and not self._waiting:
-            self._channels.discard(channel)
+        del self._held[channel]
+        if self._counted() < self._settings.connections:
+            self._idle.append(channel)
+        else:
             channel.close()
-            return
-        self._idle.append(channel)
         self._dispatch()
 
     def _dispatch(self) -> None:
-        """Give waiting questions to free connections; where none is free, look again after a while."""
+        """Give waiting questions to free connections; where none is free, look again when one is held too long."""
         if self._closed:
             self._refuse_waiting()
-        while self._waiting and self._idle:
+        while self._waiting and (self._idle or self._grown()):
             group = self._next_group()
             if group:
-                self._start(self._idle.pop(), group)
-        may_grow = len(self._channels) < self._settings.most_connections
-        if self._waiting and may_grow and self._impatience is None:
+                self._start(self._take(), group)
+        if self._waiting and self._impatience is None:
             loop = asyncio.get_running_loop()
-            self._impatience = loop.call_at(self._waiting[0].asked + self._settings.patience, self._grow)
+            self._impatience = loop.call_at(self._next_impatience(loop.time()), self._look_again)
+
+    def _look_again(self) -> None:
+        self._impatience = None
+        self._dispatch()
+
+    def _next_impatience(self, now: float) -> float:
+        """When the next connection will have been held too long; later than now in any case."""
+        patience = self._settings.patience
+        return next((since + patience for since in self._held.values() if since + patience > now), now + patience)
+
+    def _counted(self) -> int:
+        """How many connections are free, or not held for too long."""
+        since = asyncio.get_running_loop().time() - self._settings.patience
+        return len(self._idle) + sum(held > since for held in self._held.values())
+
+    def _grown(self) -> bool:
+        """Open another connection in the place of one that is held too long, if there is any."""
+        all_open = len(self._idle) + len(self._held)
+        if self._counted() >= self._settings.connections or all_open >= self._settings.most_connections:
+            return False
+        self._idle.append(Channel(self._dial))
+        return True
 
     def _refuse_waiting(self) -> None:
         while self._waiting:
             _fail(self._waiting.popleft(), _LET_GO)
-
-    def _grow(self) -> None:
-        self._impatience = None
-        patience = self._settings.patience
-        if self._waiting and asyncio.get_running_loop().time() - self._waiting[0].asked >= patience:
-            channel = Channel(self._dial)
-            self._channels.add(channel)
-            self._idle.append(channel)
-        self._dispatch()
 
     def _next_group(self) -> list[_Question]:
         """What goes out next: those at the front that may share a query, or one alone."""
