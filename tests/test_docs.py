@@ -1,0 +1,67 @@
+"""What is documented exists, and what exists is documented."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from click import Group
+
+from remit.cli.main import root
+from remit.config.settings import VARIABLES
+from remit.metrics import Metrics
+
+ROOT = Path(__file__).parents[1]
+
+
+def read(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def test_every_setting_is_documented_with_its_variable() -> None:
+    """docs/settings.md has a row for each key, and none that is not there."""
+    rows = set(re.findall(r"^\| `([a-z_.]+)` \| `(REMIT_[A-Z_]+)`", read("docs/settings.md"), re.MULTILINE))
+
+    assert rows == set(VARIABLES.items())
+
+
+def test_every_metric_is_documented() -> None:
+    """docs/metrics.md names each metric of a fresh sidecar, and every metric it names is in the code."""
+    text = read("docs/metrics.md")
+    source = read("sidecar/remit/metrics.py")
+    exposed = {metric.name for metric in Metrics("0").registry.collect()}
+    named = {name.removesuffix("_total") for name in re.findall(r"`(remit_[a-z_]+)`", text)}
+
+    assert exposed <= named
+    assert {name for name in named if f'"{name}"' not in source} == set()
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/cli.md", "docs/catalogue.md", "docs/demo.md"])
+def test_every_command_that_is_shown_exists(page: str) -> None:
+    """`remit X Y` in the docs is a command of the program."""
+    shown = set(re.findall(r"(?:^|`|\$ )remit ([a-z]+)(?: ([a-z]+))?", read(page), re.MULTILINE))
+    unknown = []
+    for first, second in shown:
+        command = root.get_command(None, first)  # type: ignore[arg-type]
+        if command is None:
+            unknown.append(first)
+        elif isinstance(command, Group) and second and command.get_command(None, second) is None:  # type: ignore[arg-type]
+            unknown.append(f"{first} {second}")
+
+    assert unknown == []
+
+
+@pytest.mark.parametrize(
+    "page",
+    sorted(
+        path.relative_to(ROOT).as_posix()
+        for path in ROOT.glob("**/*.md")
+        if not {".venv", "node_modules"} & set(path.parts)
+    ),
+)
+def test_every_file_that_is_named_exists(page: str) -> None:
+    """Paths in backquotes that look like files of the project are there."""
+    named = re.findall(r"`((?:docs|tests|rego|bench|proto|sidecar|helm)/[A-Za-z0-9_./-]+)`", read(page))
+
+    assert [each for each in named if not (ROOT / each).exists()] == []
