@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 from click import Group
-
 from remit.cli.main import root
 from remit.config.settings import VARIABLES
 from remit.metrics import Metrics
