@@ -376,8 +376,8 @@ async def test_a_slow_question_spoils_no_other(tmp_path: Path) -> None:
 
     async with asking(tmp_path, slow_or_quick, PdpSettings(deadline=3.0, batch_seconds=0.05)) as (fake, pdp):
         await all_at_once(pdp, ["slow", *MIXED, "slow", "slow", *MIXED, "error"])
-        await until(lambda: len(fake.open) <= 2)
         await all_at_once(pdp, MIXED)
+        await until(lambda: len(fake.open) <= 2)
 
 
 @in_loop
