@@ -297,6 +297,9 @@ class App:
                 await self._pipeline.sweep()
             except StoreUnavailable as error:
                 _log.error("the sweep could not be recorded: %s", error)
+            except Exception:
+                # Whatever is wrong with one hold, the others must still end.
+                _log.exception("the sweep failed")
             await asyncio.sleep(SWEEP_SECONDS)
         _log.critical("the store has failed: stopping")
         self._failed.set()

@@ -116,9 +116,6 @@ def test_a_service_without_endpoints_has_no_region() -> None:
     ("type", "id", "operation", "who"),
     [
         ("service", "opnai", "", WHO),
-        ("service", "openai", "embeddings", WHO),
-        ("service", "openai", "", WHO),
-        ("service", "openai", "chat", {"team": "hr"}),
         ("service", "crm", "", WHO),
         ("dataset", "openai", "", WHO),
         ("agent", "ana", "", WHO),
@@ -130,8 +127,14 @@ def test_a_service_without_endpoints_has_no_region() -> None:
 def test_what_the_catalogue_does_not_list_is_unknown(
     type: str, id: str, operation: str, who: Mapping[str, str]
 ) -> None:
-    """Another type, id or operation, or a caller without an endpoint: nothing is known of it."""
+    """Another type or id: nothing is known of it."""
     assert describe(type, id, operation, who=who) == UNKNOWN
+
+
+@pytest.mark.parametrize(("operation", "who"), [("embeddings", WHO), ("", WHO), ("chat", {"team": "hr"})])
+def test_an_unknown_use_of_a_service_is_as_labelled_as_any(operation: str, who: Mapping[str, str]) -> None:
+    """Another operation, or a caller without an endpoint: nothing is known but what its answers carry."""
+    assert describe("service", "openai", operation, who=who) == replace(UNKNOWN, labels=("untrusted",))
 
 
 def test_a_tool_is_its_service_and_an_agent_its_team_s() -> None:
@@ -170,8 +173,9 @@ def test_a_read_has_the_labels_of_the_fields_that_it_names(fields: tuple[str, ..
 
 @pytest.mark.parametrize("field", ["customers.phone", "clients.id", "customers.", ".id", "", "*", "customers.*"])
 def test_an_unknown_field_makes_the_dataset_unknown(field: str) -> None:
-    """One field that is not listed, beside others that are: nothing is known."""
-    assert describe("dataset", "crm", "", "customers.id", field) == UNKNOWN
+    """One field that is not listed, beside others that are: nothing is known but all that it may carry."""
+    unknown = describe("dataset", "crm", "", "customers.id", field)
+    assert unknown == replace(UNKNOWN, labels=describe("dataset", "crm").labels)
 
 
 @given(st.sets(st.sampled_from(["customers", "customers.id", "customers.email", "customers.name", "orders.total"])))

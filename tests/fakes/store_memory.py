@@ -38,7 +38,7 @@ from remit.core.journal import ERASED, GENESIS, link
 from remit.core.label import Session, counts, isolated_version, join
 from remit.core.model import BudgetRoom, BudgetRow, Halt, Versions
 from remit.core.reason import Reason
-from remit.core.reservation import MAX_NANOS, State, check_amount, end, prolonged
+from remit.core.reservation import MAX_NANOS, MAX_TOTAL, State, check_amount, end, prolonged
 from remit.ports import (
     CheckpointRow,
     FactsQuery,
@@ -355,7 +355,8 @@ class Work:
         )
         for row in self.shelves.reserved_in[effect.decision]:
             room = self.shelves.rooms[_key(row)]
-            self.shelves.rooms[_key(row)] = replace(room, held=room.held + ending.held, spent=room.spent + ending.spent)
+            spent = max(0, min(room.spent + ending.spent, MAX_TOTAL))
+            self.shelves.rooms[_key(row)] = replace(room, held=room.held + ending.held, spent=spent)
         self.shelves.reservations[effect.decision] = replace(
             held, state=State(effect.how), spent=ending.total, report_digest=effect.digest
         )
@@ -365,9 +366,13 @@ class Work:
     def _spend(self, held: Reservation, cost: int, overrun: int, usage: Mapping[str, int]) -> None:
         whose = (held.subject, held.service, held.variant, held.owner)
         before = self.shelves.spending.get(whose, SpendRow(*whose, 0, 0))
-        used = {unit: before.usage.get(unit, 0) + usage.get(unit, 0) for unit in {*before.usage, *usage}}
+        units = {*before.usage, *usage}
+        used = {unit: min(before.usage.get(unit, 0) + usage.get(unit, 0), MAX_TOTAL) for unit in units}
         self.shelves.spending[whose] = replace(
-            before, cost=before.cost + cost, overrun=before.overrun + overrun, usage=used
+            before,
+            cost=max(0, min(before.cost + cost, MAX_TOTAL)),
+            overrun=min(before.overrun + overrun, MAX_TOTAL),
+            usage=used,
         )
 
     @perform.register

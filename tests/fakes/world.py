@@ -116,7 +116,7 @@ OPERATOR = Subject("person", "ana", "", ("operator",), Identity("token", "ana"))
 
 
 def catalogue(**changes: Any) -> Catalogue:
-    """Three agents, a metered service at 1 EUR a call, an e-mail service, a dataset with labels, one budget."""
+    """Four agents, one of them observed; a metered service at 1 EUR a call, e-mail, a dataset with labels, a budget."""
     parts: dict[str, Any] = {
         "currency": "EUR",
         "teams": {"cx": Team()},
@@ -124,6 +124,11 @@ def catalogue(**changes: Any) -> Catalogue:
         "agents": {
             name: Agent(team="cx", roles=("worker",), purposes=("onboarding",), clearance=("pii", "finance"))
             for name in ("analysis", "decision", "communication")
+        }
+        | {
+            "watched": Agent(
+                team="cx", roles=("worker",), purposes=("onboarding",), clearance=("pii", "finance"), mode="observe"
+            )
         },
         "services": {
             "model": Service(

@@ -483,7 +483,7 @@ def test_progress_prolongs_a_hold(pipeline: Pipeline, world: World) -> None:
 
 def test_observe_mode_judges_meters_and_lets_through(pipeline: Pipeline, world: World) -> None:
     """An observed agent is told DENY, enforced false; its call is metered although the budget had no room."""
-    observed = subject("analysis", mode=Mode.OBSERVE)
+    observed = subject("watched", mode=Mode.OBSERVE)
 
     async def scene() -> None:
         answers = [await pipeline.authorize(observed, call()) for _ in range(11)]
@@ -499,13 +499,13 @@ def test_observe_mode_judges_meters_and_lets_through(pipeline: Pipeline, world: 
 
 def test_a_halt_stops_the_next_decision_in_every_mode_until_it_is_resumed(pipeline: Pipeline) -> None:
     """halt → DENY halted, enforced, observed agents too; resume → ALLOW."""
-    observed = subject("analysis", mode=Mode.OBSERVE)
+    observed = subject("watched", mode=Mode.OBSERVE)
 
     async def scene() -> None:
-        placed = await pipeline.halt(OPERATOR, "agent", "analysis", "runs wild")
+        placed = await pipeline.halt(OPERATOR, "agent", "watched", "runs wild")
         stopped = await pipeline.authorize(observed, call())
         other = await pipeline.authorize(DECISION, call())
-        lifted = await pipeline.resume(OPERATOR, "agent", "analysis", "repaired")
+        lifted = await pipeline.resume(OPERATOR, "agent", "watched", "repaired")
         again = await pipeline.authorize(observed, call())
 
         assert (codes(stopped), stopped.enforced) == ([Reason.HALTED], True)

@@ -279,7 +279,8 @@ class Catalogue:
         A service is unknown with an operation that it does not list, or with no endpoint for the request. Its chain
         begins with itself, at the endpoint's region, and goes on with what lies behind it. Where a dataset's fields
         are named (`table.column` or `table`), it has their labels alone, and one unknown field makes it unknown.
-        What Remit itself keeps (workflows, decisions, scopes) belongs to who asks.
+        What Remit itself keeps (workflows, decisions, scopes) belongs to who asks. What is unknown of something that
+        is listed has the labels of all of it: where nobody is stopped, naming it wrongly must not read it unlabelled.
         """
         match resource.type:
             case "service" | "tool":
@@ -359,9 +360,13 @@ class _Index:
     def service(self, resource: Resource, attributes: Mapping[str, str]) -> ResourceFacts:
         operations = self.operations.get(resource.id)
         if operations and resource.operation not in operations:
-            return UNKNOWN
+            return self._unknown(resource)
         routes = self.routes.get(resource.id, ())
-        return next((facts for when, facts in routes if when.matches(attributes)), UNKNOWN)
+        return next((facts for when, facts in routes if when.matches(attributes)), self._unknown(resource))
+
+    def _unknown(self, resource: Resource) -> ResourceFacts:
+        routes = self.routes.get(resource.id, ())
+        return replace(UNKNOWN, labels=routes[0][1].labels) if routes else UNKNOWN
 
     def dataset(self, resource: Resource) -> ResourceFacts:
         facts = self.datasets.get(resource.id, UNKNOWN)
@@ -369,7 +374,7 @@ class _Index:
             return facts
         labels = self.field_labels[resource.id]
         if any(name not in labels for name in resource.fields):
-            return UNKNOWN
+            return replace(UNKNOWN, labels=facts.labels)
         read = frozenset[str]().union(*(labels[name] for name in resource.fields))
         return replace(facts, labels=tuple(sorted(read)))
 

@@ -41,6 +41,10 @@ MOVES: dict[State, frozenset[State]] = {
 MAX_NANOS = 2**60
 """Bound of a single amount (about 1.15 thousand million units), so that sums stay within 64 bits."""
 
+MAX_TOTAL = 2**62
+"""Where totals stop growing. A budget that has come so far is full whatever is added, and an agent's reports of
+absurd usage must not make a sum that the ledger cannot hold: nobody's hold in that budget could end any more."""
+
 
 @dataclass(frozen=True, slots=True)
 class Ending:

@@ -10,11 +10,14 @@ from dataclasses import dataclass, replace
 
 from remit.core import obligation
 from remit.core.decision import Effect, PolicyReason, Verdict
-from remit.core.model import Estimate, Mode, Request
+from remit.core.model import ActionName, Estimate, Mode, Request
 from remit.core.obligation import Obligation
 from remit.core.reason import Reason, retryable
 
 SIDECAR = "remit"  # the policy that is named where the sidecar itself gave the reason
+
+OVERSIGHT = frozenset({ActionName.APPROVAL_RESOLVE, ActionName.BUDGET_ADJUST, ActionName.CONTROL_HALT})
+"""What changes what holds for others: a refusal of it binds in every mode."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +77,8 @@ def turn(ruling: Ruling, reason: Reason, detail: str) -> Ruling:
 
 
 def binds(request: Request, *, halted: bool) -> bool:
-    """Whether a decision binds: always, but for an observed agent that no halt covers."""
-    return halted or request.subject.mode is not Mode.OBSERVE
+    """Whether a decision binds: always, but for what an observed agent that no halt covers does itself."""
+    return halted or request.subject.mode is not Mode.OBSERVE or request.action in OVERSIGHT
 
 
 def _refused(reason: Reason, detail: str, verdict: Verdict, enforced: bool) -> Ruling:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from remit.core.call import Claimed
+from remit.core.effect import Record
 from remit.core.errors import BadToken
 from remit.core.model import Context, Subject
 from remit.core.reason import Reason
@@ -80,7 +81,7 @@ async def believe(world: World, subject: Subject, claimed: Claimed, now: int) ->
                 f"the workflow was opened for {granted}, not for {purpose!r}",
                 context,
             )
-    await _check_parent(world, context)
+    await _check_parent(world, subject, context)
     return context
 
 
@@ -117,13 +118,18 @@ def _unfit(workflow: WorkflowContext, subject: Subject, now: int) -> str:
     return ""
 
 
-async def _check_parent(world: World, context: Context) -> None:
+async def _check_parent(world: World, subject: Subject, context: Context) -> None:
     if not context.parent:
         return
     row = await world.store.record(context.parent)
-    if row is None or row.record.workflow != context.workflow:
-        where = f"workflow {context.workflow}" if context.workflow else "the standing session"
+    found = row.record if row else None
+    if found is None or found.kind != "decision" or not _same_session(found, subject, context):
+        where = f"workflow {context.workflow}" if context.workflow else f"the standing session of {subject.id}"
         raise ContextRefused(Reason.CONTEXT_INVALID, f"parent {context.parent!r} is not a decision of {where}", context)
+
+
+def _same_session(record: Record, subject: Subject, context: Context) -> bool:
+    return record.workflow == context.workflow and (context.workflow != "" or record.subject == subject.id)
 
 
 def _only(purposes: tuple[str, ...]) -> str:

@@ -19,15 +19,16 @@ from remit.core.effect import Committed, JoinLabels, KeepAnswer, Refused, Reserv
 from remit.core.effect import Effect as StoreEffect
 from remit.core.errors import PolicyFailure, StoreUnavailable
 from remit.core.label import exceeding
-from remit.core.model import ActionName, Context, Facts, Request, Subject, Versions
+from remit.core.model import ActionName, Context, Facts, Mode, Request, Subject, Versions
 from remit.core.reason import Reason
 from remit.core.ruling import Ruling, refuse, rule, turn
 from remit.pep.answers import explain, pack, unpack
 from remit.pep.body import decision_body
 from remit.pep.context import ContextRefused, believe
-from remit.pep.facts import METERED, SERVICES, attributes, gather, is_metered
+from remit.pep.facts import METERED, SERVICES, attributes, gather, in_force, is_metered
 from remit.pep.world import DAY, SECOND, Installation, World
 from remit.pep.write import Entry, write
+from remit.ports import FactsQuery
 
 HOLD_SECONDS = 300  # a reservation's life where the catalogue names none
 JOINING = METERED | {ActionName.DATA_READ}  # actions whose results enter the session
@@ -42,7 +43,6 @@ class Plan:
 
 
 NOTHING = Plan()
-Planner = Callable[[str, Request, Facts], Plan]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,10 @@ class Draft:
     reserve: int = 0
 
 
-def nothing_besides(decision: str, request: Request, facts: Facts) -> Plan:
+Planner = Callable[[Draft, Facts], Plan]
+
+
+def nothing_besides(draft: Draft, facts: Facts) -> Plan:
     """The planner of most decisions."""
     return NOTHING
 
@@ -78,6 +81,7 @@ async def decide(world: World, subject: Subject, call: Call, planner: Planner = 
     started = perf_counter()
     if call.claimed.actor:
         subject = replace(subject, actor=call.claimed.actor)
+    subject = in_force(world.catalogue, subject)
     decided = await replay(world, subject, call) or await _decide_afresh(world, subject, call, planner)
     world.observer.stage("total", perf_counter() - started)
     return decided
@@ -85,30 +89,41 @@ async def decide(world: World, subject: Subject, call: Call, planner: Planner = 
 
 async def _decide_afresh(world: World, subject: Subject, call: Call, planner: Planner) -> Decided:
     draft = await _draft(world, subject, call, planner)
-    decided = await _commit(world, draft)
-    if decided is None:
+    outcome = await _commit(world, draft)
+    if isinstance(outcome, Refused):
         draft = await _draft(world, subject, call, planner)
-        decided = await _commit(world, draft)
-    if decided is None:
+        outcome = await _commit(world, draft)
+    if isinstance(outcome, Refused):
         changed = turn(draft.ruling, Reason.FACTS_CHANGED, "")
-        decided = await _record_refusal(world, replace(draft, ruling=changed))
-    return decided
+        # What else changed may be a halt, or the agent's mode: then nothing says that the call may go through.
+        binding = replace(changed, enforced=changed.enforced or outcome.name != "labels")
+        return await _record_refusal(world, replace(draft, ruling=binding))
+    return outcome
 
 
 async def _draft(world: World, subject: Subject, call: Call, planner: Planner) -> Draft:
     """Everything up to the commit, with one installation from start to end."""
     installation, now, id = world.installation, world.clock.now(), world.ids.new("d")
+    subject = in_force(installation.catalogue, subject)
     try:
         request = _request(subject, call, await believe(world, subject, call.claimed, now))
     except ContextRefused as refused:
-        request = _request(subject, call, refused.context)
-        return Draft(id, now, installation, call, request, None, refuse(refused.reason, refused.detail, request))
+        request = _request(subject, call, replace(refused.context, parent=""))
+        draft = Draft(id, now, installation, call, request, None, refuse(refused.reason, refused.detail, request))
+        return await _let_through(world, draft) if draft.ruling.permits else draft
     started = perf_counter()
     facts = await gather(world, installation, request, now)
     world.observer.stage("facts", perf_counter() - started)
     ruling = await _ask(world, installation, request, facts)
-    plan = planner(id, request, facts) if ruling.permits else NOTHING
-    return Draft(id, now, installation, call, request, facts, ruling, plan, facts.estimate.amount or 0)
+    draft = Draft(id, now, installation, call, request, facts, ruling, NOTHING, facts.estimate.amount or 0)
+    return replace(draft, plan=planner(draft, facts)) if ruling.permits else draft
+
+
+async def _let_through(world: World, draft: Draft) -> Draft:
+    """An observed agent's call that policy was not asked about: halts bind, and what it reads and costs counts."""
+    facts = await gather(world, draft.installation, draft.request, draft.time)
+    ruling = replace(draft.ruling, enforced=bool(facts.halts))
+    return replace(draft, facts=facts, ruling=ruling, reserve=facts.estimate.amount or 0)
 
 
 def _request(subject: Subject, call: Call, context: Context) -> Request:
@@ -127,14 +142,14 @@ async def _ask(world: World, installation: Installation, request: Request, facts
     return rule(verdict, request, facts.estimate, halted=halted, metered=is_metered(request))
 
 
-async def _commit(world: World, draft: Draft) -> Decided | None:
-    """The answer once its record is durable; None where the facts were stale."""
+async def _commit(world: World, draft: Draft) -> Decided | Refused:
+    """The answer once its record is durable; Refused where the facts were stale, and which of them."""
     versions = draft.facts.versions if draft.facts else None
     outcome = await _store(world, draft, _effects(draft), versions)
     if isinstance(outcome, Committed):
         return _decided(world, draft, outcome)
     if outcome.reason is Reason.FACTS_CHANGED:
-        return None
+        return outcome
     if outcome.reason is Reason.IDEMPOTENCY_MISMATCH:
         return await _twin(world, draft)
     return await _record_refusal(world, replace(draft, ruling=turn(draft.ruling, outcome.reason, outcome.name)))
@@ -276,19 +291,30 @@ async def replay(world: World, subject: Subject, call: Call) -> Decided | None:
     if kept is None:
         return None
     if kept.digest != call.digest:
-        return await _mismatch(world, subject, call)
+        detail = f"key {call.key!r} belongs to another request"
+        return await _not_replayed(world, subject, call, Reason.IDEMPOTENCY_MISMATCH, detail)
     answer, extra = unpack(kept.answer)
     row = await world.store.record(answer.id)
     if row is None:
         raise StoreUnavailable(f"the record of decision {answer.id} is gone")
-    return Decided(replace(answer, committed=Committed(row.log, row.sequence), replayed=True), extra)
+    # A refusal that was let through binds once its agent is no longer observed.
+    enforced = answer.enforced or subject.mode is not Mode.OBSERVE
+    if (answer.effect is Effect.ALLOW or not enforced) and await _is_halted(world, subject, call, row.record.workflow):
+        return await _not_replayed(world, subject, call, Reason.HALTED, "")
+    committed = Committed(row.log, row.sequence)
+    return Decided(replace(answer, enforced=enforced, committed=committed, replayed=True), extra)
 
 
-async def _mismatch(world: World, subject: Subject, call: Call) -> Decided:
+async def _is_halted(world: World, subject: Subject, call: Call, workflow: str) -> bool:
+    service = call.resource.id if call.resource.type in SERVICES else ""
+    stored = await world.store.facts(FactsQuery(subject.id, subject.isolation, workflow, service, ()))
+    return subject.type == "agent" and bool(stored.halts)
+
+
+async def _not_replayed(world: World, subject: Subject, call: Call, reason: Reason, detail: str) -> Decided:
+    """A refusal beside the answer that is kept. It binds in every mode: that answer is not the caller's to act on."""
     keyless = replace(call, key="")
     request = _request(subject, keyless, Context(purpose=call.claimed.purpose))
-    ruling = refuse(Reason.IDEMPOTENCY_MISMATCH, f"key {call.key!r} belongs to another request", request)
-    # Whatever the mode: to act on it would be to act on an answer to something else.
-    binding = replace(ruling, enforced=True)
-    draft = Draft(world.ids.new("d"), world.clock.now(), world.installation, keyless, request, None, binding)
+    ruling = refuse(reason, detail, request, halted=True)
+    draft = Draft(world.ids.new("d"), world.clock.now(), world.installation, keyless, request, None, ruling)
     return await _record_refusal(world, draft)

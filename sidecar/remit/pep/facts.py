@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from remit.core.catalogue import Catalogue
-from remit.core.model import NO_COST, ActionName, BudgetRow, Estimate, Facts, Request, Versions
+from remit.core.model import NO_COST, ActionName, BudgetRow, Estimate, Facts, Mode, Request, Subject, Versions
 from remit.core.price import estimate
 from remit.core.window import budget_rows
 from remit.pep.world import Installation, World
@@ -18,6 +19,22 @@ SERVICES = frozenset({"service", "tool"})  # a tool is listed among the services
 def is_metered(request: Request) -> bool:
     """Whether the action uses a service, and so is priced, reserved and reported."""
     return request.resource.type in SERVICES and request.action in METERED
+
+
+def in_force(catalogue: Catalogue, subject: Subject) -> Subject:
+    """The caller as this catalogue has it: it may have been identified by one that was replaced since.
+
+    One that is no longer listed keeps its name alone. Whoever holds the operator's own token is in no catalogue.
+    """
+    if subject.identity.method == "local":
+        return subject
+    if subject.type == "person":
+        person = catalogue.people.get(subject.id)
+        return replace(subject, roles=person.roles if person else ())
+    agent = catalogue.agents.get(subject.id)
+    if agent is None:
+        return replace(subject, team="", roles=(), mode=Mode.ENFORCE)
+    return replace(subject, team=agent.team, roles=agent.roles, mode=Mode(agent.mode), isolation=agent.isolation)
 
 
 def attributes(request: Request, region: str = "") -> dict[str, str]:

@@ -1,12 +1,14 @@
 """Labels between agents: only by a passport that the sender is given and the receiver accepts, once.
 
-A passport carries every label of the sender's session; nobody can pass on less than was read.
+A passport carries every label of the sender's session; nobody can pass on less than was read. One that names its
+message by digest carries what was held when it was issued: the message was there by then. One that names none may
+accompany a message that was written later, and so carries what the sender holds when it is accepted.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from remit.core.answer import Accepted, Answer, HandedOff
 from remit.core.call import Call, HandoffCall
@@ -19,11 +21,12 @@ from remit.core.ruling import Ruling, allow, refuse
 from remit.pep.answers import explain
 from remit.pep.body import decision_body
 from remit.pep.context import workflow_token
-from remit.pep.decide import Plan, decide
-from remit.pep.facts import gather
+from remit.pep.decide import Draft, Plan, decide
+from remit.pep.facts import gather, in_force
 from remit.pep.workflow import as_context
 from remit.pep.world import SECOND, World
 from remit.pep.write import Entry, write
+from remit.ports import FactsQuery
 
 PASSPORT_LIFE = 600 * SECOND
 
@@ -54,14 +57,14 @@ async def hand_off(world: World, subject: Subject, call: HandoffCall) -> HandedO
         digest=call.digest,
     )
 
-    def plan(decision: str, request: Request, facts: Facts) -> Plan:
+    def plan(draft: Draft, facts: Facts) -> Plan:
         passport = Passport(
             id=world.ids.new("p"),
             sender=subject.id,
             receiver=call.agent,
-            workflow=request.context.workflow,
+            workflow=draft.request.context.workflow,
             labels=tuple(sorted(facts.labels)),
-            decision=decision,
+            decision=draft.id,
             digest=call.message_digest,
             trace=call.claimed.trace,
             expires=facts.time + PASSPORT_LIFE,
@@ -119,10 +122,19 @@ async def accept(world: World, subject: Subject, token: str, message_digest: str
     problem = _unfit(passport, subject, message_digest, now)
     if problem:
         return await _refuse(world, subject, passport, Reason.PASSPORT_INVALID, problem)
-    request = _request(subject, passport)
+    if not passport.digest:
+        passport = replace(passport, labels=await _labels_by_now(world, passport))
+    request = _request(in_force(world.catalogue, subject), passport)
     # Twice, as every decision: a concurrent read of the receiver's may change its labels in between.
     accepted = await _join(world, request, passport) or await _join(world, request, passport)
     return accepted or await _refuse(world, subject, passport, Reason.FACTS_CHANGED, "")
+
+
+async def _labels_by_now(world: World, passport: Passport) -> tuple[str, ...]:
+    sender = world.catalogue.agents.get(passport.sender)
+    isolation = sender.isolation if sender else "process"
+    stored = await world.store.facts(FactsQuery(passport.sender, isolation, passport.workflow, "", ()))
+    return tuple(sorted({*passport.labels, *stored.labels}))
 
 
 def _unfit(passport: Passport, subject: Subject, message_digest: str, now: int) -> str:

@@ -9,10 +9,10 @@ from remit.core.call import Call, Claimed
 from remit.core.decision import Effect
 from remit.core.effect import AdjustBudget, LiftHalt, PlaceHalt
 from remit.core.errors import BadRequest, NotFound, Violation
-from remit.core.model import ActionName, BudgetRoom, BudgetRow, Facts, Halt, Request, Resource, Subject
+from remit.core.model import ActionName, BudgetRoom, BudgetRow, Facts, Halt, Resource, Subject
 from remit.core.money import decimal_text
 from remit.core.window import CAP, window_at
-from remit.pep.decide import Plan, Planner, decide
+from remit.pep.decide import Draft, Plan, Planner, decide
 from remit.pep.world import World
 
 SCOPES = ("agent", "workflow", "service", "all")
@@ -22,7 +22,7 @@ async def halt(world: World, subject: Subject, scope: str, value: str, reason: s
     """Stop a scope, from the next commit of any decision on."""
     id = world.ids.new("h")
 
-    def plan(decision: str, request: Request, facts: Facts) -> Plan:
+    def plan(draft: Draft, facts: Facts) -> Plan:
         placed = Halt(id, scope, value, subject.id, reason, facts.time)
         return Plan((PlaceHalt(placed),), {"halts": [id]})
 
@@ -36,7 +36,7 @@ async def resume(world: World, subject: Subject, scope: str, value: str, reason:
     if not lifted:
         raise NotFound(f"nothing is halted for {scope} {value}".rstrip())
 
-    def plan(decision: str, request: Request, facts: Facts) -> Plan:
+    def plan(draft: Draft, facts: Facts) -> Plan:
         return Plan(tuple(LiftHalt(id, subject.id) for id in lifted), {"halts": lifted})
 
     return await _control(world, subject, call, plan)
@@ -99,7 +99,7 @@ async def adjust(world: World, subject: Subject, budget: str, scope: str, *, del
         claimed=Claimed(reason=reason, arguments={"delta": decimal_text(delta), "scope": scope}),
     )
 
-    def plan(decision: str, request: Request, facts: Facts) -> Plan:
+    def plan(draft: Draft, facts: Facts) -> Plan:
         return Plan((AdjustBudget(row, delta),))
 
     decided = await decide(world, subject, call, plan)

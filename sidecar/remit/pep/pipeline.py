@@ -16,8 +16,9 @@ from remit.core.answer import (
     Reported,
 )
 from remit.core.call import Call, HandoffCall, Report, WorkflowCall
+from remit.core.errors import BadRequest, Violation
 from remit.core.journal import Verification
-from remit.core.model import BudgetRoom, Subject
+from remit.core.model import ActionName, BudgetRoom, Subject
 from remit.pep import audit, handoff, oversight, workflow
 from remit.pep import report as reports
 from remit.pep.decide import decide
@@ -40,7 +41,9 @@ class Pipeline:
         return self._world.catalogue.currency
 
     async def authorize(self, subject: Subject, call: Call) -> Answer:
-        """Decide one question."""
+        """Decide one question. Raises BadRequest for a message to an agent: only Handoff makes its labels travel."""
+        if call.action == ActionName.MESSAGE_SEND and call.resource.type == "agent":
+            raise BadRequest(Violation("resource.type", "a service or tool; a message to an agent goes by Handoff"))
         return (await decide(self._world, subject, call)).answer
 
     async def record(self, subject: Subject, summary: str, call: Call) -> Answer:

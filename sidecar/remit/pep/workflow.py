@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from remit.core.answer import ClosedWorkflow, OpenedWorkflow
 from remit.core.call import Call, Claimed, WorkflowCall
-from remit.core.effect import BindTrace, CloseWorkflow, Effect, OpenWorkflow
+from remit.core.decision import Effect
+from remit.core.effect import BindTrace, CloseWorkflow, OpenWorkflow
+from remit.core.effect import Effect as StoreEffect
 from remit.core.errors import BadToken, IllegalTransition, NotFound
-from remit.core.model import ActionName, Facts, Request, Resource, Subject
+from remit.core.model import ActionName, Facts, Resource, Subject
 from remit.pep.context import WorkflowContext, read_workflow, workflow_token
-from remit.pep.decide import Plan, decide
+from remit.pep.decide import Draft, Plan, decide
 from remit.pep.world import SECOND, World
 from remit.pep.write import Entry, must_write
 from remit.ports import WorkflowState
@@ -35,14 +37,11 @@ async def open_workflow(world: World, subject: Subject, call: WorkflowCall) -> O
         digest=call.digest,
     )
 
-    def plan(decision: str, request: Request, facts: Facts) -> Plan:
-        return _opening(
-            world,
-            request,
-            facts,
-            WorkflowContext(id, subject.id, call.purposes, call.agents, facts.time + call.ttl),
-            call.trace,
-        )
+    def plan(draft: Draft, facts: Facts) -> Plan:
+        # Purposes that an observed agent was refused are its own to go on with: no other may rely on them.
+        agents = call.agents if draft.ruling.effect is Effect.ALLOW else (subject.id,)
+        workflow = WorkflowContext(id, subject.id, call.purposes, agents, facts.time + call.ttl)
+        return _opening(world, facts, workflow, call.trace)
 
     decided = await decide(world, subject, question, plan)
     extra = decided.extra
@@ -51,8 +50,8 @@ async def open_workflow(world: World, subject: Subject, call: WorkflowCall) -> O
     return OpenedWorkflow(decided.answer, extra["workflow"], extra["context"], int(extra["expires"]))
 
 
-def _opening(world: World, request: Request, facts: Facts, workflow: WorkflowContext, trace: str) -> Plan:
-    effects: list[Effect] = [
+def _opening(world: World, facts: Facts, workflow: WorkflowContext, trace: str) -> Plan:
+    effects: list[StoreEffect] = [
         OpenWorkflow(
             id=workflow.id,
             opener=workflow.opener,

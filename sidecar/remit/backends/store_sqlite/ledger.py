@@ -15,7 +15,7 @@ from remit.core.effect import AdjustBudget, EndReservation, ProlongReservation, 
 from remit.core.errors import BadRequest, IllegalTransition, NotFound, Violation
 from remit.core.model import BudgetRow
 from remit.core.reason import Reason
-from remit.core.reservation import MAX_NANOS, State, check_amount, end, prolonged
+from remit.core.reservation import MAX_NANOS, MAX_TOTAL, State, check_amount, end, prolonged
 
 _HOLD = """
     UPDATE budget SET held = held + ?5, limit_nanos = ?6
@@ -35,16 +35,19 @@ _FIND = """
     SELECT state, amount, deadline, budgets, subject, service, variant, owner FROM reservation WHERE decision = ?
 """
 _END = "UPDATE reservation SET state = ?, spent = ?, report_digest = ? WHERE decision = ?"
-_BOOK = "UPDATE budget SET held = held + ?, spent = spent + ? WHERE id = ?"
+_BOOK = "UPDATE budget SET held = held + ?, spent = max(0, min(spent + ?, ?)) WHERE id = ?"
 _SPEND = """
-    INSERT INTO spending VALUES (?, ?, ?, ?, ?, ?)
-    ON CONFLICT DO UPDATE SET cost = cost + excluded.cost, overrun = overrun + excluded.overrun
+    INSERT INTO spending VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+    ON CONFLICT DO UPDATE SET cost = min(cost + excluded.cost, ?7), overrun = min(overrun + excluded.overrun, ?7)
 """
 _CORRECT = """
-    UPDATE spending SET cost = cost + ?5, overrun = overrun + ?6
+    UPDATE spending SET cost = max(0, min(cost + ?5, ?7)), overrun = min(overrun + ?6, ?7)
     WHERE subject = ?1 AND service = ?2 AND variant = ?3 AND owner = ?4
 """
-_USE = "INSERT INTO usage VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET quantity = quantity + excluded.quantity"
+_USE = """
+    INSERT INTO usage VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+    ON CONFLICT DO UPDATE SET quantity = min(quantity + excluded.quantity, ?7)
+"""
 
 
 class Ledger:
@@ -78,13 +81,13 @@ class Ledger:
         state, amount, deadline, budgets, *whose = self._find(ended.decision)
         ending = end(state, ended.how, amount=amount, cost=ended.cost, deadline=deadline, now=now)
         for budget in orjson.loads(budgets):
-            self._db.do(_BOOK, ending.held, ending.spent, budget)
+            self._db.do(_BOOK, ending.held, ending.spent, MAX_TOTAL, budget)
         self._db.do(_END, ended.how, ending.total, ended.digest, ended.decision)
         if ended.how != State.VOIDED:
             correcting = state == State.LAPSED  # its totals exist, and may fall
-            self._db.do(_CORRECT if correcting else _SPEND, *whose, ending.spent, ending.overrun)
+            self._db.do(_CORRECT if correcting else _SPEND, *whose, ending.spent, ending.overrun, MAX_TOTAL)
             for unit, quantity in ended.usage.items():
-                self._db.do(_USE, *whose, unit, quantity)
+                self._db.do(_USE, *whose, unit, quantity, MAX_TOTAL)
 
     def prolong(self, progress: ProlongReservation, now: int) -> None:
         """Move a deadline on. Raises NotFound, IllegalTransition."""
