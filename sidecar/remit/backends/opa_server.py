@@ -11,8 +11,7 @@ import asyncio
 import contextlib
 import shutil
 import stat
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import count
 from os import geteuid
@@ -336,13 +335,3 @@ def _make_private(directory: Path) -> None:
     for left in (*directory.glob("opa-*.sock"), *directory.glob("*-bundle-*.tar.gz")):
         with contextlib.suppress(FileNotFoundError):
             left.unlink()
-
-
-@asynccontextmanager
-async def serving(server: PdpServer, bundle: Bundle) -> AsyncIterator[PdpServer]:
-    """A server in service for the length of a block."""
-    await server.start(bundle)
-    try:
-        yield server
-    finally:
-        await server.stop()
