@@ -32,8 +32,9 @@ test: setup lint ## everything that CI runs
 lint: $(READY) opa ## formats, types, import directions, proto, policies, generated code
 	@tests/lint.sh
 
-generate: $(READY) ## rewrite what is generated: proto stubs, policy dispatch, capabilities
+generate: $(READY) opa ## rewrite what is generated: proto stubs, policy dispatch, capabilities
 	PYTHON=$(BIN)/python proto/generate.sh
+	$(BIN)/python rego/generate.py
 
 bench: setup ## measure; prints a table and writes bench/latest.json
 	$(BIN)/python -m bench.run

@@ -1,4 +1,4 @@
-"""Writes what is generated here: `python rego/generate.py [--check]`, with the pinned `opa` on PATH.
+"""Writes what is generated here: `python rego/generate.py [--check]`, with the OPA that Remit would run.
 
 remit/dispatch/library.rego   asks each rule by name; from the rules' folders
 capabilities.json             what policy may call: all that OPA has, apart from what reaches out of the decision
@@ -7,11 +7,13 @@ capabilities.json             what policy may call: all that OPA has, apart from
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+from remit.backends.opa_binary import find
 from remit.core.dispatch import SETS, library_dispatch
 
 HERE = Path(__file__).parent
@@ -31,9 +33,9 @@ def dispatch() -> str:
     return library_dispatch(rules)
 
 
-def capabilities(opa: str = "opa") -> str:
+def capabilities(opa: Path) -> str:
     """OPA's own capabilities without the forbidden functions, and without hosts for schemas to be fetched from."""
-    listed = subprocess.run([opa, "capabilities", "--current"], capture_output=True, check=True)  # noqa: S603
+    listed = subprocess.run([str(opa), "capabilities", "--current"], capture_output=True, check=True)  # noqa: S603
     everything = json.loads(listed.stdout)
     allowed = [each for each in everything["builtins"] if not FORBIDDEN.fullmatch(each["name"])]
     rest = json.dumps({key: everything[key] for key in ("future_keywords", "features")} | {"allow_net": []})
@@ -42,7 +44,7 @@ def capabilities(opa: str = "opa") -> str:
 
 def main(arguments: list[str]) -> str:
     """Write both files, or with --check name the first that is not what would be written."""
-    for path, text in ((DISPATCH, dispatch()), (CAPABILITIES, capabilities())):
+    for path, text in ((DISPATCH, dispatch()), (CAPABILITIES, capabilities(find(os.environ).path))):
         if "--check" not in arguments:
             path.write_text(text, encoding="utf-8")
         elif not path.is_file() or path.read_text(encoding="utf-8") != text:
@@ -51,4 +53,4 @@ def main(arguments: list[str]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main(sys.argv[1:]) or 0)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from counts import COUNTS, PROFILE, SEED
 from hypothesis import HealthCheck, settings
+
+# Readline, loaded by whoever starts us, leaves the width of its terminal there; what we run writes into pipes.
+os.environ.pop("COLUMNS", None)
 
 settings.register_profile(
     PROFILE,

