@@ -171,8 +171,8 @@ class GroupCommit:
             self._db.do("COMMIT")
         except Exception as error:
             return error
-        self._synced(time.perf_counter() - began)
         try:
+            self._synced(time.perf_counter() - began)
             self._after()
         except Exception as error:  # the batch is durable all the same; but there shall be no other
             self.failure = f"the store's disk failed: {error}"

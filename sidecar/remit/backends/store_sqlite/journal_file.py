@@ -11,7 +11,7 @@ import apsw
 from remit.backends.store_sqlite.database import Database
 from remit.backends.store_sqlite.note import note_path, read_note_file
 from remit.backends.store_sqlite.rows import CHECKPOINTS, JOURNAL, checkpoint_row, journal_row
-from remit.backends.store_sqlite.schema import BUSY_MS, check_version
+from remit.backends.store_sqlite.schema import BUSY_MS, DAMAGE, check_version
 from remit.core.errors import StoreUnavailable
 from remit.ports import CheckpointRow, JournalRow
 
@@ -38,7 +38,7 @@ class JournalFile:
     def _all(self, sql: str) -> Iterator[tuple[object, ...]]:
         try:
             yield from self._connection.cursor().execute(sql)
-        except apsw.Error as error:
+        except (apsw.Error, *DAMAGE) as error:
             raise _unreadable(self._connection.filename, error) from error
 
 
@@ -54,15 +54,23 @@ def open_journal(path: Path) -> Iterator[JournalFile]:
     note = read_note_file(note_path(path))  # before the snapshot, so that it cannot be newer
     try:
         connection = apsw.Connection(_address(path), flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI)
-        try:
-            connection.set_busy_timeout(BUSY_MS)
-            db = Database(connection)
-            db.do("BEGIN")
-            check_version(db)
-            yield JournalFile(connection, str(db.value("SELECT name FROM log")), note)
-        finally:
-            connection.close(True)
     except apsw.Error as error:
+        raise _unreadable(str(path), error) from error
+    try:
+        yield JournalFile(connection, _begin(connection, path), note)
+    finally:
+        connection.close(True)
+
+
+def _begin(connection: apsw.Connection, path: Path) -> str:
+    """Begin a snapshot; the log's name."""
+    try:
+        connection.set_busy_timeout(BUSY_MS)
+        db = Database(connection)
+        db.do("BEGIN")
+        check_version(db)
+        return str(db.value("SELECT name FROM log"))
+    except (apsw.Error, *DAMAGE) as error:
         raise _unreadable(str(path), error) from error
 
 
@@ -72,5 +80,5 @@ def _address(path: Path) -> str:
     return f"{path.absolute().as_uri()}?mode=ro{'&immutable=1' if unused else ''}"
 
 
-def _unreadable(path: str, error: apsw.Error) -> StoreUnavailable:
+def _unreadable(path: str, error: Exception) -> StoreUnavailable:
     return StoreUnavailable(f"{path} cannot be read: {error}")

@@ -1,8 +1,8 @@
 """From the file's rows to ours.
 
 Journal rows may come from a file that was tampered with, in which any column may hold anything. Text is read as
-bytes, and what is not UTF-8, or not there, becomes surrogates, which no header that we wrote has; what is no
-bytes becomes none. So verification names the record, and nothing raises.
+bytes, and what is not UTF-8, or not there, becomes surrogates, which no header that we wrote has. So verification
+names the record.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ from remit.ports import Reservation, WorkflowState
 
 JOURNAL = """
     SELECT sequence, time, CAST(kind AS BLOB), CAST(id AS BLOB), CAST(subject AS BLOB), CAST(workflow AS BLOB),
-           CAST(parent AS BLOB), CAST(ref AS BLOB), previous, hash, body_hash, salt, body
+           CAST(parent AS BLOB), CAST(ref AS BLOB), CAST(previous AS BLOB), CAST(hash AS BLOB),
+           CAST(body_hash AS BLOB), CAST(salt AS BLOB), CAST(body AS BLOB)
     FROM journal
 """
-CHECKPOINTS = "SELECT size, hash, time, CAST(note AS BLOB) FROM checkpoint"
+CHECKPOINTS = "SELECT size, CAST(hash AS BLOB), time, CAST(note AS BLOB) FROM checkpoint"
 BUDGETS = "SELECT budget, scope, start_ns, end_ns, limit_nanos, adjusted, spent, held FROM budget"
 RESERVATIONS = """
     SELECT decision, subject, workflow, service, variant, owner, amount, spent, deadline, state, report_digest

@@ -20,6 +20,9 @@ APPLICATION_ID = 0x52454D54
 BUSY_MS = 100
 """How long a statement waits for a lock that only a stranger can hold: it may be the event loop that waits."""
 
+DAMAGE = (TypeError, ValueError)
+"""How a damaged file shows where SQLite itself sees no error: values of another kind, text that is not UTF-8."""
+
 MIGRATIONS = (
     """
     CREATE TABLE log (

@@ -29,7 +29,7 @@ from remit.backends.store_sqlite.lock import FileLock
 from remit.backends.store_sqlite.note import note_path, read_note_file, write_note_file
 from remit.backends.store_sqlite.reader import Reader
 from remit.backends.store_sqlite.refusal import Refusal
-from remit.backends.store_sqlite.schema import Connect, connect, migrate
+from remit.backends.store_sqlite.schema import DAMAGE, Connect, connect, migrate
 from remit.backends.store_sqlite.sessions import Sessions
 from remit.core.canonical import canonical
 from remit.core.checkpoint import VerifierKey
@@ -272,7 +272,7 @@ def _told_of(path: Path) -> Iterator[None]:
     """What goes wrong on opening is told with the file's name."""
     try:
         yield
-    except (apsw.Error, OSError) as error:
+    except (apsw.Error, OSError, *DAMAGE) as error:
         raise StoreUnavailable(f"{path}: {error}") from error
     except StoreUnavailable as error:
         raise StoreUnavailable(f"{path}: {error.detail}") from error
