@@ -25,6 +25,8 @@ from target import CATALOGUE, TOKEN
 GONE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.UNKNOWN, grpc.StatusCode.NOT_FOUND)
 TARGET = Path(__file__).with_name("target.py")
 START_SECONDS = 30
+STARTED: list[asyncio.subprocess.Process] = []
+"""Every sidecar that was started; what a failed test leaves is ended by the fixture in conftest."""
 METADATA = (("authorization", f"Bearer {TOKEN}"),)
 
 
@@ -53,6 +55,7 @@ async def start(directory: Path, mutant: str = "", under: tuple[str, ...] = ()) 
         stdout=asyncio.subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": str(TARGET.parent)},
     )
+    STARTED.append(process)
     assert process.stdout
     async with asyncio.timeout(START_SECONDS):
         line = await process.stdout.readline()

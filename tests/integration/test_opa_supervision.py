@@ -148,7 +148,7 @@ async def test_nobody_else_can_reach_opa_and_it_knows_nothing(tmp_path: Path, bu
         (path,) = (tmp_path / "opa").glob("*.sock")
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
         assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
-        assert environment(server.pid) == b""
+        assert environment(server.pid) == b"GOGC=400\0"
         assert not listening(server.pid)
         assert await refused_to_change(path)
 
