@@ -8,13 +8,7 @@ package remit.lib.selector
 # description: |
 #   What a selector can ask about the request; "" is what the request does not have. Undefined when one is not known,
 #   so that nobody takes a selector for not matching that might.
-request := _attributes if {
-	every _, attribute in _attributes {
-		is_string(attribute)
-	}
-}
-
-_attributes := {
+request := {
 	"agent": input.subject.id,
 	"team": input.subject.team,
 	"service": _service,
@@ -29,7 +23,10 @@ _service := input.resource.id if input.resource.type in {"service", "tool"}
 _service := "" if not input.resource.type in {"service", "tool"}
 
 # The chain's first link is the service itself, at the endpoint that the request goes to.
-_region := input.facts.chain[0].region
+_region := region if {
+	region := input.facts.chain[0].region
+	is_string(region)
+}
 
 _region := "" if input.facts.chain == []
 

@@ -15,30 +15,31 @@ import data.remit.lib.selector
 terms := _listed if _overrides == []
 
 terms := {name: value |
-	some saying in _sayings
+	some saying in sayings
 	some name, _ in saying
-	value := _last(name)
+	value := _last(name, sayings)
 } if {
 	_overrides != []
-	_sayings
+	request := selector.request
+	overriding := [saying |
+		some override in _overrides
+		selector.matches(override.when, request)
+		saying := override.variants[input.resource.variant]
+	]
+	sayings := array.concat([_listed], overriding)
 }
 
 _listed := catalogue.entry.variants[input.resource.variant]
 
-_overrides := object.get(catalogue.entry, "overrides", [])
+# Few services have overrides, and few overrides are about this variant: then there is nothing to select by.
+_overrides := [override |
+	some override in catalogue.entry.overrides
+	override.variants[input.resource.variant]
+]
 
-_sayings := array.concat([_listed], overriding) if {
-	request := selector.request
-	overriding := [saying |
-		some override in _overrides
-		saying := override.variants[input.resource.variant]
-		selector.matches(override.when, request)
-	]
-}
-
-_last(name) := values[count(values) - 1] if {
+_last(name, sayings) := values[count(values) - 1] if {
 	values := [value |
-		some saying in _sayings
+		some saying in sayings
 		value := saying[name]
 	]
 }

@@ -17,6 +17,7 @@ test_an_unknown_sender_or_receiver_is_not_allowed if {
 	allowed(testing.message({"resource": {"id": "stranger"}})) == set()
 }
 
-test_nothing_is_said_about_services if {
+test_nothing_is_said_about_anything_else if {
 	allowed(testing.send({})) == set()
+	allowed(testing.message({"action": {"name": "data.read"}})) == set()
 }

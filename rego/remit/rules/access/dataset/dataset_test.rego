@@ -53,5 +53,8 @@ test_an_unknown_dataset_is_not_allowed if {
 
 test_nothing_is_said_about_anything_else if {
 	said(testing.call({}), testing.catalogue) == silent
-	said(testing.read({"resource": {"type": "service", "id": "models"}}), testing.catalogue) == silent
+	every roles in [["support"], []] {
+		request := testing.read({"resource": {"type": "service", "id": "models"}, "subject": {"roles": roles}})
+		said(request, testing.catalogue) == silent
+	}
 }

@@ -25,6 +25,15 @@ test_a_person_without_the_role_does_not if {
 test_an_agent_does_not_whatever_its_roles if {
 	said(testing.halt({"subject": {"type": "agent", "id": "support"}})) == refused
 	said(testing.adjust({"subject": {"type": "agent", "id": "support"}})) == refused
+	said(testing.halt({"subject": {"type": "agent", "id": "ana"}})) == refused
+	said(testing.halt({"subject": {"type": "agent", "identity": {"method": "local"}}})) == refused
+}
+
+test_the_sidecar_s_own_operator_needs_no_entry if {
+	local := {"subject": {"id": "operator", "identity": {"method": "local", "subject": "operator"}}}
+	said(testing.halt(local)) == allowed
+	said(testing.adjust(local)) == allowed
+	said(testing.halt(object.union(local, {"subject": {"roles": []}}))) == refused
 }
 
 test_a_person_that_the_catalogue_does_not_list_does_not if {

@@ -37,5 +37,6 @@ test_nothing_is_said_about_anything_else if {
 	said(testing.read({})) == silent
 	said(testing.message({})) == silent
 	said(testing.tool({})) == silent
+	said(testing.call({"resource": {"type": "dataset", "id": "customers"}, "subject": {"roles": []}})) == silent
 	said(testing.call({"resource": {"id": "elsewhere"}})) == silent
 }

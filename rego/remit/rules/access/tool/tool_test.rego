@@ -26,5 +26,6 @@ test_an_agent_without_the_role_does_not if {
 
 test_nothing_is_said_about_anything_else if {
 	said(testing.call({}), testing.catalogue) == silent
+	said(testing.call({"subject": {"roles": []}}), testing.catalogue) == silent
 	said(testing.tool({"resource": {"id": "elsewhere"}}), testing.catalogue) == silent
 }

@@ -42,5 +42,8 @@ test_an_unknown_agent_opens_nothing if {
 }
 
 test_nothing_is_said_about_anything_else if {
-	said(testing.call({})) == {"allow": set(), "deny": set()}
+	silent := {"allow": set(), "deny": set()}
+	said(testing.call({})) == silent
+	said(testing.open({"action": {"name": "decision.make"}})) == silent
+	said(testing.open({"resource": {"type": "service"}})) == silent
 }

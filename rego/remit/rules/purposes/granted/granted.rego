@@ -18,10 +18,7 @@ deny contains "purpose_not_granted" if {
 	not _granted
 }
 
-_granted if {
-	input.context.workflow == ""
-	input.context.purpose in catalogue.purposes
-}
+_granted if input.context.purpose in catalogue.purposes
 
 _granted if {
 	input.context.workflow > ""

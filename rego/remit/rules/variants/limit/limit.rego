@@ -36,9 +36,8 @@ _stated(unit) := {amount |
 	statements := [input.facts.estimate.units, input.context.arguments]
 }
 
-# Any other type compares as less or more than every number; a negative one often means "no limit".
+# A negative number often means "no limit"; what is no number sorts before or after all that are.
 _within(amount, most) if {
-	is_number(amount)
 	amount >= 0
 	amount <= most
 }
