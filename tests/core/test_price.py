@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from remit.core.catalogue import Catalogue, Price, Rate, Service, Variant
 from remit.core.errors import BadRequest
 from remit.core.model import NO_COST, Estimate
-from remit.core.money import MAX_NANOS
+from remit.core.reservation import MAX_NANOS
 from remit.core.price import MAX_QUANTITY, cost, estimate
 
 EUR = 1_000_000_000
@@ -281,7 +281,7 @@ def test_a_missing_rate_makes_the_price_unknown() -> None:
     assert not estimated(catalogue(price("call", 0, currency="USD"), rates=rates)).known
 
 
-def test_a_sum_beyond_64_bits_is_unknown() -> None:
+def test_a_sum_beyond_one_reservation_is_unknown() -> None:
     """What the ledger cannot hold cannot be reserved."""
     listed = catalogue(price("token", MAX_NANOS))
     assert estimated(listed, {"token": 1}).amount == MAX_NANOS

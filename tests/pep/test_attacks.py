@@ -17,7 +17,7 @@ from remit.core.answer import Answer
 from remit.core.call import Call, Claimed, HandoffCall, Report, WorkflowCall
 from remit.core.catalogue import Catalogue, Price, Table
 from remit.core.decision import Effect
-from remit.core.errors import BadRequest, IllegalTransition
+from remit.core.errors import BadRequest, Forbidden, IllegalTransition
 from remit.core.journal import Verification
 from remit.core.model import Mode, Resource, Subject
 from remit.core.reason import Reason
@@ -325,6 +325,36 @@ def test_no_close_of_its_own_washes_an_agent(pipeline: Pipeline, world: World) -
     run(scene())
 
 
+def test_a_halted_agent_closes_nothing(pipeline: Pipeline, world: World) -> None:
+    """A close ends what others hold in a workflow: who is halted, or whose workflow is, does not bring it about."""
+
+    async def scene() -> None:
+        flow = await pipeline.open_workflow(ANALYSIS, opening())
+        await pipeline.authorize(DECISION, call("data.read", CRM, workflow=flow.context))
+        for scope, value in (("agent", "analysis"), ("workflow", flow.id), ("all", "")):
+            await pipeline.halt(OPERATOR, scope, value, "why")
+            with pytest.raises(Forbidden, match="halt"):
+                await pipeline.close_workflow(ANALYSIS, flow.id, "")
+            await pipeline.resume(OPERATOR, scope, value, "why")
+        assert await labels(world, pipeline, DECISION) == {"pii"}
+        await pipeline.halt(OPERATOR, "all", "", "why")
+        await pipeline.close_workflow(OPERATOR, flow.id, "people still may")
+
+    run(scene())
+
+
+def test_a_workflow_whose_context_nobody_could_send_is_not_opened(pipeline: Pipeline) -> None:
+    """As many agents and purposes as the message takes do not fit into a context: malformed, not ALLOW."""
+
+    async def scene() -> None:
+        with pytest.raises(BadRequest, match="agents"):
+            await pipeline.open_workflow(ANALYSIS, opening(agents=tuple(f"agent-{n:050}" for n in range(64))))
+        fits = await pipeline.open_workflow(ANALYSIS, opening(agents=tuple(f"agent-{n:02}" for n in range(32))))
+        assert len(fits.context) <= 1024
+
+    run(scene())
+
+
 # Money: one agent's word never stops the ledger.
 
 
@@ -360,6 +390,24 @@ def test_reports_of_huge_usage_do_not_stop_the_ledger(ledger: World) -> None:
         assert ended is not None and ended.state == "lapsed"
         assert (await month(pipeline))[1] == 0
         assert codes(await pipeline.authorize(DECISION, asked)) == [Reason.BUDGET_EXHAUSTED]
+        await ledger.store.close()
+
+    run(scene())
+
+
+@pytest.mark.parametrize("quantity", [2 * 10**6, 10**9, 10**15])
+def test_what_the_ledger_cannot_hold_is_refused_on_the_record(ledger: World, quantity: int) -> None:
+    """An estimate beyond the largest amount is a DENY with a record; such a report is recorded as claimed."""
+    ledger.installation = replace(ledger.installation, catalogue=replace(ledger.catalogue, budgets={}))
+    set_policy(ledger, lambda _: verdict("ALLOW"))
+    pipeline = Pipeline(ledger, _no_verify)
+
+    async def scene() -> None:
+        asked = await pipeline.authorize(ANALYSIS, replace(call(), usage={"token": quantity}))
+        small = await pipeline.authorize(ANALYSIS, replace(call(), usage={"token": 0}))
+        told = await pipeline.report(ANALYSIS, Report(small.id, "succeeded", {"token": quantity}))
+        assert codes(asked) == [Reason.PRICE_UNKNOWN]
+        assert (told.state, told.claimed) == ("settled", True)
         await ledger.store.close()
 
     run(scene())

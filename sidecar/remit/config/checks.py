@@ -10,6 +10,10 @@ from remit.config.tree import Entries, Items
 from remit.core.catalogue import Catalogue, Identity
 
 
+OPERATOR = "operator"
+"""The name of whoever holds the sidecar's own token: what it does is recorded under it, and is nobody else's."""
+
+
 def check(catalogue: Catalogue, root: Cursor) -> None:
     """Note whatever contradicts itself; `root` is the document that the catalogue was read from."""
     _own_ids(catalogue, root)
@@ -21,6 +25,9 @@ def check(catalogue: Catalogue, root: Cursor) -> None:
 
 
 def _own_ids(catalogue: Catalogue, root: Cursor) -> None:
+    for section, names in (("agents", catalogue.agents), ("people", catalogue.people)):
+        if OPERATOR in names:
+            _at(root, section, OPERATOR).wrong("an id of its own", f'"{OPERATOR}", who holds the sidecar\'s own token')
     for name in catalogue.people:
         if name in catalogue.agents:
             _at(root, "people", name).wrong("an id of its own", f'"{name}", which is an agent too')

@@ -8,7 +8,7 @@ given elsewhere.
 What is counted. Each unit that has a price, and no other: `call` is 1 where it is not stated, and never
 less. A unit that is not stated takes the variant's maximum; without one the cost is unknown. So it is where
 nothing has a price at all (what is free says `amount: 0`), a rate of exchange is missing, a quantity lies
-below every tier, or the sum does not fit 64 bits. A service with `reserve: expected` reserves only what is
+below every tier, or the sum is more than one reservation can be. A service with `reserve: expected` reserves only what is
 stated: fewer refusals, more overruns.
 """
 
@@ -21,7 +21,7 @@ from typing import NamedTuple
 from remit.core.catalogue import Catalogue, Price
 from remit.core.errors import BadRequest, Violation
 from remit.core.model import NO_COST, Estimate
-from remit.core.money import MAX_NANOS
+from remit.core.reservation import MAX_NANOS
 
 CALL = "call"
 MAX_QUANTITY = 10**15

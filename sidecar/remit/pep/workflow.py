@@ -7,17 +7,23 @@ from remit.core.call import Call, Claimed, WorkflowCall
 from remit.core.decision import Effect
 from remit.core.effect import BindTrace, CloseWorkflow, OpenWorkflow
 from remit.core.effect import Effect as StoreEffect
-from remit.core.errors import BadToken, IllegalTransition, NotFound
+from remit.core.errors import BadRequest, BadToken, Forbidden, IllegalTransition, NotFound, Violation
 from remit.core.model import ActionName, Facts, Resource, Subject
 from remit.pep.context import WorkflowContext, read_workflow, workflow_token
 from remit.pep.decide import Draft, Plan, decide
 from remit.pep.world import SECOND, World
 from remit.pep.write import Entry, must_write
-from remit.ports import WorkflowState
+from remit.ports import FactsQuery, WorkflowState
+
+
+MAX_NAMES = 400
+"""Characters of purposes and agents, with three more for each: what a context of at most 1 KiB has room for."""
 
 
 async def open_workflow(world: World, subject: Subject, call: WorkflowCall) -> OpenedWorkflow:
-    """Ask for a workflow; it starts with the labels that the opener holds."""
+    """Ask for a workflow; it starts with the labels that the opener holds. Raises BadRequest."""
+    if sum(len(name) + 3 for name in (*call.purposes, *call.agents)) > MAX_NAMES:
+        raise BadRequest(Violation("agents", f"with the purposes, at most {MAX_NAMES} characters, three a name added"))
     id = world.ids.new("w")
     question = Call(
         rpc="OpenWorkflow",
@@ -69,10 +75,13 @@ def _opening(world: World, facts: Facts, workflow: WorkflowContext, trace: str) 
 
 
 async def close_workflow(world: World, subject: Subject, named: str, reason: str) -> ClosedWorkflow:
-    """Close a workflow, named by its signed context or its id. Raises NotFound, IllegalTransition."""
+    """Close a workflow, named by its signed context or its id. Raises NotFound, Forbidden, IllegalTransition."""
     state = await _find(world, named)
     if state is None or not may_close(subject, state):
         raise NotFound(f"no workflow {named[:64]!r} that {subject.id} may close")
+    stored = await world.store.facts(FactsQuery(subject.id, subject.isolation, state.id, "", ()))
+    if stored.halts and subject.type == "agent":
+        raise Forbidden(f"a halt covers {subject.id} or workflow {state.id}")
     if state.state != "open":
         raise IllegalTransition(f"workflow {state.id} is {state.state}")
     body = {"by": {"type": subject.type, "id": subject.id}, "reason": reason}
