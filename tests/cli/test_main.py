@@ -30,6 +30,15 @@ def test_help_imports_no_command() -> None:
     assert all(f"  {name} " in ran.stdout for name in COMMANDS)
 
 
+def test_where_only_the_sdk_is_installed_the_command_says_what_to_install() -> None:
+    """One line and exit code 2, no traceback: the package of an agent has the command, but not click."""
+    code = "import sys; sys.modules['click'] = None; from remit.cli.entry import main; main()"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+    assert ran.returncode == 2
+    assert ran.stderr == "remit: click is not installed; the command line needs: pip install 'remit[server]'\n"
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_list_says_what_each_command_says_of_itself(name: str) -> None:
     """The line in the list and the command's own first sentence do not contradict each other; each has an example."""
