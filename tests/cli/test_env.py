@@ -91,3 +91,13 @@ def test_an_agent_must_be_in_the_catalogue(remit: Remit, place: Path) -> None:
     assert ended.code == 2
     assert "expected one of support" in ended.err
     assert not (place / "t").exists()
+
+
+def test_a_first_token_needs_no_finished_catalogue(remit: Remit, place: Path) -> None:
+    """The catalogue that waits for the hash is not in the way of making it."""
+    (place / "remit.yaml").write_text(CATALOGUE.replace("team: cx}", 'team: cx, identity: {token_hash: "sha256:…"}}'))
+
+    ended = remit("env", "--agent", "support", "--new-token", "--token-file", "support.token")
+
+    assert ended.code == 0
+    assert "token_hash: sha256:" in ended.err
