@@ -36,8 +36,8 @@ def command(
     """
     if new_token and token_file is None:
         raise click.UsageError("--new-token needs --token-file: the token is written there, and shown nowhere.")
-    if agent is not None and not new_token:  # a new token's hash is what the catalogue still waits for
-        _check_agent(agent, state)
+    if agent is not None:
+        _check_agent(agent, state, lenient=new_token)
     hashed = create_token(token_file) if new_token and token_file else ""
     variables = {"REMIT_ADDRESS": known_address(find_settings(state), running=False)}
     if token_file is not None:
@@ -84,13 +84,18 @@ def _read(path: Path) -> str:
         raise Failure(f"--token-file: {path} cannot be read ({error}); expected a file with a token") from error
 
 
-def _check_agent(agent: str, state: Path | None) -> None:
-    """An agent that the catalogue does not have would be refused by the sidecar, later and less clearly."""
+def _check_agent(agent: str, state: Path | None, *, lenient: bool) -> None:
+    """Whom the catalogue does not have the sidecar would refuse, later and less clearly.
+
+    A catalogue that cannot be read may be one that waits for the hash of a first token (`lenient`).
+    """
     paths = catalogue_paths(())
     try:
         _, catalogue = load(paths, os.environ, {"state": state})
     except CatalogueInvalid as error:
+        if lenient:
+            return
         raise Failure(*str(error).splitlines()) from error
-    if agent not in catalogue.agents:
-        known = ", ".join(sorted(catalogue.agents)) or "none"
+    if agent not in catalogue.agents and agent not in catalogue.people:
+        known = ", ".join(sorted((*catalogue.agents, *catalogue.people))) or "none"
         raise Failure(f"--agent: {agent!r} is not in the catalogue {paths[0]}; expected one of {known}")

@@ -63,6 +63,10 @@ def _look_up(document: Any, names: Sequence[str]) -> Any:
 
 
 def _shown(value: Any) -> str:
+    if isinstance(value, Mapping) and "scope" in value:  # a halt
+        return f"{value['scope']} {value.get('value', '')} by {value.get('by', '')}: {value.get('reason', '')}"[
+            :_MAX_SHOWN
+        ]
     if isinstance(value, Mapping | list | tuple):
         return ", ".join(_shown(each) for each in value) or "nothing"
     return str(value)[:_MAX_SHOWN]
