@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,7 @@ from .conftest import Remit
 from .test_up import Up
 
 PAGE = (Path(__file__).parents[2] / "docs" / "cli.md").read_text(encoding="utf-8")
+REMIT = shlex.quote(str(Path(sys.executable).with_name("remit")))
 EXAMPLES = [
     (line.partition("#")[0].strip(), int(line.rpartition("exit code ")[2]) if "# exit code" in line else 0)
     for block in re.findall(r"```console\n(.*?)```", PAGE, re.DOTALL)
@@ -43,7 +45,7 @@ def test_the_examples_work(remit: Remit, place: Path) -> None:
         environment = {**os.environ, "WORKFLOW": asyncio.run(_workflow(support))}
         for command, code in EXAMPLES:
             ran = subprocess.run(
-                ["sh", "-c", command.replace("remit ", f"{Path(sys.executable).with_name('remit')} ", 1)],
+                ["sh", "-c", command.replace("remit ", f"{REMIT} ", 1)],
                 cwd=place,
                 env=environment,
                 capture_output=True,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import resource
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
@@ -287,6 +287,16 @@ async def test_a_thousand_streams_of_nobody_are_each_refused() -> None:
         await served_well(served)
 
 
+@pytest.fixture
+def many_files() -> Iterator[None]:
+    """Leave to open more files than a user mostly has: both ends of each connection are in this process."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(limits[0], min(limits[1], 4096)), limits[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+@pytest.mark.usefixtures("many_files")
 @in_loop
 async def test_many_idle_connections_do_not_end_the_server() -> None:
     """A caller that is connected is served, whatever else is connected and silent."""
