@@ -63,13 +63,13 @@ def _look_up(document: Any, names: Sequence[str]) -> Any:
 
 
 def _shown(value: Any) -> str:
-    if isinstance(value, Mapping) and "scope" in value:  # a halt
-        return f"{value['scope']} {value.get('value', '')} by {value.get('by', '')}: {value.get('reason', '')}"[
-            :_MAX_SHOWN
-        ]
-    if isinstance(value, Mapping | list | tuple):
-        return ", ".join(_shown(each) for each in value) or "nothing"
-    return str(value)[:_MAX_SHOWN]
+    match value:
+        case {"scope": scope, "value": of, "by": by, "reason": reason}:  # a halt
+            return f"{scope} {of} by {by}: {reason}"[:_MAX_SHOWN]
+        case Mapping() | list() | tuple():
+            return ", ".join(_shown(each) for each in value) or "nothing"
+        case _:
+            return str(value)[:_MAX_SHOWN]
 
 
 def _sentence(text: str) -> str:
