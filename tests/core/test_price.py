@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from remit.core.catalogue import Catalogue, Price, Rate, Service, Variant
 from remit.core.errors import BadRequest
 from remit.core.model import NO_COST, Estimate
-from remit.core.reservation import MAX_NANOS
 from remit.core.price import MAX_QUANTITY, cost, estimate
+from remit.core.reservation import MAX_NANOS
 
 EUR = 1_000_000_000
 NOW = 1_000

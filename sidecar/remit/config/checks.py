@@ -9,7 +9,6 @@ from remit.config.reading import Cursor
 from remit.config.tree import Entries, Items
 from remit.core.catalogue import Catalogue, Identity
 
-
 OPERATOR = "operator"
 """The name of whoever holds the sidecar's own token: what it does is recorded under it, and is nobody else's."""
 

@@ -8,8 +8,8 @@ given elsewhere.
 What is counted. Each unit that has a price, and no other: `call` is 1 where it is not stated, and never
 less. A unit that is not stated takes the variant's maximum; without one the cost is unknown. So it is where
 nothing has a price at all (what is free says `amount: 0`), a rate of exchange is missing, a quantity lies
-below every tier, or the sum is more than one reservation can be. A service with `reserve: expected` reserves only what is
-stated: fewer refusals, more overruns.
+below every tier, or the sum is more than one reservation can be. A service with `reserve: expected` reserves
+only what is stated: fewer refusals, more overruns.
 """
 
 from __future__ import annotations

@@ -15,7 +15,6 @@ from remit.pep.world import SECOND, World
 from remit.pep.write import Entry, must_write
 from remit.ports import FactsQuery, WorkflowState
 
-
 MAX_NAMES = 400
 """Characters of purposes and agents, with three more for each: what a context of at most 1 KiB has room for."""
 
