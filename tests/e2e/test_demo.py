@@ -154,3 +154,13 @@ def test_a_directory_that_no_demo_made_is_left_alone(tmp_path: Path) -> None:
 
     assert played.returncode == 2
     assert [path.name for path in tmp_path.iterdir()] == ["precious.txt"]
+
+
+def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    """Exit code 2 and what else to do, not an error of Remit's own."""
+    (tmp_path / "file").touch()
+
+    played = play(tmp_path / "file" / "demo", WORLD)
+
+    assert played.returncode == 2
+    assert f"Not a directory: '{tmp_path}/file/demo'; --state may name" in played.stdout

@@ -185,6 +185,12 @@ def test_an_opa_that_was_named_wrongly_is_not_built_instead(tmp_path: Path, buil
         obtain(building | {"REMIT_OPA_BIN": str(tmp_path / "nothing")}, None, silent)
 
 
+def test_a_cache_that_cannot_be_written_to_is_named(tmp_path: Path, building: dict[str, str]) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(InstallFailed, match=r"file.*: Not a directory; XDG_CACHE_HOME may name"):
+        obtain(building | {"XDG_CACHE_HOME": str(tmp_path / "file")}, None, silent)
+
+
 def test_two_builds_at_once_are_one(tmp_path: Path, building: dict[str, str]) -> None:
     makes = MAKES_OPA.format(version="v1.22.2", hash=MODULE_HASH)
     script(tmp_path / "bin" / "go", GO.format(install=f"echo x >> {tmp_path}/builds; sleep 0.3; {makes}"))

@@ -53,17 +53,25 @@ def obtain(environment: Mapping[str, str], configured: Path | None, progress: Pr
 def install(environment: Mapping[str, str], progress: Progress) -> OpaBinary:
     """Build the pinned OPA into the cache, unless it is there by then. Raises InstallFailed."""
     target = cache_path(environment)
+    try:
+        _install(target, environment, progress)
+    except OSError as e:
+        where = f"{e.filename or target}: {e.strerror or e}"
+        raise InstallFailed(f"{where}; XDG_CACHE_HOME may name a directory that can be written to") from e
+    return examine(target, "Remit's cache")
+
+
+def _install(target: Path, environment: Mapping[str, str], progress: Progress) -> None:
     target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with _alone(target.with_name(f"{target.name}.lock"), progress):
         if target.exists():
-            return examine(target, "Remit's cache")
+            return
         for abandoned in target.parent.glob("opa-build-*"):
             shutil.rmtree(abandoned, ignore_errors=True)
         with tempfile.TemporaryDirectory(prefix="opa-build-", dir=target.parent) as workplace:
             built = _build(Path(workplace), environment, progress)
             built.replace(target)
     progress(f"OPA {pinned_version()} is at {target}", 1.0)
-    return examine(target, "Remit's cache")
 
 
 @contextmanager

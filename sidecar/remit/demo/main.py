@@ -33,10 +33,15 @@ def run(keep: bool, state: Path, world: Path = WORLD) -> int:
         ready(None, tell)  # before the clock starts: building one takes minutes, once
     page = Page()
     try:
-        return asyncio.run(_run(page, prepare(state, world), keep=keep))
+        layout = prepare(state, world)
     except NotOurs as error:
         page.trouble(str(error))
         return WRONGLY
+    except OSError as error:
+        page.trouble(f"{state}: {error}; --state may name a directory that can be written to")
+        return WRONGLY
+    try:
+        return asyncio.run(_run(page, layout, keep=keep))
     except (KeyboardInterrupt, asyncio.CancelledError):
         page.trouble("interrupted; everything that was started has been stopped")
         return INTERRUPTED
