@@ -13,7 +13,7 @@ from fakes.world import EUR, OPERATOR, FakeClock, FakePdp, allow_all, subject, v
 from remit.core.answer import Answer
 from remit.core.call import Call, Claimed, HandoffCall, Report, WorkflowCall
 from remit.core.decision import Effect, Verdict
-from remit.core.errors import Forbidden, IllegalTransition, NotFound, PolicyFailure
+from remit.core.errors import BadRequest, Forbidden, IllegalTransition, NotFound, PolicyFailure
 from remit.core.model import Mode, Resource
 from remit.core.reason import Reason
 from remit.pep.pipeline import Pipeline
@@ -477,6 +477,38 @@ def test_progress_prolongs_a_hold(pipeline: Pipeline, world: World) -> None:
         await pipeline.sweep()
 
         assert await month(pipeline) == (0, EUR)
+
+    run(scene())
+
+
+def test_progress_does_not_hold_money_for_ever(pipeline: Pipeline, world: World) -> None:
+    """After a day of progress the hold is not prolonged any more: it lapses."""
+
+    async def scene() -> None:
+        answer = await pipeline.authorize(ANALYSIS, call())
+        for _ in range(400):
+            pass_seconds(world, 250)
+            try:
+                await pipeline.report(ANALYSIS, Report(answer.id, "progress"))
+            except IllegalTransition:
+                break
+        pass_seconds(world, 400)
+        await pipeline.sweep()
+
+        assert await month(pipeline) == (EUR, 0)
+
+    run(scene())
+
+
+def test_what_others_spend_is_for_people(pipeline: Pipeline) -> None:
+    """An agent does not list budgets; nor does an adjustment make a limit that the ledger cannot count."""
+
+    async def scene() -> None:
+        with pytest.raises(Forbidden):
+            await pipeline.budgets(ANALYSIS, "")
+        with pytest.raises(BadRequest):
+            for _ in range(4):
+                await pipeline.adjust(OPERATOR, "month", "", 4 * 10**18, "more")
 
     run(scene())
 

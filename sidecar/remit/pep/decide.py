@@ -31,6 +31,7 @@ from remit.pep.write import Entry, write
 from remit.ports import FactsQuery
 
 HOLD_SECONDS = 300  # a reservation's life where the catalogue names none
+LONGEST_HOLD = DAY  # however much progress is reported: nobody keeps a budget's room for ever
 JOINING = METERED | {ActionName.DATA_READ}  # actions whose results enter the session
 
 
@@ -237,7 +238,8 @@ def _kept(draft: Draft) -> KeepAnswer:
         key=draft.call.key,
         digest=draft.call.digest,
         answer=pack(_answer(draft, None), draft.plan.extra),
-        expires=max(draft.time, _deadline(draft)) + DAY,
+        # A day after the decision has ended, at the latest that it can.
+        expires=draft.time + (LONGEST_HOLD if _deadline(draft) else 0) + DAY,
     )
 
 

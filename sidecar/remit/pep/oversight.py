@@ -8,9 +8,9 @@ from remit.core.answer import Adjusted, Halted
 from remit.core.call import Call, Claimed
 from remit.core.decision import Effect
 from remit.core.effect import AdjustBudget, LiftHalt, PlaceHalt
-from remit.core.errors import BadRequest, NotFound, Violation
+from remit.core.errors import BadRequest, Forbidden, NotFound, Violation
 from remit.core.model import ActionName, BudgetRoom, BudgetRow, Facts, Halt, Resource, Subject
-from remit.core.money import decimal_text
+from remit.core.money import MAX_NANOS, decimal_text
 from remit.core.window import CAP, window_at
 from remit.pep.decide import Draft, Plan, Planner, decide
 from remit.pep.world import World
@@ -63,11 +63,13 @@ async def _control(world: World, subject: Subject, call: Call, plan: Planner) ->
     return Halted(decided.answer, tuple(decided.extra.get("halts", ())))
 
 
-async def budgets(world: World, budget: str) -> Sequence[BudgetRoom]:
-    """Budgets' rows in their current windows, by id, then scope. Raises NotFound for an unknown budget.
+async def budgets(world: World, subject: Subject, budget: str) -> Sequence[BudgetRoom]:
+    """Budgets' rows in their current windows, by id, then scope; for people. Raises NotFound, Forbidden.
 
     A budget that is counted per agent or workflow shows those that have used it.
     """
+    if subject.type != "person":
+        raise Forbidden("what others spend is for people to see")
     catalogue, now = world.catalogue, world.clock.now()
     if budget and budget not in catalogue.budgets:
         raise NotFound(f"no budget {budget!r} in the catalogue")
@@ -92,6 +94,9 @@ async def adjust(world: World, subject: Subject, budget: str, scope: str, *, del
         expected = "nothing" if listed.per == "none" else f"the {listed.per} that the budget is counted for"
         raise BadRequest(Violation("scope", expected))
     row = _row(world, budget, scope, now)
+    (room,) = await world.store.rooms([row])
+    if abs(room.limit + delta) > MAX_NANOS:
+        raise BadRequest(Violation("delta", f"a limit of at most {decimal_text(MAX_NANOS)} after it"))
     call = Call(
         rpc="AdjustBudget",
         action=ActionName.BUDGET_ADJUST,

@@ -81,8 +81,8 @@ class Pipeline:
         return await oversight.resume(self._world, subject, scope, value, reason)
 
     async def budgets(self, subject: Subject, budget: str) -> Sequence[BudgetRoom]:
-        """The budgets' rows now. Raises NotFound."""
-        return await oversight.budgets(self._world, budget)
+        """The budgets' rows now, for people. Raises NotFound, Forbidden."""
+        return await oversight.budgets(self._world, subject, budget)
 
     async def adjust(self, subject: Subject, budget: str, scope: str, delta: int, reason: str) -> Adjusted:
         """Add nanos to a limit. Raises BadRequest, NotFound."""

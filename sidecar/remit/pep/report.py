@@ -20,7 +20,7 @@ from remit.core.effect import Effect, EndReservation, ProlongReservation
 from remit.core.errors import IllegalTransition, NotFound
 from remit.core.model import Subject
 from remit.core.price import cost
-from remit.pep.decide import HOLD_SECONDS
+from remit.pep.decide import HOLD_SECONDS, LONGEST_HOLD
 from remit.pep.world import SECOND, World
 from remit.pep.write import Entry, must_write
 from remit.ports import JournalRow, Reservation
@@ -125,7 +125,10 @@ async def _prolong(world: World, told: Report, row: JournalRow, reservation: Res
         raise IllegalTransition(f"the reservation of {told.decision} is {reservation.state}; progress comes too late")
     service = world.catalogue.services.get(reservation.service)
     seconds = service.hold_seconds if service else HOLD_SECONDS
-    effect = ProlongReservation(told.decision, world.clock.now() + seconds * SECOND)
+    deadline = world.clock.now() + seconds * SECOND
+    if deadline > row.record.time + LONGEST_HOLD:
+        raise IllegalTransition(f"decision {told.decision} has held its money for a day; report how it ended")
+    effect = ProlongReservation(told.decision, deadline)
     id = await _append(world, told, row, (effect,), _body(world, told, None))
     return Reported(id, "held")
 
