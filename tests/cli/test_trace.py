@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from fakes.people_fake import OPERATOR, PeopleFake, people_sidecar, record
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from remit.cli.records import DEPTH, from_wire, grow, summary
 from remit.cli.tracing import Names, node_text
@@ -186,6 +186,7 @@ PARTS = [
 
 
 @given(st.dictionaries(st.sampled_from(PARTS), JSON) | JSON, st.binary(max_size=9), st.booleans())
+@example(dict.fromkeys(PARTS, "\x1b[2J"), b"", True)
 def test_no_body_breaks_the_tree(body: Any, raw: bytes, whole: bool) -> None:
     """Whatever a body holds, the tree is drawn, and nothing in it acts on a terminal."""
     text = json.dumps(body).encode() if whole else raw

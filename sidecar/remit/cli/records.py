@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from remit.cli.text import amount
+from remit.cli.text import amount, clean
 from remit.core.journal import JournalRow
 from remit.sdk.answers import NANOS
 from remit.v1 import resources_pb2
@@ -166,7 +166,7 @@ def summary(entries: Sequence[Entry]) -> str:
     ends = {each.ref: nanos(each.body.get("cost")) for each in entries if is_end(each)}
     held = sum(nanos(each.body.get("reserved")) for each in decisions if each.id not in ends)
     currency = next((text(each.body.get("currency")) for each in decisions if each.body), "")
-    counted = ", ".join(f"{count} {effect}" for effect, count in sorted(effects.items())) or "none"
+    counted = ", ".join(f"{count} {clean(effect)}" for effect, count in sorted(effects.items())) or "none"
     return f"decisions: {counted}; spent {amount(sum(ends.values()), currency)}, set aside {amount(held, currency)}"
 
 
