@@ -1,5 +1,6 @@
 # METADATA
 # title: The catalogue's entries that a request is about
+# description: An entry has all of its fields, as the sidecar writes it; where one is missing, nothing is granted by it.
 # schemas:
 #   - input: schema.input
 package remit.lib.catalogue
@@ -42,13 +43,13 @@ admitted if {
 	_purpose
 }
 
-_role if object.get(entry, "roles", []) == []
+_role if entry.roles == []
 
 _role if {
 	some role in entry.roles
 	role in roles
 }
 
-_purpose if object.get(entry, "purposes", []) == []
+_purpose if entry.purposes == []
 
 _purpose if input.context.purpose in entry.purposes

@@ -33,12 +33,10 @@ _known if {
 # A service that lists no operations takes any.
 _known if {
 	input.resource.type in {"service", "tool"}
-	_operations == []
+	catalogue.entry.operations == []
 }
 
 _known if {
 	input.resource.type in {"service", "tool"}
-	input.resource.operation in _operations
+	input.resource.operation in catalogue.entry.operations
 }
-
-_operations := object.get(catalogue.entry, "operations", [])

@@ -21,7 +21,7 @@ _listed if variant.terms
 
 _listed if {
 	input.resource.variant == ""
-	object.get(catalogue.entry, "variants", {}) == {}
+	catalogue.entry.variants == {}
 }
 
 _listed if input.resource.type == "agent"
