@@ -128,8 +128,8 @@ class SqliteStore(Reader):
 
     @property
     def checkpoint(self) -> CheckpointRow | None:
-        """The last signed head."""
-        return self._chain.signed
+        """The last signed head that is durable."""
+        return self._signed
 
     @property
     def failed(self) -> bool:
@@ -222,7 +222,7 @@ class SqliteStore(Reader):
         """Once a transaction is durable: copy its checkpoint beside the file, and let no erased body linger."""
         if self._wal_holds_erased:
             self._wal_holds_erased = not self._move_log()
-        signed = self._chain.signed
+        self._signed = signed = self._chain.signed
         if signed is None or signed.note == self._note:
             return
         try:
