@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 LOCKS := requirements/build.txt requirements/dev.txt
 
-.PHONY: help setup demo test lint check generate bench soak lock clean
+.PHONY: help setup demo test lint generate bench soak lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
@@ -46,4 +46,4 @@ lock: $(READY) ## resolve the dependencies anew and lock them with hashes
 	tests/lock.sh
 
 clean: ## remove the virtual environment and what tests leave behind
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis artefacts
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis artefacts
