@@ -8,6 +8,7 @@ import os
 import shutil
 import stat
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -132,8 +133,16 @@ async def test_a_newer_file_is_refused_and_an_older_one_brought_up_to_date(
         pass
 
 
-@pytest.mark.parametrize("case", ["another program's database", "no database", "no directory", "a directory"])
-def test_what_is_no_store_is_refused_by_name(path: Path, case: str) -> None:
+@pytest.mark.parametrize(
+    ("case", "told"),
+    [
+        ("another program's database", "not one of Remit's"),
+        ("no database", "not a database"),
+        ("no directory", "No such file or directory"),
+        ("a directory", "Is a directory"),
+    ],
+)
+def test_what_is_no_store_is_refused_by_name(path: Path, case: str, told: str) -> None:
     """And left as it was; what stands in the way is told."""
     if case == "another program's database":
         other = apsw.Connection(str(path))
@@ -148,7 +157,7 @@ def test_what_is_no_store_is_refused_by_name(path: Path, case: str) -> None:
     before = path.read_bytes() if path.is_file() else b""
 
     for _ in range(2):  # the lock is free again
-        with pytest.raises(StoreUnavailable, match=r"state\.db"):
+        with pytest.raises(StoreUnavailable, match=rf"state\.db: .*{told}"):
             opened(path)
     assert (path.read_bytes() if path.is_file() else b"")[100:] == before[100:]
 
@@ -185,6 +194,18 @@ def test_a_journal_that_was_changed_is_not_built_on(path: Path, sabotage: str, t
     stranger.close()
 
     with pytest.raises(StoreUnavailable, match=f"{told}.*remit audit verify"):
+        opened(left)
+
+
+def test_a_journal_that_was_cut_is_not_built_on_even_without_the_copied_checkpoint(path: Path) -> None:
+    """The checkpoints in the file name records as well."""
+    left = killed(path)
+    note_path(left).unlink()
+    stranger = apsw.Connection(str(left))
+    stranger.execute("DELETE FROM journal WHERE sequence > 19")
+    stranger.close()
+
+    with pytest.raises(StoreUnavailable, match="record 20 is not the one"):
         opened(left)
 
 
@@ -369,28 +390,72 @@ async def test_a_hanging_disk_stops_neither_the_loop_nor_questions(path: Path) -
     await store.close()
 
 
+class _Failing(GroupCommit):
+    """A disk that hangs until it is told to fail."""
+
+    fail = threading.Event()
+
+    def _commit(self) -> Exception | None:
+        self.fail.wait(30)
+        return apsw.IOError("planted")
+
+
+class Failing(SqliteStore):
+    """The store on it."""
+
+    group_type = _Failing
+
+
+@in_loop
+async def test_who_waits_while_the_disk_fails_is_turned_away(path: Path) -> None:
+    """Those of the failed commit, those who came meanwhile, and those who come later: none is recorded."""
+    _Failing.fail.clear()
+    store = opened(path, Failing)
+    desk = Desk(store)
+    first = asyncio.create_task(desk.commit())
+    await asyncio.sleep(0.01)  # its commit is under way
+    others = [asyncio.create_task(desk.commit()) for _ in range(5)]
+    await asyncio.sleep(0)
+    _Failing.fail.set()
+
+    outcomes = await asyncio.gather(first, *others, return_exceptions=True)
+    assert [type(each) for each in outcomes] == [StoreUnavailable] * 6
+    with pytest.raises(StoreUnavailable, match="must be started anew"):
+        await desk.commit()
+    assert (store.failed, await store.journal(0, 10)) == (True, ())
+    await store.close()
+
+
 def test_a_loop_that_is_never_idle_does_not_starve_commits(path: Path) -> None:
     """Under uvloop, work that is always ready would keep the committing thread out for as long as it lasts."""
 
     async def run() -> None:
         store = opened(path)
+        desk = Desk(store)
         stop = asyncio.Event()
-
-        async def spin() -> None:
-            while not stop.is_set():
-                sum(range(5000))
-                await asyncio.sleep(0)
-
-        spinning = asyncio.create_task(spin())
+        spinning = asyncio.create_task(_spin(stop))
         async with asyncio.timeout(20):
-            for _ in range(5):
-                await Desk(store, count=len(await store.journal(0, 100)) * 10).must()
+            for _ in range(20):
+                await desk.must()
         stop.set()
         await spinning
         await store.close()
 
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(run())
+    processors = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(processors)})  # the thread inherits it: nobody runs beside anybody
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(run())
+    finally:
+        os.sched_setaffinity(0, processors)
+
+
+async def _spin(stop: asyncio.Event) -> None:
+    while not stop.is_set():
+        until_then = time.perf_counter() + 0.0001
+        while time.perf_counter() < until_then:
+            pass
+        await asyncio.sleep(0)
 
 
 @pytest.mark.parametrize(("error", "goes_on"), [(errno.ENOSPC, True), (errno.EDQUOT, True), (errno.EIO, False)])
@@ -427,6 +492,7 @@ async def test_a_checkpoint_comes_in_time(path: Path) -> None:
     await Desk(store).must()
     await until(lambda: store.checkpoint is not None)
     assert await store.checkpoints() == (store.checkpoint,)
+    assert store.checkpoint is not None and read_note_file(note_path(path)) == store.checkpoint.note
 
     await store.close()
 

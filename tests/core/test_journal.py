@@ -163,6 +163,8 @@ def _structural() -> Iterator[tuple[str, Change]]:
             yield f"records {at + 1} and {to + 1} swapped", lambda made, at=at, to=to: _swap(made, at, to)
     for at, head in enumerate(other.heads):
         yield f"checkpoint {at + 1} from another log", _replacing_head(at, head)
+        yield f"checkpoint {at + 1} twice", lambda made, at=at: made.heads.insert(at, made.heads[at])
+    yield "checkpoints in another order", lambda made: made.heads.reverse()
 
 
 def _swap(made: Journal, at: int, to: int) -> None:
@@ -324,6 +326,16 @@ def test_an_act_whose_body_is_still_there_is_a_failure() -> None:
     )
 
     assert [each.sequence for each in made.verify().problems] == [ACT_AT]
+
+
+@pytest.mark.parametrize("left", [{"body": b"{}"}, {"salt": bytes(16)}])
+def test_an_erased_body_that_is_there_in_part_is_a_failure(left: dict[str, bytes]) -> None:
+    """The salt alone would let a guess be tested."""
+    made = journal()
+    row = made.rows[ERASED_AT - 1]
+    made.rows[ERASED_AT - 1] = replace(row, record=replace(row.record, **left))
+
+    assert [each.sequence for each in made.verify().problems] == [ERASED_AT]
 
 
 def test_an_erased_body_leaves_nothing_to_guess_with() -> None:

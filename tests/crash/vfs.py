@@ -54,8 +54,8 @@ class _Watched(apsw.VFSFile):
 
 
 @contextmanager
-def watched(name: str, watch: Callable[[str, str, int, bytes], None], synchronous: str = "full") -> Iterator[Connect]:
-    """How a store connects through a watched disk."""
+def watched(name: str, watch: Callable[[str, str, int, bytes], None], synchronous: str = "") -> Iterator[Connect]:
+    """How a store connects through a watched disk; as the store itself says, unless told how to sync."""
     disk = Disk(name, watch)
     made: dict[Path, apsw.Connection] = {}
 
@@ -64,7 +64,8 @@ def watched(name: str, watch: Callable[[str, str, int, bytes], None], synchronou
             connection = apsw.Connection(str(path), vfs=name)
             connection.pragma("locking_mode", "exclusive")
             configure(connection, str(path))
-            connection.pragma("synchronous", synchronous)
+            if synchronous:
+                connection.pragma("synchronous", synchronous)
             connection.wal_autocheckpoint(40)  # so that the log is moved into the file within a short life
             made[path] = connection
         return made[path]
