@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from base64 import b64decode
 from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
 
@@ -413,6 +414,30 @@ def test_a_note_says_what_was_signed() -> None:
     assert lines[3] == f"time {head.time}"
     assert lines[4] == ""
     assert lines[5].startswith("— remit/log_1 ")
+
+
+def test_a_note_of_another_log_is_found_without_a_key() -> None:
+    """Whatever head it names."""
+    made = journal()
+    note = made.heads[-1].note.replace("remit/log_1", "remit/log_2")
+
+    assert made.verify(pinned=False, notes=[note]).state == "broken"
+
+
+def test_there_is_one_way_to_write_a_note() -> None:
+    """A cut signature, and another spelling of the same bytes in base64, are no notes, with or without a key."""
+    note = journal().heads[-1].note
+    head, signature = note.split("\n")[2], note.split(" ")[-1].rstrip("\n")
+    alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+
+    def respelt(text: str) -> str:
+        body = text.rstrip("=")
+        return body[:-1] + alphabet[alphabet.index(body[-1]) ^ 1] + "=" * (len(text) - len(body))
+
+    assert b64decode(respelt(head)) == b64decode(head)
+    for other in (note.replace(signature, signature[:-4]), note.replace(head, respelt(head))):
+        with pytest.raises(BadRequest):
+            read_note(other)
 
 
 def test_a_pinned_key_is_one_line_of_text() -> None:
