@@ -158,8 +158,27 @@ def test_a_file_that_is_not_utf_8_is_named(sources: Sources, opa: Path, tmp_path
 
 
 def test_two_packages_of_users_that_conflict_are_an_error(sources: Sources, opa: Path, tmp_path: Path) -> None:
-    (sources.custom[0] / "again.rego").write_text('package remit.custom.quiet\n\ndeny := "all"\n')
+    for name, value in (("one", 1), ("two", "[]")):
+        (sources.custom[0] / f"{name}.rego").write_text(f"package remit.custom.twice\n\nx := {value}\n")
+    (sources.custom[0] / "three.rego").write_text("package remit.custom.twice\n\nx contains 1\n")
     with pytest.raises(BundleInvalid, match="rego_type_error"):
+        build(sources, opa, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        "deny := input.resource.id",
+        "deny if input.action.name",
+        'default deny := "all"',
+        'deny["all"] := 1',
+        "hold = {}",
+    ],
+)
+def test_what_policy_adds_to_is_a_set_or_refused(sources: Sources, opa: Path, tmp_path: Path, head: str) -> None:
+    """A denial that turns out at run time to be no collection would be lost without a word."""
+    (sources.custom[0] / "lost.rego").write_text(f"package remit.custom.lost\n\n{head}\n")
+    with pytest.raises(BundleInvalid, match=r"lost\.rego:3: expected `(deny|hold) contains"):
         build(sources, opa, tmp_path)
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from remit.core.canonical import canonical, parse
-from remit.core.dispatch import custom_dispatch
+from remit.core.dispatch import SETS, custom_dispatch
 
 MAX_FILES = 2_000
 MAX_BYTES = 16 << 20
@@ -33,6 +33,7 @@ _DISPATCH = "remit/dispatch/custom.rego"
 _UNSERVED = ("remit/testing/",)
 _PACKAGE = re.compile(r"(?:\s+|#[^\n]*(?:\n|\Z))*package[ \t]+([^\s#;]+)")
 # As a verdict names policies (core/document.py).
+_NOT_A_SET = re.compile(rf"^(?:default\s+)?({'|'.join(SETS)})\b(?!\s+contains\b)", re.MULTILINE)
 _CUSTOM = re.compile(r"remit\.custom(\.[a-z][a-z0-9_]{0,63}){1,14}", re.ASCII)
 
 
@@ -256,6 +257,14 @@ def _rego_below(root: Path) -> list[Path]:
     return sorted(path for path in found if not any(part.startswith(".") for part in path.relative_to(root).parts))
 
 
+def _head_problems(path: Path, text: str) -> list[Problem]:
+    """What is no set would be lost without a word when it turns out, at run time, to be no collection."""
+    return [
+        Problem(str(path), text.count("\n", 0, head.start()) + 1, f"expected `{head[1]} contains …`: it is a set")
+        for head in _NOT_A_SET.finditer(text)
+    ]
+
+
 def _package_problem(path: Path) -> list[Problem]:
     """A user's file may only add: its package lies below remit.custom, or it is refused."""
     try:
@@ -265,7 +274,7 @@ def _package_problem(path: Path) -> list[Problem]:
     matched = _PACKAGE.match(text)
     found = matched[1] if matched else "none"
     if _CUSTOM.fullmatch(found):
-        return []
+        return _head_problems(path, text)
     line = text.count("\n", 0, matched.start(1)) + 1 if matched else 1
     return [Problem(str(path), line, f"expected a package below remit.custom, in lower case; found {found[:80]}")]
 
