@@ -112,7 +112,9 @@ def test_a_level_is_of_one_rule_alone(rule: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["allow", "deny", "hold", "oblige", "record"])
-@pytest.mark.parametrize("body", [":= true", 'if input.action.name == "api.call"', ':= "x"', ":= null", ":= 1", ":= input.context.reason"])
+@pytest.mark.parametrize(
+    "body", [":= true", 'if input.action.name == "api.call"', ':= "x"', ":= null", ":= 1", ":= input.context.reason"]
+)
 def test_a_set_that_is_none_does_not_build(kind: str, body: str, tmp_path: Path) -> None:
     with pytest.raises(BundleInvalid, match=f"expected `{kind} contains"):
         bundle(tmp_path, custom=scalar(f"{kind} {body}"))
