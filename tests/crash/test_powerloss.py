@@ -7,6 +7,7 @@ what was synced, and of the rest any part, torn at sectors. Each is opened as af
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
@@ -129,9 +130,9 @@ def test_no_image_has_lost_or_broken_anything() -> None:
 @pytest.mark.parametrize(
     ("mutant", "synchronous", "sign"),
     [
-        pytest.param(SqliteStore, "normal", "lost", id="synchronous=NORMAL"),
+        pytest.param(SqliteStore, "normal", "lost|changed or replaced", id="synchronous=NORMAL"),
         pytest.param(SqliteStore, "off", "", id="synchronous=OFF"),
-        pytest.param(AckBeforeCommit, "", "lost", id="ack before commit"),
+        pytest.param(AckBeforeCommit, "", "lost|changed or replaced", id="ack before commit"),
         pytest.param(TwoTransactions, "", "without a record", id="ledger and journal apart"),
         pytest.param(NoteBeforeCommit, "", "changed or replaced", id="note before commit"),
     ],
@@ -141,4 +142,4 @@ def test_planted_bugs_are_found(mutant: type[SqliteStore], synchronous: str, sig
     random = dice(f"powerloss {mutant} {synchronous}")
     tape = _taped(mutant, synchronous, random)
 
-    assert any(sign in each for each in _findings(tape, random, 400)), SEED
+    assert any(re.search(sign, each) for each in _findings(tape, random, 400)), SEED

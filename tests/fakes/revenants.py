@@ -46,8 +46,10 @@ class Memory:
 
     def end(self) -> None:
         """Let go of everything."""
-        self.run(self.desk.store.close())
-        self._loop.close()
+        try:
+            self.run(self.desk.store.close())
+        finally:
+            self._loop.close()
 
 
 class Sqlite(Memory):
@@ -73,9 +75,11 @@ class Sqlite(Memory):
         self.desk.store = self._open()
 
     def end(self) -> None:
-        super().end()
-        for directory in self._directories:
-            shutil.rmtree(directory)
+        try:
+            super().end()
+        finally:
+            for directory in self._directories:
+                shutil.rmtree(directory)
 
     def _open(self) -> SqliteStore:
         path = self._directories[-1] / "state.db"
