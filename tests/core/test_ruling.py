@@ -61,12 +61,13 @@ def test_an_unknown_price_denies_whatever_policy_said() -> None:
 
 @given(st.sampled_from(Effect), st.booleans(), st.booleans(), st.sampled_from([KNOWN, Estimate(None)]), st.booleans())
 def test_only_an_allow_allows(effect: Effect, halted: bool, metered: bool, estimate: Estimate, obliged: bool) -> None:
-    """In enforce mode a ruling permits only if the verdict was ALLOW, fulfilled and priced."""
+    """In enforce mode a ruling permits only if the verdict was ALLOW, fulfilled, priced, and nothing is halted."""
     told = verdict(effect, *(["blur"] if obliged else []))
 
     ruling = rule(told, REQUEST, estimate, halted=halted, metered=metered)
 
-    assert ruling.permits is (effect is Effect.ALLOW and not obliged and (estimate.known or not metered))
+    priced = estimate.known or not metered
+    assert ruling.permits is (effect is Effect.ALLOW and not halted and not obliged and priced)
 
 
 @given(st.sampled_from(Effect), st.booleans())
@@ -75,7 +76,7 @@ def test_an_observed_agent_is_let_through_unless_a_halt_covers_it(effect: Effect
     ruling = rule(verdict(effect), observed(REQUEST), KNOWN, halted=halted, metered=True)
 
     assert ruling.enforced is halted
-    assert ruling.effect is (Effect.ALLOW if effect is Effect.ALLOW else Effect.DENY)
+    assert ruling.effect is (Effect.ALLOW if effect is Effect.ALLOW and not halted else Effect.DENY)
 
 
 def test_the_stores_no_turns_an_allow_and_drops_its_obligations() -> None:

@@ -43,6 +43,8 @@ def rule(verdict: Verdict, request: Request, estimate: Estimate, *, halted: bool
     enforced = binds(request, halted=halted)
     if verdict.effect is not Effect.ALLOW:
         return Ruling(Effect.DENY, verdict.reasons, enforced, record=verdict.record)
+    if halted:  # a halt holds whatever policy says, also where a team has switched the library's rule off
+        return _refused(Reason.HALTED, "", verdict, enforced)
     missing = obligation.unsupported(verdict.obligations, request.fulfils)
     if missing:
         return _refused(Reason.OBLIGATION_UNSUPPORTED, ", ".join(missing), verdict, enforced)
