@@ -33,3 +33,10 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_report_header(config: pytest.Config) -> str:
     """Say how to run the same again."""
     return f"replay with REMIT_PROFILE={PROFILE} REMIT_SEED={SEED}"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A soak takes as long as it takes: a test's own time limit is one for its small counts."""
+    if PROFILE == "soak":
+        for item in items:
+            item.add_marker(pytest.mark.timeout(0), append=False)
