@@ -176,11 +176,13 @@ async def test_of_two_paths_both_need_the_same_identity() -> None:
 async def test_a_request_that_never_ends_keeps_nobody_else_waiting() -> None:
     """Half-sent requests hold their caller's places alone, and give them back at the deadline."""
     async with serving(limits=Limits(per_caller=4, concurrency=8, receive_seconds=0.5)) as served:
-        async with connect(served.targets[0]) as connection:
-            streams = [await connection.ask(good(), [b"\0\0\0\0\xffx"], half_close=False) for _ in range(4)]
+        async with AsyncExitStack() as stack:
+            # A connection each: the first answer on one has its status literally, whichever ends first.
+            connections = [await stack.enter_async_context(connect(served.targets[0])) for _ in range(4)]
+            streams = [await each.ask(good(), [b"\0\0\0\0\xffx"], half_close=False) for each in connections]
             async with served.caller("token-of-writer") as other:
                 assert (await other.authorize()).effect == resources_pb2.EFFECT_ALLOW
-            assert (await connection.end(streams[0])).status == DEADLINE
+            assert (await connections[0].end(streams[0])).status == DEADLINE
         await served_well(served)
 
 
@@ -189,10 +191,11 @@ async def test_checks_that_are_never_sent_keep_nobody_waiting() -> None:
     """Health is open to all, so what it holds is bounded and short."""
     async with serving(limits=Limits(check_seconds=0.3, watchers=4)) as served:
         fields = request(path=b"/grpc.health.v1.Health/Check")
-        async with connect(served.targets[0]) as connection:
-            streams = [await connection.ask(fields, (), half_close=False) for _ in range(4)]
+        async with AsyncExitStack() as stack:
+            connections = [await stack.enter_async_context(connect(served.targets[0])) for _ in range(4)]
+            streams = [await each.ask(fields, (), half_close=False) for each in connections]
             await served_well(served)
-            assert (await connection.end(streams[0])).status == DEADLINE
+            assert (await connections[0].end(streams[0])).status == DEADLINE
 
 
 @in_loop
