@@ -43,6 +43,11 @@ deny contains {"policy": "access.dataset", "code": said} if {
 	not data.remit.config.rules["access.dataset"].level == "off"
 }
 
+deny contains {"policy": "access.hosted", "code": said} if {
+	some said in data.remit.rules.access.hosted.deny
+	not data.remit.config.rules["access.hosted"].level == "off"
+}
+
 deny contains {"policy": "access.known", "code": said} if {
 	some said in data.remit.rules.access.known.deny
 	not data.remit.config.rules["access.known"].level == "off"

@@ -40,6 +40,12 @@ class Reason(StrEnum):
     IDEMPOTENCY_MISMATCH = "idempotency_mismatch"
     PASSPORT_INVALID = "passport_invalid"
     PASSPORT_USED = "passport_used"
+    REQUEST_UNMAPPED = "request_unmapped"
+    HOSTED_TOOL_NOT_LISTED = "hosted_tool_not_listed"
+    REQUEST_MALFORMED = "request_malformed"
+    CREDENTIAL_UNAVAILABLE = "credential_unavailable"
+    ENDPOINT_UNAVAILABLE = "endpoint_unavailable"
+    TUNNEL_NOT_ALLOWED = "tunnel_not_allowed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +144,36 @@ EXPLANATIONS: dict[Reason, Explanation] = {
         "The passport is forged, expired, or made out to another agent.", False, "Ask the sender for a new one."
     ),
     Reason.PASSPORT_USED: Explanation("The passport was accepted before.", False, "Ask the sender for a new one."),
+    Reason.REQUEST_UNMAPPED: Explanation(
+        "The request is none of those that the service's entry knows: its route, a field of its body, or a tool in it.",
+        False,
+        "Send a request that the entry maps, or add a route for it.",
+    ),
+    Reason.HOSTED_TOOL_NOT_LISTED: Explanation(
+        "The request turns on a tool that the provider runs itself, and the service's operations do not list it.",
+        False,
+        "Leave the tool out, or add its name to the service's operations.",
+    ),
+    Reason.REQUEST_MALFORMED: Explanation(
+        "The request's target, headers or body are not in their one canonical form, so two readers might differ over it.",
+        False,
+        "Send the request in its canonical form.",
+    ),
+    Reason.CREDENTIAL_UNAVAILABLE: Explanation(
+        "The service has no credential for this caller, or it cannot be read.",
+        True,
+        "Add a credential that selects the caller, or repair the file or variable that holds it.",
+    ),
+    Reason.ENDPOINT_UNAVAILABLE: Explanation(
+        "The service has no address that may be dialled: its name leads nowhere, or only to refused addresses.",
+        True,
+        "Repair the name, or list the network in the endpoint's `addresses`.",
+    ),
+    Reason.TUNNEL_NOT_ALLOWED: Explanation(
+        "A tunnel was asked for to a service that is not `opaque`.",
+        False,
+        "Call the service through the egress, or declare it `opaque`.",
+    ),
 }
 
 
