@@ -72,7 +72,14 @@ def test_the_full_example_is_read_exactly(full: Catalogue) -> None:
     assert openai.variants["large"].max == {"input_token": 400_000, "output_token": 4000}
     assert openai.credentials == (
         Credential(file="/secrets/openai-cx", when=Selector((("team", ("cx",)),))),
-        Credential(environment="OPENAI_KEY"),
+        Credential(
+            environment="OPENAI_KEY",
+            header="authorization",
+            prefix="Bearer ",
+            endpoints=("us",),
+            paths=("/chat/",),
+            methods=("POST",),
+        ),
     )
     month = full.budgets["cx-month"]
     assert (month.limit, month.zone) == (2000 * EUR, ZoneInfo("Europe/Berlin"))

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from remit.config import CatalogueInvalid, Settings, load
-from remit.config.settings import DEFAULTS, FLAGS, VARIABLES, Address, Limits, OpaSettings, TlsSettings
+from remit.config.settings import DEFAULTS, FLAGS, VARIABLES, Address, EgressSettings, Limits, OpaSettings, TlsSettings
 
 FULL = Path(__file__).parents[1] / "cases" / "catalogue_full.yaml"
 
@@ -35,6 +35,7 @@ def test_the_defaults_are_the_published_ones(read: Load) -> None:
         grpc=Address("127.0.0.1", 7450),
         http=Address("127.0.0.1", 7451),
         ops=None,
+        egress=EgressSettings(on=False, http=Address("127.0.0.1", 7452), proxy=Address("127.0.0.1", 7453)),
         opa=OpaSettings(timeout_ms=1000),
         tls=None,
         policies=(),
@@ -53,6 +54,7 @@ def test_every_setting_can_be_written_in_the_file() -> None:
         grpc=Address("127.0.0.1", 7450),
         http=Address("::1", 7451),
         ops=Address("0.0.0.0", 9090),
+        egress=EgressSettings(on=True, binary=Path("/usr/local/bin/envoy"), access_log=True),
         opa=OpaSettings(socket=here / "opa.sock", binary=Path("/usr/local/bin/opa"), timeout_ms=500, batch=16),
         tls=TlsSettings(cert=here / "tls/tls.crt", key=here / "tls/tls.key", client_ca=here / "tls/ca.crt"),
         limits=Limits(message_bytes=131072, metadata_bytes=4096, concurrency=256, call_seconds=20, drain_seconds=5),
@@ -67,6 +69,11 @@ VALUES: dict[str, tuple[str, object]] = {
     "grpc": ("127.0.0.1:0", Address("127.0.0.1", 0)),
     "http": ("[::1]:1", Address("::1", 1)),
     "ops": ("0.0.0.0:2", Address("0.0.0.0", 2)),
+    "egress.on": ("true", True),
+    "egress.http": ("127.0.0.1:0", Address("127.0.0.1", 0)),
+    "egress.proxy": ("[::1]:0", Address("::1", 0)),
+    "egress.binary": ("envoy", Path("envoy")),
+    "egress.access_log": ("true", True),
     "opa.url": ("http://127.0.0.1:8181", "http://127.0.0.1:8181"),
     "opa.socket": ("o.sock", Path("o.sock")),
     "opa.binary": ("123", Path("123")),

@@ -94,6 +94,12 @@ def _person(keys: Section) -> Person:
     )
 
 
+def _agent_identity(at: Cursor) -> Identity:
+    if isinstance(at.node, Leaf) and at.node.text == "pod":
+        return Identity(pod=True)
+    return section(_identity)(at)
+
+
 def _identity(keys: Section) -> Identity:
     keys.require_one("token_hash", "mtls")
     uris, dns, fingerprints = keys.read("mtls", section(_certificate), ((), (), ()))
@@ -129,7 +135,7 @@ def _agent(keys: Section, known: Known) -> Agent:
         purposes=purpose,
         supervisor=keys.read("supervisor", reference(supervisors, "a declared agent or person"), ""),
         clearance=clearance,
-        identity=keys.read("identity", section(_identity), Identity()),
+        identity=keys.read("identity", _agent_identity, Identity()),
         mode=keys.read("mode", choice("enforce", "observe"), "enforce"),
         isolation=keys.read("isolation", choice("process", "workflow"), "process"),
         actors=keys.read("actors", entries(by_id, section(actor)), {}),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Collection
 
@@ -16,6 +17,7 @@ from remit.config.reading import (
     items,
     known_as,
     nanos,
+    one_or_more,
     reference,
     section,
     text,
@@ -27,6 +29,7 @@ from remit.config.values import (
     MAX_QUANTITY,
     Known,
     address,
+    by_column,
     by_id,
     by_name,
     by_unit,
@@ -41,7 +44,18 @@ from remit.config.values import (
     selector,
     unit,
 )
-from remit.core.catalogue import Approval, Credential, Endpoint, Override, Price, Rate, Service, Terms, Variant
+from remit.core.catalogue import (
+    Approval,
+    Credential,
+    Endpoint,
+    Override,
+    Price,
+    Rate,
+    Route,
+    Service,
+    Terms,
+    Variant,
+)
 from remit.core.model import Link
 from remit.core.selector import EVERYTHING
 
@@ -49,6 +63,17 @@ KINDS = ("openai", "anthropic", "gemini", "bedrock", "azure", "http", "grpc", "m
 SCHEMES = ("https", "http", "grpcs", "grpc", "tcp")
 _DAY = 86400
 _MATCH = re.compile(r"[a-z0-9*][a-z0-9*._-]{0,63}/[A-Za-z0-9*._:/@-]{0,128}", re.ASCII)
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+_LISTEN = re.compile(r"(127(\.[0-9]{1,3}){3}|\[::1\]|localhost):[0-9]{1,5}", re.ASCII)
+_WORD = re.compile(r"[^\x00-\x1f\x7f]{1,1024}")
+_CIDR = re.compile(r"[0-9A-Fa-f.:]{2,45}(/[0-9]{1,3})?", re.ASCII)
+_POINTER = re.compile(r"(/[A-Za-z0-9_.~-]{1,64}){1,8}", re.ASCII)
+_SOURCE = re.compile(r"(path|query):[A-Za-z_][A-Za-z0-9_.-]{0,63}|(/[A-Za-z0-9_.~-]{1,64}){1,8}", re.ASCII)
+_TEMPLATE = re.compile(r"/([A-Za-z0-9._~:@!$&'()*+,;=-]|\{[a-z_][a-z0-9_]{0,63}\}|/(?!/)){0,512}", re.ASCII)
+_HEADER = re.compile(r"[a-z][a-z0-9-]{0,63}", re.ASCII)
+_PREFIX = re.compile(r"[!-~][ -~]{0,63}|", re.ASCII)
+_PATH_PREFIX = re.compile(r"/[A-Za-z0-9._~:@!$&'()*+,;=/-]{0,256}", re.ASCII)
+_VALUE = re.compile(r"[^\x00-\x1f\x7f]{1,128}")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}", re.ASCII)
 
 
@@ -58,13 +83,13 @@ def service(known: Known) -> Reader[Service]:
 
 
 def _service(keys: Section, known: Known) -> Service:
-    variants = keys.names("variants")
+    variants, endpoints = keys.names("variants"), keys.names("endpoints")
     return Service(
         owner=keys.read("owner", reference(known.teams, "a declared team"), ""),
         kind=keys.read("kind", choice(*KINDS), "http"),
         external=keys.read("external", truth, True),
         endpoints=keys.read("endpoints", entries(by_id, section(lambda each: _endpoint(each, known))), {}),
-        credentials=keys.read("credentials", items(section(lambda each: _credential(each, known))), ()),
+        credentials=keys.read("credentials", items(section(lambda each: _credential(each, known, endpoints))), ()),
         via=keys.read("via", items(section(lambda each: _link(each, known))), ()),
         clearance=keys.read("clearance", identifiers, ()),
         returns=keys.read("returns", identifiers, ()),
@@ -76,6 +101,12 @@ def _service(keys: Section, known: Known) -> Service:
         metering=keys.read("metering", choice("sidecar", "agent"), "sidecar"),
         reserve=keys.read("reserve", choice("worst", "expected"), "worst"),
         hold_seconds=keys.read("hold_seconds", whole(1, _DAY), 300),
+        routes=keys.read("routes", items(section(_route)), ()),
+        opaque=keys.read("opaque", truth, False),
+        listen=keys.read("listen", text(_LISTEN, "127.0.0.1:PORT"), ""),
+        command=keys.read("command", items(text(_WORD, "a word of a command line"), least=1, most=64), ()),
+        body_bytes=keys.read("body_bytes", whole(1024, 64 << 20), 1 << 20),
+        timeout=keys.read("timeout", whole(1, _DAY), 600),
     )
 
 
@@ -86,10 +117,34 @@ def _endpoint(keys: Section, known: Known) -> Endpoint:
         url=keys.require("url", address(*SCHEMES), ""),
         region=keys.read("region", identifier, ""),
         when=keys.read("when", selector(known, *who), EVERYTHING),
+        addresses=keys.read("addresses", distinct(_network), ()),
+        ca=str(keys.read("ca", path, "")),
     )
 
 
-def _credential(keys: Section, known: Known) -> Credential:
+def _network(at: Cursor) -> str:
+    form = text(_CIDR, "a network such as 10.1.0.0/16 or fd00::/8")(at)
+    try:
+        return str(ipaddress.ip_network(form))
+    except ValueError as error:
+        raise at.wrong("a network such as 10.1.0.0/16 or fd00::/8, with no bits set behind its prefix") from error
+
+
+def _route(keys: Section) -> Route:
+    source = text(_SOURCE, "path:NAME, query:NAME or a JSON pointer such as /input/size")
+    pointer = text(_POINTER, "a JSON pointer such as /usage/total")
+    return Route(
+        path=keys.require("path", text(_TEMPLATE, "a path such as /v1/items/{id}"), ""),
+        operation=keys.require("operation", name, ""),
+        methods=keys.read("methods", distinct(choice(*METHODS), least=1), ("POST",)),
+        arguments=keys.read("arguments", entries(by_column, source), {}),
+        variant=keys.read("variant", source, ""),
+        usage=keys.read("usage", entries(by_unit, source), {}),
+        returns=keys.read("returns", entries(by_unit, pointer), {}),
+    )
+
+
+def _credential(keys: Section, known: Known, endpoints: Collection[str]) -> Credential:
     variable = text(_VARIABLE, "an environment variable's name")
     keys.require_one("file", "environment")
     file = keys.read("file", path, None)
@@ -99,6 +154,11 @@ def _credential(keys: Section, known: Known) -> Credential:
         file=str(file) if file else "",
         environment=keys.read("environment", variable, ""),
         when=keys.read("when", selector(known), EVERYTHING),
+        header=keys.read("header", text(_HEADER, "a header's name in lower case, such as x-api-key"), ""),
+        prefix=keys.read("prefix", text(_PREFIX, "what stands before the credential, such as `Bearer `"), None),
+        endpoints=keys.read("endpoints", distinct(reference(endpoints, "an endpoint of this service")), ()),
+        paths=keys.read("paths", distinct(text(_PATH_PREFIX, "a path prefix such as /v1/")), ()),
+        methods=keys.read("methods", distinct(choice(*METHODS)), ()),
     )
 
 
@@ -125,8 +185,16 @@ def _variant(variants: Collection[str]) -> Reader[Variant]:
             approval=keys.read("approval", section(_approval), None),
             max=keys.read("max", entries(by_unit, whole(0, MAX_QUANTITY)), {}),
             cheaper=keys.read("cheaper", reference(variants, "a variant of this service"), ""),
+            model=keys.read("model", name, ""),
+            select=keys.read("select", entries(_pointer_key, one_or_more(text(_VALUE, "a value"))), {}),
+            inject=keys.read("inject", entries(by_unit, whole(1, MAX_QUANTITY)), {}),
+            price=keys.read("price", name, ""),
         )
     )
+
+
+def _pointer_key(found: str) -> str:
+    return "" if _POINTER.fullmatch(found) else "a JSON pointer such as /quality"
 
 
 def _terms(variants: Collection[str]) -> Reader[Terms]:

@@ -61,6 +61,20 @@ class OpaSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class EgressSettings:
+    """Where agents' calls leave: `on` runs an Envoy (the binary to run; with none, one is looked for).
+
+    `http` takes http://ADDRESS/SERVICE/…, `proxy` is the forward proxy. `access_log` writes one line a request.
+    """
+
+    on: bool = False
+    http: Address = Address("127.0.0.1", 7452)
+    proxy: Address | None = Address("127.0.0.1", 7453)
+    binary: Path | None = None
+    access_log: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class TlsSettings:
     """Files in PEM; with `client_ca`, clients may prove themselves by a certificate that it signed."""
 
@@ -89,6 +103,7 @@ class Settings:
     grpc: Address | None = Address("127.0.0.1", 7450)
     http: Address | None = Address("127.0.0.1", 7451)
     ops: Address | None = None
+    egress: EgressSettings = field(default_factory=EgressSettings)
     opa: OpaSettings = field(default_factory=OpaSettings)
     tls: TlsSettings | None = None
     limits: Limits = field(default_factory=Limits)
@@ -102,6 +117,11 @@ VARIABLES: Mapping[str, str] = {
     "grpc": "REMIT_GRPC",
     "http": "REMIT_HTTP",
     "ops": "REMIT_OPS",
+    "egress.on": "REMIT_EGRESS_ON",
+    "egress.http": "REMIT_EGRESS_HTTP",
+    "egress.proxy": "REMIT_EGRESS_PROXY",
+    "egress.binary": "REMIT_ENVOY_BIN",
+    "egress.access_log": "REMIT_EGRESS_ACCESS_LOG",
     "opa.url": "REMIT_OPA_URL",
     "opa.socket": "REMIT_OPA_SOCKET",
     "opa.binary": "REMIT_OPA_BIN",
@@ -129,6 +149,8 @@ DEFAULTS = Settings()
 _NUMBERS_AND_TRUTHS = {key for key in VARIABLES if key.startswith("limits.")} | {
     "opa.timeout_ms",
     "opa.batch",
+    "egress.on",
+    "egress.access_log",
     "watch",
 }
 _ALTERNATIVES = ("opa.url", "opa.socket")
@@ -216,11 +238,24 @@ def _settings(keys: Section) -> Settings:
         http=keys.read("http", listen, DEFAULTS.http),
         # Health and metrics alone: probes and scrapes dial the pod's address, without TLS.
         ops=keys.read("ops", _off(_listener(secured=True)), DEFAULTS.ops),
+        egress=keys.read("egress", section(_egress), DEFAULTS.egress),
         opa=keys.read("opa", section(_opa), DEFAULTS.opa),
         tls=keys.read("tls", section(_tls), DEFAULTS.tls),
         limits=keys.read("limits", section(_limits), DEFAULTS.limits),
         policies=keys.read("policies", items(path), DEFAULTS.policies),
         watch=keys.read("watch", truth, DEFAULTS.watch),
+    )
+
+
+def _egress(keys: Section) -> EgressSettings:
+    # Always on loopback: what an agent shows there is its own credential.
+    listen = _listener(secured=False)
+    return EgressSettings(
+        on=keys.read("on", truth, DEFAULTS.egress.on),
+        http=keys.read("http", listen, DEFAULTS.egress.http),
+        proxy=keys.read("proxy", _off(listen), DEFAULTS.egress.proxy),
+        binary=keys.read("binary", path, None),
+        access_log=keys.read("access_log", truth, DEFAULTS.egress.access_log),
     )
 
 

@@ -34,13 +34,15 @@ Labels = tuple[str, ...]
 class Identity:
     """What proves who somebody is; any of them suffices.
 
-    `token_hashes` and `fingerprints` are "sha256:HEX"; `uris` and `dns` are names in a client certificate.
+    `token_hashes` and `fingerprints` are "sha256:HEX"; `uris` and `dns` are names in a client certificate. `pod` says
+    that everything on this sidecar's loopback is this one agent.
     """
 
     token_hashes: tuple[str, ...] = ()
     uris: tuple[str, ...] = ()
     dns: tuple[str, ...] = ()
     fingerprints: tuple[str, ...] = ()
+    pod: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,20 +87,35 @@ class Agent:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One place where a service is reached, for the requests that `when` selects."""
+    """One place where a service is reached, for the requests that `when` selects.
+
+    `addresses` are the networks (CIDR) that its name may lead to although they are private; `ca` is a PEM file with
+    who signs its certificate ("": the system's).
+    """
 
     url: str
     region: str = ""
     when: Selector = EVERYTHING
+    addresses: tuple[str, ...] = field(default=(), metadata=_HIDDEN)
+    ca: str = field(default="", metadata=_HIDDEN)
 
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """Where a service's own credential lies: in a file or an environment variable (the other is "")."""
+    """Where a service's own credential lies: in a file or an environment variable (the other is "").
+
+    It is sent in `header` after `prefix` ("" and None: as the kind of service has it), and bound to the endpoints,
+    the path prefixes below them and the methods that are named; where none is named, to those of the service.
+    """
 
     file: str = ""
     environment: str = ""
     when: Selector = EVERYTHING
+    header: str = ""
+    prefix: str | None = None
+    endpoints: tuple[str, ...] = ()
+    paths: tuple[str, ...] = ()
+    methods: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,15 +134,25 @@ class Approval:
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """A priced way to call a service; `max` bounds one call's usage, per unit; `cheaper` names another."""
+    """A priced way to call a service; `max` bounds one call's usage, per unit; `cheaper` names another.
+
+    A request is of this variant where its model is `model` ("": the variant's own name) and every pointer of `select`
+    has one of the values. `inject` are caps that are put in where the caller gave none; `price` is the model whose
+    public prices hold ("": `model`).
+    """
 
     approval: Approval | None = None
     max: Mapping[str, int] = field(default_factory=dict)
     cheaper: str = ""
+    model: str = field(default="", metadata=_HIDDEN)
+    select: Mapping[str, tuple[str, ...]] = field(default_factory=dict, metadata=_HIDDEN)
+    inject: Mapping[str, int] = field(default_factory=dict, metadata=_HIDDEN)
+    price: str = field(default="", metadata=_HIDDEN)
 
     def overridden(self, by: Terms) -> Variant:
         """This variant, where the terms replace the properties that they name."""
-        return Variant(
+        return replace(
+            self,
             approval=self.approval if by.approval is None else by.approval,
             max=self.max if by.max is None else by.max,
             cheaper=self.cheaper if by.cheaper is None else by.cheaper,
@@ -150,11 +177,33 @@ class Override:
 
 
 @dataclass(frozen=True, slots=True)
+class Route:
+    """Which requests are which operation: `path` is a template such as /v1/items/{id}.
+
+    A source says where a value stands in the request: "path:id", "query:q", or a JSON pointer into the body.
+    `arguments` (what policy sees), `variant` and `usage` (upper bounds, by unit) are read from sources; `returns` are
+    pointers into the JSON response, by unit: what was really used.
+    """
+
+    path: str
+    operation: str
+    methods: tuple[str, ...] = ("POST",)
+    arguments: Mapping[str, str] = field(default_factory=dict)
+    variant: str = ""
+    usage: Mapping[str, str] = field(default_factory=dict)
+    returns: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Service:
     """Something that agents call. `owner` "" means that nobody answers for it, and so it is denied.
 
     `returns` are the labels that its answers carry; no `operations` means any; `metering` says whose word on
     usage lowers a charge (sidecar or agent); `reserve` is worst or expected (see `price.estimate`).
+
+    For the egress: `routes` map requests to operations (a kind other than http has its own besides); `opaque` lets
+    agents tunnel to it unread; `listen` is where a tcp service is reached locally; `command` starts an MCP server that
+    speaks over its standard streams; `body_bytes` and `timeout` (seconds) bound one request.
     """
 
     owner: str = ""
@@ -173,6 +222,12 @@ class Service:
     metering: str = "sidecar"
     reserve: str = "worst"
     hold_seconds: int = 300
+    routes: tuple[Route, ...] = field(default=(), metadata=_HIDDEN)
+    opaque: bool = False
+    listen: str = field(default="", metadata=_HIDDEN)
+    command: tuple[str, ...] = field(default=(), metadata=_HIDDEN)
+    body_bytes: int = field(default=1 << 20, metadata=_HIDDEN)
+    timeout: int = field(default=600, metadata=_HIDDEN)
 
     def variant(self, name: str, attributes: Mapping[str, str]) -> Variant | None:
         """The variant on one request's terms: each override that selects it, in order. None: not listed."""
