@@ -27,13 +27,15 @@ demo: setup ## the product at work: the same agents without Remit, then with it 
 	@$(BIN)/remit demo $(ARGS)
 
 test: setup lint ## everything that CI runs
+	@tests/packages.sh
 	REMIT_PROFILE=$${REMIT_PROFILE:-ci} $(BIN)/python -m pytest -q -n auto --dist loadgroup
 
 lint: $(READY) opa ## formats, types, import directions, proto, policies, generated code
 	@tests/lint.sh
 
-generate: $(READY) opa ## rewrite what is generated: proto stubs, policy dispatch, capabilities
+generate: $(READY) opa ## rewrite what is generated: proto and Envoy stubs, policy dispatch, capabilities
 	PYTHON=$(BIN)/python proto/generate.sh
+	$(BIN)/python proto/generate_envoy.py
 	$(BIN)/python rego/generate.py
 
 bench: setup ## measure; prints a table and writes bench/latest.json

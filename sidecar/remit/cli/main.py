@@ -27,6 +27,7 @@ COMMANDS = {
     "resume": Lazily("remit.cli.resume", "Resume what was stopped."),
     "policy": Lazily("remit.cli.policy", "Start a rule of your own, and test policies."),
     "opa": Lazily("remit.cli.opa", "Find or build the Open Policy Agent that Remit runs."),
+    "lockdown": Lazily("remit.cli.lockdown", "Let only the sidecar dial beyond loopback."),
     "env": Lazily("remit.cli.env", "Print the environment that an agent needs."),
 }
 
