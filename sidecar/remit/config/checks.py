@@ -63,12 +63,12 @@ def _credentials(identity: Identity) -> Iterator[tuple[str, str]]:
 
 
 def _one_price_each(catalogue: Catalogue, root: Cursor) -> None:
-    seen: dict[tuple[str, str, int, int], Place] = {}
+    seen: dict[tuple[str, str, str, int, int], Place] = {}
     for number, price in enumerate(catalogue.prices):
         at = _at(root, "prices", number)
-        first = seen.setdefault((price.match, price.unit, price.since, price.above), at.node.place)
+        first = seen.setdefault((price.match, price.unit, price.given, price.since, price.above), at.node.place)
         if first != at.node.place:
-            at.wrong("one price for a pattern, unit, date and tier", f"a second one (the first: {first})")
+            at.wrong("one price for a pattern, unit, mark, date and tier", f"a second one (the first: {first})")
 
 
 def _one_rate_each(catalogue: Catalogue, root: Cursor) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from remit.config.catalogue import read_catalogue
 from remit.config.files import read_document
+from remit.config.price_table import with_table
 from remit.config.problem import Problems
 from remit.config.settings import Settings, read_settings
 from remit.core.catalogue import Catalogue
@@ -23,4 +24,4 @@ def load(paths: Sequence[Path], environ: Mapping[str, str], flags: Mapping[str, 
     settings = read_settings(root, environ, flags)
     catalogue = read_catalogue(root)
     problems.raise_any()
-    return settings, catalogue
+    return settings, with_table(catalogue)

@@ -57,6 +57,7 @@ from remit.core.catalogue import (
     Variant,
 )
 from remit.core.model import Link
+from remit.core.price import POOLS
 from remit.core.selector import EVERYTHING
 
 KINDS = ("openai", "anthropic", "gemini", "bedrock", "azure", "http", "grpc", "mcp", "tcp")
@@ -225,6 +226,8 @@ def price(known: Known) -> Reader[Price]:
 def _price(keys: Section, known: Known) -> Price:
     if keys.has("applies") and not keys.has("above"):
         keys.wrong("applies", "`applies` only beside `above`", "no `above`")
+    if keys.has("of") and (keys.has("applies") or not keys.has("above")):
+        keys.wrong("of", "`of` only beside `above`, for the whole call", "`applies`, or no `above`")
     return Price(
         match=keys.require("match", _match(known), ""),
         unit=keys.require("unit", unit, ""),
@@ -234,6 +237,9 @@ def _price(keys: Section, known: Known) -> Price:
         since=keys.read("from", date, 0),
         above=keys.read("above", whole(1, MAX_QUANTITY), 0),
         applies=keys.read("applies", choice("whole_call", "excess"), "whole_call"),
+        of=keys.read("of", choice(*POOLS), ""),
+        given=keys.read("given", unit, ""),
+        optional=keys.read("optional", truth, False),
     )
 
 

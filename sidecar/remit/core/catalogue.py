@@ -244,7 +244,10 @@ class Service:
 class Price:
     """`amount` nanos of `currency` for `per` of a unit, from a time on, where `match` fits "service/variant".
 
-    With `above`, it holds for calls of more than that many: for the whole call, or for the excess alone.
+    With `above`, it holds for calls of more than that many: for the whole call, or for the excess alone. `of` names
+    the pool (see `remit.core.price`) whose total must be above ("": the unit's own quantity). `given` is a mark, such
+    as batch: it holds for usage that states one of it. `optional` counts none where none is stated. A `public` price
+    comes from the price table, and any other for the same unit replaces it.
     """
 
     match: str
@@ -255,6 +258,10 @@ class Price:
     since: int = field(default=0, metadata={"name": "from", "seconds": True})
     above: int = 0
     applies: str = "whole_call"
+    of: str = ""
+    given: str = ""
+    optional: bool = False
+    public: bool = field(default=False, metadata=_HIDDEN)
 
     @property
     def specificity(self) -> tuple[int, int, str]:
@@ -312,7 +319,10 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
-    """All of it. `currency` is the ledger's; everything else is keyed by its id."""
+    """All of it. `currency` is the ledger's; everything else is keyed by its id.
+
+    `table` are public prices, each for exactly one "service/variant"; policy does not see them.
+    """
 
     currency: str
     exchange: tuple[Rate, ...] = ()
@@ -323,6 +333,7 @@ class Catalogue:
     prices: tuple[Price, ...] = ()
     datasets: Mapping[str, Dataset] = field(default_factory=dict)
     budgets: Mapping[str, Budget] = field(default_factory=dict)
+    table: tuple[Price, ...] = field(default=(), metadata=_HIDDEN)
     _index: _Index = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -351,7 +362,10 @@ class Catalogue:
         return UNKNOWN
 
     def prices_for(self, service: str, variant: str) -> tuple[Price, ...]:
-        """The prices that match, of whatever date; where two say the same, the later in this order wins."""
+        """The prices that match, of whatever date; where two say the same, the later in this order wins.
+
+        Public ones come first.
+        """
         listed = self._index.prices.get((service, variant))
         return _matching(self.prices, service, variant) if listed is None else listed
 
@@ -371,11 +385,12 @@ class Catalogue:
     def document(self) -> dict[str, Any]:
         """The catalogue for policy (`data.remit.catalogue`), as JSON values, shaped like `remit.yaml`.
 
-        Identities, credentials and datasets' addresses are left out. Every field is there, with its default, but an
-        approval and its cost where there is none, and what an override does not name. Money and shares are numbers
-        in whole units, an int or an exact Decimal; durations and times are seconds.
+        Identities, credentials, public prices and datasets' addresses are left out. Every field is there, with its
+        default, but an approval and its cost where there is none, and what an override does not name. Money and
+        shares are numbers in whole units, an int or an exact Decimal; durations and times are seconds.
         """
-        return {each.name: _plain(getattr(self, each.name)) for each in fields(self) if each.init}
+        shown = (each for each in fields(self) if each.init and not each.metadata.get("hidden"))
+        return {each.name: _plain(getattr(self, each.name)) for each in shown}
 
     @property
     def digest(self) -> str:
@@ -399,6 +414,7 @@ class _Index:
     def of(cls, catalogue: Catalogue) -> _Index:
         services, datasets = catalogue.services, catalogue.datasets
         labels = {name: _field_labels(dataset) for name, dataset in datasets.items()}
+        table = _by_match(catalogue.table)
         return cls(
             agents={name: _agent_facts(agent) for name, agent in catalogue.agents.items()},
             operations={name: frozenset(service.operations) for name, service in services.items()},
@@ -406,7 +422,10 @@ class _Index:
             datasets={name: _dataset_facts(each, labels[name]) for name, each in datasets.items()},
             field_labels=labels,
             prices={
-                (name, variant): _matching(catalogue.prices, name, variant)
+                (name, variant): (
+                    *table.get(f"{name}/{variant}", ()),
+                    *_matching(catalogue.prices, name, variant),
+                )
                 for name, service in services.items()
                 for variant in ("", *service.variants)
             },
@@ -479,6 +498,14 @@ def _matching(prices: tuple[Price, ...], service: str, variant: str) -> tuple[Pr
     name = f"{service}/{variant}"
     found = [price for price in prices if glob_matches(price.match, name)]
     return tuple(sorted(found, key=lambda price: (price.specificity, price.since)))
+
+
+def _by_match(table: tuple[Price, ...]) -> Mapping[str, list[Price]]:
+    """Public prices by their "service/variant", which is no pattern; of each, the latest last."""
+    found: dict[str, list[Price]] = {}
+    for price in sorted(table, key=lambda price: price.since):
+        found.setdefault(price.match, []).append(price)
+    return found
 
 
 def _plain(value: Any) -> Any:

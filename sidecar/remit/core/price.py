@@ -1,20 +1,31 @@
 """What a call costs: the price table applied to a usage, exactly, rounded up once.
 
 Which price holds. Of the catalogue's prices that match "service/variant" and have begun, each *line* (a
-unit, and the quantity `above` which it applies) takes the one with the most specific pattern, and of that
-pattern the latest. So a special price outlasts a newer general one, and a tier may be laid over a price
-given elsewhere.
+unit, the mark that it is `given`, and the quantity `above` which it applies) takes the one with the most
+specific pattern, and of that pattern the latest. So a special price outlasts a newer general one, and a tier
+may be laid over a price given elsewhere. A public price holds where the catalogue has none of its own for the
+unit, in whatever tier (or, of a marked price, none for the unit with that mark).
+
+Marks. A price that is `given: batch` holds for usage that states the unit `batch`, and then replaces the
+unit's unmarked prices; of two marks' prices the dearer holds.
 
 What is counted. Each unit that has a price, and no other: `call` is 1 where it is not stated, and never
-less. A unit that is not stated takes the variant's maximum; without one the cost is unknown. So it is where
-nothing has a price at all (what is free says `amount: 0`), a rate of exchange is missing, a quantity lies
-below every tier, or the sum is more than one reservation can be. A service with `reserve: expected` reserves
-only what is stated: fewer refusals, more overruns.
+less. A unit that is not stated takes the variant's maximum; without one the cost is unknown, unless its price
+is `optional`. So it is where nothing has a price at all (what is free says `amount: 0`), a rate of exchange is
+missing, a quantity lies below every tier, or the sum is more than one reservation can be. A service with
+`reserve: expected` reserves only what is stated: fewer refusals, more overruns.
+
+Pools. A token of input is one of several units (`POOLS`), and a usage states each token once. Before a call
+nobody knows which it will be, so in an estimate `input_token` stands for the whole pool, at the price of its
+dearest unit in the dearest tier that it reaches; other units of the pool that are stated come on top. In a cost,
+units of a pool that has some stated are 0 where they are not, and one without a price has that of the unit it is
+a kind of (a cached token without a price of its own costs what an uncached one does). A tier `of` a pool is
+chosen by the pool's total.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from typing import NamedTuple
 
@@ -25,6 +36,27 @@ from remit.core.reservation import MAX_NANOS
 
 CALL = "call"
 MAX_QUANTITY = 10**15
+
+# Each unit of a pool, with those whose price it has where it has none of its own: the first that has one.
+_INPUT = {
+    "input_token": (),
+    "cache_read_token": ("input_token",),
+    "cache_write_token": ("input_token",),
+    "cache_write_1h_token": ("cache_write_token", "input_token"),
+    "input_audio_token": ("input_token",),
+    "cache_audio_read_token": ("input_audio_token", "cache_read_token", "input_token"),
+    "input_image_token": ("input_token",),
+    "cache_image_read_token": ("input_image_token", "cache_read_token", "input_token"),
+    "input_video_token": ("input_token",),
+}
+_OUTPUT = {
+    "output_token": (),
+    "output_audio_token": ("output_token",),
+    "output_image_token": ("output_token",),
+    "output_video_token": ("output_token",),
+}
+POOLS: Mapping[str, Mapping[str, tuple[str, ...]]] = {"input_token": _INPUT, "output_token": _OUTPUT}
+_POOL_OF = {unit: pool for pool, units in POOLS.items() for unit in units}
 
 
 def estimate(
@@ -43,8 +75,9 @@ def estimate(
     """
     listed = catalogue.services.get(service)
     if listed is not None and listed.reserve == "expected":
-        maxima = {price.unit: 0 for price in catalogue.prices_for(service, variant)}
-    return _priced(catalogue, (service, variant), usage, maxima=maxima, time_ns=time_ns, charge=_dearest)
+        prices = catalogue.prices_for(service, variant)
+        maxima = dict.fromkeys((unit for price in prices for unit in (price.unit, _POOL_OF.get(price.unit, CALL))), 0)
+    return _priced(catalogue, (service, variant), usage, maxima=maxima, time_ns=time_ns, bounds=True)
 
 
 def cost(
@@ -57,7 +90,7 @@ def cost(
     maxima: Mapping[str, int],
 ) -> Estimate:
     """What a call with this usage really cost, by the prices of a time. Raises BadRequest as `estimate`."""
-    return _priced(catalogue, (service, variant), usage, maxima=maxima, time_ns=time_ns, charge=_charge)
+    return _priced(catalogue, (service, variant), usage, maxima=maxima, time_ns=time_ns, bounds=False)
 
 
 class _Tier(NamedTuple):
@@ -66,6 +99,17 @@ class _Tier(NamedTuple):
     above: int
     replaces: bool  # the whole call's price, rather than the excess's
     rate: Fraction
+    of: str = ""  # the pool whose total must be above; "": the quantity itself
+
+
+class _Line(NamedTuple):
+    """All that is in force for one unit: its tiers, lowest first."""
+
+    tiers: Sequence[_Tier]
+    optional: bool
+
+
+_Lines = Mapping[str, _Line]
 
 
 class _Unknown(Exception):
@@ -79,15 +123,15 @@ def _priced(
     *,
     maxima: Mapping[str, int],
     time_ns: int,
-    charge: Callable[[Sequence[_Tier], int], Fraction],
+    bounds: bool,
 ) -> Estimate:
     _check(usage)
     if not name[0]:
         return NO_COST
     try:
-        lines = _lines(catalogue, catalogue.prices_for(*name), time_ns)
-        units = {unit: _quantity(unit, usage, maxima) for unit in lines}
-        amount = _ceiling(sum((charge(lines[unit], each) for unit, each in units.items()), Fraction(0)))
+        lines = _lines(catalogue, catalogue.prices_for(*name), usage=usage, time_ns=time_ns)
+        units = _quantities(lines, usage, maxima=maxima, bounds=bounds)
+        amount = _ceiling(_bound(lines, units) if bounds else _exact(lines, units))
     except _Unknown:
         return Estimate(amount=None, units=dict(usage))
     return Estimate(amount=amount if amount <= MAX_NANOS else None, units={**usage, **units})
@@ -104,16 +148,43 @@ def _is_quantity(quantity: object) -> bool:
     return isinstance(quantity, int) and not isinstance(quantity, bool) and 0 <= quantity <= MAX_QUANTITY
 
 
-def _lines(catalogue: Catalogue, prices: Sequence[Price], time_ns: int) -> Mapping[str, Sequence[_Tier]]:
-    """Each priced unit's tiers, lowest first; `prices` come so that of two for one line the later wins."""
-    chosen = {(price.unit, price.above): price for price in prices if price.since <= time_ns}
+def _lines(catalogue: Catalogue, prices: Sequence[Price], *, usage: Mapping[str, int], time_ns: int) -> _Lines:
+    """Each priced unit's line; `prices` come so that of two for one line the later wins."""
+    chosen = {
+        (price.unit, price.given, price.above): price
+        for price in _unreplaced([p for p in prices if p.since <= time_ns])
+    }
     if not chosen:
         raise _Unknown
-    lines: dict[str, list[_Tier]] = {}
-    for (unit, above), price in sorted(chosen.items(), key=lambda item: item[0]):
-        replaces = above == 0 or price.applies == "whole_call"
-        lines.setdefault(unit, []).append(_Tier(above, replaces, _rate(catalogue, price, time_ns)))
+    marked: dict[str, dict[str, list[Price]]] = {}
+    for (unit, given, _), price in sorted(chosen.items(), key=lambda item: item[0]):
+        marked.setdefault(unit, {}).setdefault(given, []).append(price)
+    lines = {}
+    for unit, groups in marked.items():
+        held = [group for mark, group in groups.items() if mark and usage.get(mark)] or [groups.get("", [])]
+        if held[0]:
+            lines[unit] = max((_line(catalogue, group, time_ns) for group in held), key=_dearest_rate)
+        elif _POOL_OF.get(unit, unit) == unit:
+            # Priced with some mark alone. A kind of token falls back on its pool; all else is unknown without it.
+            raise _Unknown
     return lines
+
+
+def _unreplaced(prices: Sequence[Price]) -> Iterable[Price]:
+    own = {(price.unit, price.given) for price in prices if not price.public}
+    return (p for p in prices if not p.public or not own & {(p.unit, ""), (p.unit, p.given)})
+
+
+def _line(catalogue: Catalogue, prices: Sequence[Price], time_ns: int) -> _Line:
+    tiers = [
+        _Tier(each.above, each.above == 0 or each.applies == "whole_call", _rate(catalogue, each, time_ns), each.of)
+        for each in prices
+    ]
+    return _Line(tiers, all(price.optional for price in prices))
+
+
+def _dearest_rate(line: _Line) -> Fraction:
+    return max(tier.rate for tier in line.tiers)
 
 
 def _rate(catalogue: Catalogue, price: Price, time_ns: int) -> Fraction:
@@ -123,19 +194,62 @@ def _rate(catalogue: Catalogue, price: Price, time_ns: int) -> Fraction:
     return Fraction(price.amount, price.per) * exchange
 
 
-def _quantity(unit: str, usage: Mapping[str, int], maxima: Mapping[str, int]) -> int:
+def _quantities(
+    lines: _Lines, usage: Mapping[str, int], *, maxima: Mapping[str, int], bounds: bool
+) -> Mapping[str, int]:
+    """How many of each priced unit; of a pool, how many of each unit that is stated, or taken from the maxima."""
+    units = {
+        unit: _quantity(unit, usage, maxima, line.optional) for unit, line in lines.items() if unit not in _POOL_OF
+    }
+    chosen_by = {tier.of for line in lines.values() for tier in line.tiers}
+    for pool in {*(_POOL_OF[unit] for unit in lines if unit in _POOL_OF), *chosen_by} & POOLS.keys():
+        stated = {unit: usage[unit] for unit in POOLS[pool] if unit in usage}
+        if bounds:
+            units |= stated | {pool: _quantity(pool, usage, maxima, False)}
+        else:
+            units |= stated or _at_most(pool, maxima)
+    return units
+
+
+def _at_most(pool: str, maxima: Mapping[str, int]) -> Mapping[str, int]:
+    found = {unit: maxima[unit] for unit in POOLS[pool] if unit in maxima}
+    if not found:
+        raise _Unknown
+    return found
+
+
+def _quantity(unit: str, usage: Mapping[str, int], maxima: Mapping[str, int], optional: bool) -> int:
     if unit == CALL:
         return max(1, usage.get(CALL, 1))
     if unit in usage:
         return usage[unit]
     if unit in maxima:
         return maxima[unit]
+    if optional:
+        return 0
     raise _Unknown
 
 
-def _charge(tiers: Sequence[_Tier], quantity: int) -> Fraction:
+def _totals(units: Mapping[str, int]) -> Mapping[str, int]:
+    return {pool: sum(units.get(unit, 0) for unit in members) for pool, members in POOLS.items()}
+
+
+def _exact(lines: _Lines, units: Mapping[str, int]) -> Fraction:
+    """What these quantities cost."""
+    totals = _totals(units)
+    counted: dict[str, int] = {}
+    for unit, quantity in units.items():
+        kinds = (unit, *POOLS[_POOL_OF[unit]][unit]) if unit in _POOL_OF else (unit,)
+        priced = next((kind for kind in kinds if kind in lines), None)
+        if priced:
+            counted[priced] = counted.get(priced, 0) + quantity
+    charges = (_charge(lines[unit].tiers, each, totals) for unit, each in counted.items())
+    return sum(charges, Fraction(0))
+
+
+def _charge(tiers: Sequence[_Tier], quantity: int, totals: Mapping[str, int]) -> Fraction:
     """Nanos, exactly, for a quantity of one unit."""
-    reached = [tier for tier in tiers if tier.above == 0 or tier.above < quantity]
+    reached = _reached(tiers, quantity, totals)
     whole = [place for place, tier in enumerate(reached) if tier.replaces]
     if not whole:
         raise _Unknown
@@ -148,10 +262,31 @@ def _charge(tiers: Sequence[_Tier], quantity: int) -> Fraction:
     return total
 
 
-def _dearest(tiers: Sequence[_Tier], quantity: int) -> Fraction:
-    """The most that any quantity up to this one is charged: it, or the last one before a tier begins."""
-    edges = [tier.above for tier in tiers[1:] if tier.above < quantity]
-    return max(_charge(tiers, edge) for edge in (quantity, *edges))
+def _reached(tiers: Sequence[_Tier], quantity: int, totals: Mapping[str, int]) -> Sequence[_Tier]:
+    return [tier for tier in tiers if tier.above == 0 or tier.above < totals.get(tier.of, quantity)]
+
+
+def _bound(lines: _Lines, units: Mapping[str, int]) -> Fraction:
+    """The most that any quantities up to these, of whichever units of a pool, cost."""
+    totals = _totals(units)
+    pools: dict[str, list[_Line]] = {}
+    for unit, line in lines.items():
+        pools.setdefault(_POOL_OF.get(unit, unit), []).append(line)
+    # What is not in a pool is a pool of its own.
+    charges = (_dearest(found, totals.get(pool, units.get(pool, 0)), totals) for pool, found in pools.items())
+    return sum(charges, Fraction(0))
+
+
+def _dearest(lines: Sequence[_Line], quantity: int, totals: Mapping[str, int]) -> Fraction:
+    tiers = [tier for line in lines for tier in line.tiers]
+    if len(lines) == 1 and not any(tier.of for tier in tiers):
+        # Of one unit, it is this quantity or the last one before a tier begins.
+        edges = [tier.above for tier in tiers[1:] if tier.above < quantity]
+        return max(_charge(tiers, edge, totals) for edge in (quantity, *edges))
+    reached = _reached(tiers, quantity, totals)
+    if not reached:
+        raise _Unknown
+    return quantity * max(tier.rate for tier in reached)
 
 
 def _ceiling(amount: Fraction) -> int:
