@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from remit.core.catalogue import Credential
 from remit.core.checkpoint import CheckpointRow as CheckpointRow
 from remit.core.checkpoint import VerifierKey
 from remit.core.decision import Verdict
 from remit.core.effect import Commit, Committed, Kept, Refused
+from remit.core.errors import RemitError
 from remit.core.journal import JournalRow as JournalRow
 from remit.core.model import BudgetRoom, BudgetRow, Halt
 
@@ -235,4 +237,39 @@ class Signer(Protocol):
 
         Expiry is the caller's to check: time is not the signer's.
         """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """A credential's value: printable ASCII, at least 8 bytes. It is not shown by repr, str or format.
+
+    `origin` is where it came from, for people: `file /secrets/openai` or `environment OPENAI_API_KEY`.
+    """
+
+    value: bytes = field(repr=False)
+    origin: str
+
+
+class VaultFailed(RemitError):
+    """A credential could not be had: `where`, what was found there, what was expected; never any of its value."""
+
+    def __init__(self, where: str, *, found: str, expected: str) -> None:
+        super().__init__(f"{where}: found {found}, expected {expected}")
+        self.where = where
+
+
+class Vault(Protocol):
+    """Where the services' own credentials lie."""
+
+    async def secret(self, credential: Credential) -> Secret:
+        """The credential as it is now, at most a second old. Raises VaultFailed, also where it has gone."""
+        ...
+
+    def known(self) -> Sequence[bytes]:
+        """Every value that was handed out and the one before each, distinct: what no response may echo."""
+        ...
+
+    def problems(self) -> Sequence[str]:
+        """What is wrong with how the credentials are kept, though they can be used; for people, without values."""
         ...
