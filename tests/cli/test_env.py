@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from remit.cli.addresses import FILE, write_addresses
+from remit.cli.egress_variables import Secret, fish
 from remit.cli.env import written
 
 from .conftest import Remit
@@ -101,3 +102,96 @@ def test_a_first_token_needs_no_finished_catalogue(remit: Remit, place: Path) ->
 
     assert ended.code == 0
     assert "token_hash: sha256:" in ended.err
+
+
+SERVICES = (
+    CATALOGUE
+    + """services:
+  models: {owner: cx, kind: openai}
+  spare: {owner: cx, kind: openai}
+  claude: {owner: cx, kind: anthropic}
+  gemini: {owner: cx, kind: gemini}
+  azure: {owner: cx, kind: azure}
+  bedrock: {owner: cx, kind: bedrock}
+  shop: {owner: cx, kind: http}
+"""
+)
+KEYS = ["OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GEMINI_API_KEY", "AZURE_OPENAI_API_KEY", "AWS_BEARER_TOKEN_BEDROCK"]
+PROXIES = ["HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"]
+
+
+@pytest.fixture
+def egress(place: Path) -> Path:
+    """A place with services of every kind and a token whose file has a name that needs quotes."""
+    (place / "remit.yaml").write_text(SERVICES)
+    (place / "it's mine").write_text("rmt_mine\n")
+    return place
+
+
+def test_official_clients_find_their_services(remit: Remit, egress: Path) -> None:
+    """Each client's own variable, with its own habit of a base URL; the key is the agent's credential."""
+    told = json.loads(remit("env", "--egress", "--token-file", "it's mine", "--show", "--shell", "json").out)
+
+    base = "http://127.0.0.1:7452"
+    assert {name: url for name, url in told.items() if str(url).startswith(base)} == {
+        "REMIT_EGRESS": base,
+        "OPENAI_BASE_URL": f"{base}/models/v1",
+        "ANTHROPIC_BASE_URL": f"{base}/claude",
+        "GOOGLE_GEMINI_BASE_URL": f"{base}/gemini",
+        "AZURE_OPENAI_ENDPOINT": f"{base}/azure",
+        "AWS_ENDPOINT_URL_BEDROCK_RUNTIME": f"{base}/bedrock",
+        "ANTHROPIC_BEDROCK_BASE_URL": f"{base}/bedrock",
+    }
+    assert [told[key] for key in KEYS] == ["rmt_mine"] * 5
+    assert [told[proxy] for proxy in PROXIES] == ["http://remit:rmt_mine@127.0.0.1:7453"] * 4
+    assert told["NO_PROXY"] == told["no_proxy"] == "127.0.0.1,localhost,::1"
+
+
+def test_a_shell_takes_the_keys_from_the_file(remit: Remit, egress: Path) -> None:
+    """Without --show the token is in no output, and yet in the environment of who runs it."""
+    out = remit("env", "--egress", "--token-file", "it's mine").out
+    shown = "".join(f'printf "%s\\n" "${name}"; ' for name in [*KEYS, *PROXIES])
+
+    assert "rmt_mine" not in out
+    read = subprocess.run(["sh", "-euc", f'eval "{chr(36)}1"; {shown}', "sh", out], capture_output=True, text=True)
+    assert read.stdout.split() == ["rmt_mine"] * 5 + ["http://remit:rmt_mine@127.0.0.1:7453"] * 4
+    assert fish(Secret(Path("/it's"), before="http://remit:", after="@x")) == "'http://remit:'(cat '/it\\'s')'@x'"
+
+
+def test_json_has_no_secret_that_is_not_shown(remit: Remit, egress: Path) -> None:
+    """JSON cannot read a file: without --show it has neither keys nor a proxy that needs one."""
+    told = json.loads(remit("env", "--egress", "--token-file", "it's mine", "--shell", "json").out)
+
+    assert told.keys().isdisjoint([*KEYS, *PROXIES])
+
+
+def test_an_odd_token_stays_one_in_a_url() -> None:
+    """What a URL would cut is escaped there, and only there."""
+    assert Secret(Path("t"), "a/b@c", before="http://remit:", after="@x").text == "http://remit:a%2Fb%40c@x"
+    assert Secret(Path("t"), "a/b@c").text == "a/b@c"
+
+
+def test_one_service_of_a_kind_has_the_names(remit: Remit, egress: Path) -> None:
+    """The first; the others are told on stderr, and --service chooses."""
+    ended = remit("env", "--egress")
+    assert "OPENAI_BASE_URL=http://127.0.0.1:7452/models/v1\n" in ended.out
+    assert "spare: OPENAI_BASE_URL=http://127.0.0.1:7452/spare/v1" in ended.err
+
+    chosen = remit("env", "--egress", "--service", "spare")
+    assert "OPENAI_BASE_URL=http://127.0.0.1:7452/spare/v1\n" in chosen.out
+    assert "ANTHROPIC_BASE_URL" not in chosen.out
+    assert remit("env", "--egress", "--service", "spair").code == 2
+
+
+def test_the_egress_is_told_where_it_is_on(remit: Remit, egress: Path) -> None:
+    """By the settings, or because a running sidecar wrote down where; a proxy that is off is not named."""
+    assert "REMIT_EGRESS" not in remit("env").out
+    (egress / "remit.yaml").write_text(SERVICES + "sidecar: {egress: {on: true, http: '127.0.0.1:99', proxy: off}}\n")
+    assert "OPENAI_BASE_URL=http://127.0.0.1:99/models/v1\n" in remit("env").out
+    assert "PROXY" not in remit("env").out
+    assert "REMIT_EGRESS" not in remit("env", "--no-egress").out
+    (egress / "kept").mkdir()
+    write_addresses(egress / "kept", (), ("127.0.0.1:5", "127.0.0.1:6"))
+    told = remit("env", "--state", "kept").out
+    assert "REMIT_EGRESS=http://127.0.0.1:5\n" in told
+    assert "HTTP_PROXY=http://127.0.0.1:6\n" in told

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 FILE = "addresses.json"
 
 
-def write_addresses(state: Path, addresses: Sequence[str]) -> None:
-    """Name every address as a client dials it; whole or not at all."""
+def write_addresses(state: Path, addresses: Sequence[str], egress: tuple[str, str] | None = None) -> None:
+    """Name every address as a client dials it, whole or not at all.
+
+    `egress` is HOST:PORT of the egress and of its forward proxy ("" where that is off).
+    """
     draft = state / f"{FILE}.new"
-    draft.write_text(json.dumps({"addresses": list(addresses), "pid": os.getpid()}) + "\n", encoding="utf-8")
+    told = {"addresses": list(addresses), "pid": os.getpid(), **({"egress": list(egress)} if egress else {})}
+    draft.write_text(json.dumps(told) + "\n", encoding="utf-8")
     draft.replace(state / FILE)
 
 
@@ -24,11 +28,23 @@ def forget_addresses(state: Path) -> None:
 
 def read_addresses(state: Path) -> str:
     """What to dial: "unix:PATH" before "HOST:PORT"; "" where nothing is written down that can be read."""
-    try:
-        written = json.loads((state / FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return ""
-    listed = written.get("addresses") if isinstance(written, dict) else None
+    listed = _written(state).get("addresses")
     named = [each for each in listed if isinstance(each, str)] if isinstance(listed, list) else []
     dialled = [each for each in named if not each.startswith(("http://", "https://"))]
     return min(dialled, key=lambda each: not each.startswith("unix:"), default="")
+
+
+def read_egress(state: Path) -> tuple[str, str] | None:
+    """Where the egress of a running sidecar listens, and its forward proxy; None where none is written down."""
+    match _written(state).get("egress"):
+        case [str(http), str(proxy)]:
+            return http, proxy
+    return None
+
+
+def _written(state: Path) -> Mapping[str, object]:
+    try:
+        written = json.loads((state / FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return written if isinstance(written, dict) else {}

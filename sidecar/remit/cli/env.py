@@ -5,19 +5,21 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import shlex
 from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
 
 import click
 
+from remit.cli.addresses import read_egress
 from remit.cli.connection import FILE, known_address
+from remit.cli.egress_variables import Secret, Value, egress_variables, fish, sh
 from remit.cli.failure import Failure
 from remit.cli.local import catalogue_paths, find_settings
 from remit.cli.screen import note, show
 from remit.config.loading import load
 from remit.config.problem import CatalogueInvalid
+from remit.config.settings import Settings
 
 
 @click.command("env")
@@ -26,11 +28,22 @@ from remit.config.problem import CatalogueInvalid
 @click.option("--new-token", is_flag=True, help="Make a token: into --token-file, its hash for the catalogue shown.")
 @click.option("--show", "shown", is_flag=True, help="Print the token itself as well.")
 @click.option("--shell", type=click.Choice(["sh", "fish", "json"]), default="sh", show_default=True, help="Form.")
+@click.option("--egress/--no-egress", default=None, help="The egress's variables too [where it is on].")
+@click.option("--service", "services", multiple=True, metavar="ID", help="Only these services' variables; repeatable.")
 @click.option("--state", type=click.Path(file_okay=False, path_type=Path), help="State directory [REMIT_STATE].")
 def command(
-    agent: str | None, token_file: Path | None, new_token: bool, shown: bool, shell: str, state: Path | None
+    agent: str | None,
+    token_file: Path | None,
+    new_token: bool,
+    shown: bool,
+    shell: str,
+    egress: bool | None,
+    services: tuple[str, ...],
+    state: Path | None,
 ) -> None:
     """Print the variables that an agent needs to find its sidecar and to prove who it is.
+
+    With the egress on, official clients find their services there, and send the agent's credential as their key.
 
     Example: eval "$(remit env --agent support --token-file support.token)"
     """
@@ -39,11 +52,22 @@ def command(
     if agent is not None:
         _check_agent(agent, state, lenient=new_token)
     hashed = create_token(token_file) if new_token and token_file else ""
-    variables = {"REMIT_ADDRESS": known_address(find_settings(state), running=False)}
+    settings = find_settings(state)
+    token_file = token_file.absolute() if token_file is not None else None
+    known = _read(token_file) if token_file is not None and shown else ""
+    variables: dict[str, Value] = {"REMIT_ADDRESS": known_address(settings, running=False)}
     if token_file is not None:
-        variables["REMIT_TOKEN_FILE"] = str(token_file.absolute())
+        variables["REMIT_TOKEN_FILE"] = str(token_file)
         if shown:
-            variables["REMIT_TOKEN"] = _read(token_file)
+            variables["REMIT_TOKEN"] = known
+    running = read_egress(settings.state)
+    if egress or (egress is None and (settings.egress.on or running is not None)):
+        http, proxy = running or _where(settings)
+        listed = _services(services, state)
+        found = egress_variables(listed, http=http, proxy=proxy, token_file=token_file, known=known)
+        variables |= found.named
+        for line in found.others:
+            note(f"remit: for a client of its own: {line}")
     show(written(variables, shell, hashed))
     if hashed and shell != "json":
         note(f"token_hash: {hashed}")
@@ -63,18 +87,41 @@ def create_token(path: Path) -> str:
     return "sha256:" + sha256(token.encode()).hexdigest()
 
 
-def written(variables: Mapping[str, str], shell: str, hashed: str) -> str:
-    """The variables as a shell reads them; for JSON with the token's hash, where there is one."""
+def written(variables: Mapping[str, Value], shell: str, hashed: str) -> str:
+    """The variables as a shell reads them; for JSON with the token's hash, where there is one.
+
+    A shell reads a secret that is not shown from its file; JSON leaves it out.
+    """
     if shell == "json":
-        return json.dumps({**variables, **({"token_hash": hashed} if hashed else {})}, indent=2)
+        texts = {
+            name: value if isinstance(value, str) else value.text for name, value in variables.items() if _told(value)
+        }
+        return json.dumps({**texts, **({"token_hash": hashed} if hashed else {})}, indent=2)
     if shell == "fish":
-        return "\n".join(f"set -gx {name} {_fish(value)}" for name, value in variables.items())
-    return "\n".join(f"export {name}={shlex.quote(value)}" for name, value in variables.items())
+        return "\n".join(f"set -gx {name} {fish(value)}" for name, value in variables.items())
+    return "\n".join(f"export {name}={sh(value)}" for name, value in variables.items())
 
 
-def _fish(text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{escaped}'"
+def _told(value: Value) -> bool:
+    return not isinstance(value, Secret) or bool(value.known)
+
+
+def _where(settings: Settings) -> tuple[str, str]:
+    """Where the egress and its proxy listen by the settings."""
+    return str(settings.egress.http), str(settings.egress.proxy or "")
+
+
+def _services(wanted: tuple[str, ...], state: Path | None) -> list[tuple[str, str]]:
+    """Ids and kinds, in the catalogue's order. Raises Failure."""
+    paths = catalogue_paths(())
+    try:
+        _, catalogue = load(paths, os.environ, {"state": state})
+    except CatalogueInvalid as error:
+        raise Failure(*str(error).splitlines()) from error
+    if unknown := [each for each in wanted if each not in catalogue.services]:
+        known = ", ".join(sorted(catalogue.services)) or "none"
+        raise Failure(f"--service: {unknown[0]!r} is not in the catalogue {paths[0]}; expected one of {known}")
+    return [(id, each.kind) for id, each in catalogue.services.items() if not wanted or id in wanted]
 
 
 def _read(path: Path) -> str:
