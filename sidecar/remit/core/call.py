@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from remit.core.model import Resource
+from remit.core.reason import Reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +29,18 @@ class Claimed:
 
 
 @dataclass(frozen=True, slots=True)
+class Objection:
+    """Why an enforcement point refuses by itself. One that is `binding` holds for observed agents too."""
+
+    reason: Reason
+    detail: str = ""
+    binding: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Call:
     """One question by the caller's word. `digest` is SHA-256 (hex) over the request's canonical form, for the
-    idempotency key; `rpc` scopes the key."""
+    idempotency key; `rpc` scopes the key. With an `objection`, policy is not asked: it is recorded as a denial."""
 
     rpc: str
     action: str
@@ -40,6 +50,7 @@ class Call:
     fulfils: frozenset[str] = frozenset()
     key: str = ""
     digest: str = ""
+    objection: Objection | None = None
 
 
 @dataclass(frozen=True, slots=True)

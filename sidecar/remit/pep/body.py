@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from remit.core.model import Facts, Request
@@ -19,8 +20,12 @@ def decision_body(
     reserved: int,
     deadline: int,
     hmac: Hmac,
+    sent: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Who asked for what, what was known, what was decided and why. Money as decimal strings of nanos."""
+    """Who asked for what, what was known, what was decided and why. Money as decimal strings of nanos.
+
+    `sent` is what Remit itself sends for it, where it is the one who does.
+    """
     subject, resource = request.subject, request.resource
     return {
         "subject": {
@@ -53,6 +58,7 @@ def decision_body(
         "currency": currency,
         "reserved": str(reserved),
         "deadline": str(deadline),
+        **({"sent": dict(sent)} if sent else {}),
     }
 
 

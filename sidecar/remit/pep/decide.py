@@ -6,13 +6,13 @@ A commit names the versions of what Rego saw; where they are stale, policy is as
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from time import perf_counter
 from typing import Any
 
 from remit.core.answer import Answer
-from remit.core.call import Call
+from remit.core.call import Call, Objection
 from remit.core.decision import Effect
 from remit.core.document import input_document
 from remit.core.effect import Committed, JoinLabels, KeepAnswer, Refused, Reserve
@@ -67,9 +67,22 @@ class Draft:
     ruling: Ruling
     plan: Plan = NOTHING
     reserve: int = 0
+    sent: Mapping[str, Any] = field(default_factory=dict)
 
 
 Planner = Callable[[Draft, Facts], Plan]
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How an enforcement point would perform what was permitted: what the record says of it, or why it cannot."""
+
+    sent: Mapping[str, Any] = field(default_factory=dict)
+    objection: Objection | None = None
+
+
+Gate = Callable[[Installation, Request, Facts], Awaitable[Way]]
+"""Asked after policy permitted and before anything is recorded: so no ALLOW stands for what could not be sent."""
 
 
 def nothing_besides(draft: Draft, facts: Facts) -> Plan:
@@ -77,22 +90,24 @@ def nothing_besides(draft: Draft, facts: Facts) -> Plan:
     return NOTHING
 
 
-async def decide(world: World, subject: Subject, call: Call, planner: Planner = nothing_besides) -> Decided:
+async def decide(
+    world: World, subject: Subject, call: Call, planner: Planner = nothing_besides, gate: Gate | None = None
+) -> Decided:
     """Decide one question. Raises StoreUnavailable where nothing could be recorded."""
     started = perf_counter()
     if call.claimed.actor:
         subject = replace(subject, actor=call.claimed.actor)
     subject = in_force(world.catalogue, subject)
-    decided = await replay(world, subject, call) or await _decide_afresh(world, subject, call, planner)
+    decided = await replay(world, subject, call) or await _decide_afresh(world, subject, call, planner, gate)
     world.observer.stage("total", perf_counter() - started)
     return decided
 
 
-async def _decide_afresh(world: World, subject: Subject, call: Call, planner: Planner) -> Decided:
-    draft = await _draft(world, subject, call, planner)
+async def _decide_afresh(world: World, subject: Subject, call: Call, planner: Planner, gate: Gate | None) -> Decided:
+    draft = await _draft(world, subject, call, planner, gate)
     outcome = await _commit(world, draft)
     if isinstance(outcome, Refused):
-        draft = await _draft(world, subject, call, planner)
+        draft = await _draft(world, subject, call, planner, gate)
         outcome = await _commit(world, draft)
     if isinstance(outcome, Refused):
         changed = turn(draft.ruling, Reason.FACTS_CHANGED, "")
@@ -102,7 +117,7 @@ async def _decide_afresh(world: World, subject: Subject, call: Call, planner: Pl
     return outcome
 
 
-async def _draft(world: World, subject: Subject, call: Call, planner: Planner) -> Draft:
+async def _draft(world: World, subject: Subject, call: Call, planner: Planner, gate: Gate | None) -> Draft:
     """Everything up to the commit, with one installation from start to end."""
     installation, now, id = world.installation, world.clock.now(), world.ids.new("d")
     subject = in_force(installation.catalogue, subject)
@@ -111,13 +126,34 @@ async def _draft(world: World, subject: Subject, call: Call, planner: Planner) -
     except ContextRefused as refused:
         request = _request(subject, call, replace(refused.context, parent=""))
         draft = Draft(id, now, installation, call, request, None, refuse(refused.reason, refused.detail, request))
-        return await _let_through(world, draft) if draft.ruling.permits else draft
+        return await _through_gate(await _let_through(world, draft), gate) if draft.ruling.permits else draft
+    if call.objection is not None:
+        ruling = _objected(call.objection, request)
+        draft = Draft(id, now, installation, call, request, None, ruling)
+        return await _through_gate(await _let_through(world, draft), gate) if ruling.permits else draft
     started = perf_counter()
     facts = await gather(world, installation, request, now)
     world.observer.stage("facts", perf_counter() - started)
     ruling = await _ask(world, installation, request, facts)
     draft = Draft(id, now, installation, call, request, facts, ruling, NOTHING, facts.estimate.amount or 0)
-    return replace(draft, plan=planner(draft, facts)) if ruling.permits else draft
+    if ruling.permits:
+        draft = replace(draft, plan=planner(draft, facts))
+    return await _through_gate(draft, gate)
+
+
+async def _through_gate(draft: Draft, gate: Gate | None) -> Draft:
+    """The draft with the way that it would take; a denial where there is none, in every mode."""
+    if gate is None or draft.facts is None or not draft.ruling.permits:
+        return draft
+    way = await gate(draft.installation, draft.request, draft.facts)
+    if way.objection is None:
+        return replace(draft, sent=way.sent)
+    ruling = replace(_objected(way.objection, draft.request), enforced=True, record=draft.ruling.record)
+    return replace(draft, ruling=ruling, plan=NOTHING)
+
+
+def _objected(objection: Objection, request: Request) -> Ruling:
+    return refuse(objection.reason, objection.detail, request, halted=objection.binding)
 
 
 async def _let_through(world: World, draft: Draft) -> Draft:
@@ -184,6 +220,7 @@ async def _store(
         revision=draft.installation.pdp.revision if draft.facts else "",
         reserved=_reserved(draft),
         deadline=_deadline(draft),
+        sent=draft.sent,
         hmac=world.hmac,
     )
     request = draft.request

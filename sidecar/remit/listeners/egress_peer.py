@@ -1,0 +1,78 @@
+"""Who calls at the egress: the agent's own credential, wherever its client library puts a key.
+
+In this order: `Remit-Token`; the token in a provider's key header (an agent's `OPENAI_API_KEY` simply is its Remit
+token), or at the forward proxy in `Proxy-Authorization`; else, where the sidecar's catalogue binds exactly one agent
+to it, that agent. A credential that is nobody's proves nobody, except where everything here is one agent's anyway:
+client libraries insist on a key, whatever it says.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Iterator
+
+from remit.core.egress.exchange import HttpRequest
+from remit.core.errors import Unauthenticated
+from remit.core.evidence import Cause, Evidence
+from remit.core.model import Subject
+from remit.listeners.pipeline import Identities
+
+TOKEN = "remit-token"  # noqa: S105 (a header's name)
+KEY_HEADERS = ("authorization", "x-api-key", "api-key", "x-goog-api-key")
+PROXY = "proxy-authorization"
+
+_TOKEN = re.compile(r"[!-~]{1,4096}", re.ASCII)
+_BEARER = re.compile(r"[Bb]earer ([!-~]{1,4096})", re.ASCII)
+_BASIC = re.compile(r"[Bb]asic ([A-Za-z0-9+/=]{1,8192})", re.ASCII)
+
+
+def identify(request: HttpRequest, identities: Identities, peer: str, *, proxied: bool) -> Subject:
+    """The subject that the request proves. Raises Unauthenticated, and Duplicate for a credential given twice."""
+    own = request.header(TOKEN)
+    if own is not None:
+        if not _TOKEN.fullmatch(own):
+            raise Unauthenticated(Cause.MALFORMED, f"expected a token of printable characters in {TOKEN}")
+        return identities.identify(Evidence(own, None, peer))
+    pod = identities.pod()
+    found: dict[tuple[str, str], Subject] = {}
+    refused: Unauthenticated | None = None
+    for token in _tokens(request, proxied=proxied):
+        try:
+            subject = identities.identify(Evidence(token, None, peer))
+        except Unauthenticated as error:
+            refused = error
+        else:
+            found[subject.type, subject.id] = subject
+    if len(found) > 1:
+        raise Unauthenticated(Cause.AMBIGUOUS, "the request has the credentials of several subjects")
+    if found:
+        return next(iter(found.values()))
+    if pod is not None:
+        return pod
+    raise refused or Unauthenticated(Cause.MISSING, f"expected the agent's token in {TOKEN} or as its API key")
+
+
+def _tokens(request: HttpRequest, *, proxied: bool) -> Iterator[str]:
+    for name in (PROXY,) if proxied else KEY_HEADERS:
+        value = request.header(name)
+        if value is not None:
+            yield from _token(name, value)
+
+
+def _token(name: str, value: str) -> Iterator[str]:
+    if name in ("authorization", PROXY):
+        if bearer := _BEARER.fullmatch(value):
+            yield bearer[1]
+        elif basic := _BASIC.fullmatch(value):
+            # What HTTP_PROXY=http://NAME:TOKEN@… becomes: the token is the password.
+            try:
+                text = base64.b64decode(basic[1], validate=True).decode("ascii")
+            except (binascii.Error, UnicodeDecodeError):
+                return
+            password = text.partition(":")[2]
+            if _TOKEN.fullmatch(password):
+                yield password
+    elif _TOKEN.fullmatch(value):
+        yield value

@@ -1,0 +1,46 @@
+"""Refusals in the shape of the provider that was called, so that clients' own error handling works.
+
+A refusal is 403 and not to be retried; what retrying can cure is 503, since nothing went upstream; 429 is Remit's own
+load alone. Official clients retry 409, 429 and 503, and take 202 for success (measured).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from remit.core.answer import Answer
+from remit.core.egress.exchange import Headers, HttpRequest
+from remit.core.egress.mcp_refusal import mcp_refused
+from remit.core.egress.refusal import refused
+
+FORBIDDEN, UNAUTHENTICATED, TOO_LARGE, OVERLOADED, BAD_UPSTREAM, UNAVAILABLE = 403, 401, 413, 429, 502, 503
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An HTTP answer; `code` is the reason, for metrics."""
+
+    code: str
+    status: int
+    headers: Headers
+    body: bytes
+
+
+def of_answer(kind: str, request: HttpRequest, answer: Answer) -> Refusal:
+    """The refusal that a decision is."""
+    status = UNAVAILABLE if answer.retryable else FORBIDDEN
+    code = answer.reasons[0].code if answer.reasons else "default_deny"
+    hint = f" Cheaper: {answer.cheaper}." if answer.cheaper else ""
+    return own(kind, request, status=status, code=code, message=f"{answer.message}{hint}", decision=answer.id)
+
+
+def own(kind: str, request: HttpRequest, *, status: int, code: str, message: str, decision: str = "") -> Refusal:
+    """A refusal of Remit's: its message names the reason and, where there is one, the decision."""
+    told = f"Remit: {code}: {message}" + (f" [{decision}]" if decision else "")
+    if kind == "mcp":
+        found = mcp_refused(
+            request, status=status, code=code, message=told, decision=decision, retry=status in (OVERLOADED, UNAVAILABLE)
+        )
+        return Refusal(code, found.status, found.headers, found.body)
+    headers, body = refused(kind, status=status, code=code, message=told, decision=decision)
+    return Refusal(code, status, headers, body)

@@ -1,0 +1,288 @@
+"""A call that leaves through Remit: understood, decided, given its credential, metered, and ended where it must end.
+
+    begin ──▶ Passage   permitted: exactly these bytes go to this endpoint, with this credential
+          └─▶ Answer    refused, and recorded
+    Passage ──ended──▶  the reservation is settled by what the answer said, or voided where nothing was sent
+
+What is judged is what is sent: the request is mapped first, and its canonical form is what policy sees the arguments
+of, what the record has the digest of, and what goes out. The endpoint and the credential are chosen after policy has
+permitted and before anything is recorded, so that no ALLOW stands for what could not be sent.
+
+An idempotency key holds for denials. An ALLOW that is asked for again is a new attempt with a reservation of its own:
+it will be sent, and so paid for, once more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
+from typing import Any
+
+from remit.core.answer import Answer
+from remit.core.call import Call, Claimed, Objection
+from remit.core.canonical import digest
+from remit.core.catalogue import Credential, Service
+from remit.core.egress.exchange import HttpRequest, Mapped, Unmapped
+from remit.core.egress.mapping import map_request
+from remit.core.egress.target import check_target
+from remit.core.label import exceeding
+from remit.core.model import ActionName, Facts, Mode, Request, Resource, Subject
+from remit.core.reason import Reason
+from remit.pep.decide import HOLD_SECONDS, Decided, Way, decide
+from remit.pep.facts import attributes, in_force
+from remit.pep.meter import Held
+from remit.pep.world import SECOND, Installation, World
+from remit.ports import Endpoints, FactsQuery, Vault, VaultFailed
+
+CONNECT = "connect"
+"""The operation of a tunnel, and of a connection to a service of kind tcp."""
+
+KEY_HEADERS: Mapping[str, tuple[str, str]] = {
+    "anthropic": ("x-api-key", ""),
+    "azure": ("api-key", ""),
+    "gemini": ("x-goog-api-key", ""),
+}
+"""Where each kind of service takes its credential, and what stands before it; all others as a bearer token."""
+
+BEARER = ("authorization", "Bearer ")
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A request as it came. `service` is the catalogue's name or what was asked for instead; `tunnel` says that what
+    passes cannot be read; `objection` is what was found wrong with it before."""
+
+    service: str
+    request: HttpRequest
+    claimed: Claimed
+    key: str = ""
+    tunnel: bool = False
+    objection: Objection | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A permitted call: what is sent for it, where to, and what its end is settled by.
+
+    `credential` is (header, value). `hold` is how long (ns) its reservation lasts without progress; `exceeding` the
+    labels beyond the service's clearance that the session held already.
+    """
+
+    answer: Answer
+    subject: Subject
+    workflow: str
+    service: str
+    kind: str
+    endpoint: str
+    mapped: Mapped
+    held: Held
+    hold: int
+    credential: tuple[str, str] | None = field(repr=False)
+    secrets: tuple[bytes, ...] = field(repr=False)
+    exceeding: frozenset[str] = frozenset()
+    returns: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class _Chosen:
+    """What the gate found, for the decision that was then recorded."""
+
+    endpoint: str = ""
+    credential: tuple[str, str] | None = None
+    secret: bytes = b""
+    facts: Facts | None = None
+    workflow: str = ""
+
+
+class Egress:
+    """Begins calls that leave, and says which of those under way must end."""
+
+    def __init__(self, world: World, vault: Vault, endpoints: Endpoints) -> None:
+        self._world, self._vault, self._endpoints = world, vault, endpoints
+
+    def kind(self, service: str) -> str:
+        """The kind of a service, http for one that is not listed."""
+        listed = self._world.catalogue.services.get(service)
+        return listed.kind if listed else "http"
+
+    async def begin(self, subject: Subject, attempt: Attempt) -> Passage | Answer:
+        """Decide. Raises StoreUnavailable, and then nothing goes out."""
+        service = self._world.catalogue.services.get(attempt.service)
+        mapped, objection = _understood(service, attempt, in_force(self._world.catalogue, subject))
+        call = _call(attempt, mapped, objection)
+        chosen = _Chosen()
+
+        async def gate(installation: Installation, request: Request, facts: Facts) -> Way:
+            return await self._way(installation, request, facts, attempt=attempt, mapped=mapped, chosen=chosen)
+
+        decided = await decide(self._world, subject, call, gate=gate)
+        if decided.answer.replayed and _permits(decided.answer):
+            decided = await decide(self._world, subject, replace(call, key=""), gate=gate)
+        return self._outcome(subject, attempt, mapped, chosen=chosen, decided=decided)
+
+    async def unfit(self, passages: Iterable[Passage]) -> Sequence[tuple[Passage, Reason]]:
+        """Those that must end now: halted, or their session has learnt what the service is not cleared for."""
+        groups: dict[tuple[str, str, str, str], list[Passage]] = {}
+        for each in passages:
+            key = (each.subject.id, each.subject.isolation, each.workflow, each.service)
+            groups.setdefault(key, []).append(each)
+        found: list[tuple[Passage, Reason]] = []
+        for key, members in groups.items():
+            stored = await self._world.store.facts(FactsQuery(*key, ()))
+            service = self._world.catalogue.services.get(key[3])
+            clearance = service.clearance if service else ()
+            risen = frozenset(exceeding(stored.labels, clearance))
+            for each in members:
+                if stored.halts and each.subject.type == "agent":
+                    found.append((each, Reason.HALTED))
+                elif each.subject.mode is not Mode.OBSERVE and risen - each.exceeding:
+                    found.append((each, Reason.FLOW_LABEL_EXCEEDS_CLEARANCE))
+        return found
+
+    def _outcome(
+        self, subject: Subject, attempt: Attempt, mapped: Mapped, *, chosen: _Chosen, decided: Decided
+    ) -> Passage | Answer:
+        answer = decided.answer
+        service = self._world.catalogue.services.get(attempt.service)
+        if not _permits(answer) or service is None or chosen.facts is None:
+            return answer
+        held_labels = {*chosen.facts.labels, *chosen.facts.resource.labels}
+        return Passage(
+            answer=answer,
+            subject=in_force(self._world.catalogue, subject),
+            workflow=chosen.workflow,
+            service=attempt.service,
+            kind=service.kind,
+            endpoint=chosen.endpoint,
+            mapped=mapped,
+            held=Held(
+                decision=answer.id,
+                subject=subject.id,
+                workflow=chosen.workflow,
+                service=attempt.service,
+                variant=mapped.variant,
+                time=chosen.facts.time,
+                reserved=answer.reserved,
+                units=chosen.facts.estimate.units,
+            ),
+            hold=(service.hold_seconds or HOLD_SECONDS) * SECOND,
+            credential=chosen.credential,
+            secrets=(chosen.secret,) if chosen.secret else (),
+            exceeding=frozenset(exceeding(held_labels, chosen.facts.resource.clearance)),
+            returns=_returns(service, mapped),
+        )
+
+    async def _way(
+        self,
+        installation: Installation,
+        request: Request,
+        facts: Facts,
+        *,
+        attempt: Attempt,
+        mapped: Mapped,
+        chosen: _Chosen,
+    ) -> Way:
+        service = installation.catalogue.services.get(attempt.service)
+        if service is None:
+            return _no(Reason.UNKNOWN_RESOURCE, f"no service {attempt.service!r}")
+        if attempt.tunnel and not (service.opaque or service.kind == "tcp"):
+            return _no(Reason.TUNNEL_NOT_ALLOWED, attempt.service)
+        selected = attributes(request)
+        endpoint = next((name for name, each in service.endpoints.items() if each.when.matches(selected)), "")
+        problem = self._endpoints.problem(attempt.service, endpoint) if endpoint else "it has none for this caller"
+        if problem:
+            return _no(Reason.ENDPOINT_UNAVAILABLE, problem)
+        selected["region"] = service.endpoints[endpoint].region
+        if service.credentials and not attempt.tunnel:
+            listed = next((each for each in service.credentials if each.when.matches(selected)), None)
+            wrong = _unbound(listed, endpoint, attempt.request)
+            if listed is None or wrong:
+                return _no(Reason.CREDENTIAL_UNAVAILABLE, wrong)
+            try:
+                secret = await self._vault.secret(listed)
+            except VaultFailed as failed:
+                return _no(Reason.CREDENTIAL_UNAVAILABLE, str(failed))
+            header, prefix = KEY_HEADERS.get(service.kind, BEARER)
+            prefix = prefix if listed.prefix is None else listed.prefix
+            chosen.credential = (listed.header or header, prefix + secret.value.decode("ascii"))
+            chosen.secret = secret.value
+        chosen.endpoint, chosen.facts, chosen.workflow = endpoint, facts, request.context.workflow
+        return Way(sent=_sent(attempt, mapped, endpoint))
+
+
+def _understood(service: Service | None, attempt: Attempt, subject: Subject) -> tuple[Mapped, Objection | None]:
+    if attempt.tunnel:
+        return Mapped(CONNECT), attempt.objection
+    bare = Mapped("", body=attempt.request.body)
+    if attempt.objection is not None or service is None:
+        return bare, attempt.objection
+    wrong = check_target(attempt.request.path)
+    if wrong:
+        return bare, Objection(Reason.REQUEST_MALFORMED, wrong, binding=True)
+    try:
+        known = {"agent": subject.id, "team": subject.team, "service": attempt.service}
+        return map_request(service, attempt.request, attributes=known), None
+    except Unmapped as unmapped:
+        return bare, Objection(Reason.REQUEST_UNMAPPED, unmapped.detail)
+
+
+def _call(attempt: Attempt, mapped: Mapped, objection: Objection | None) -> Call:
+    tool = mapped.properties.get("action") == ActionName.TOOL_CALL
+    return Call(
+        rpc="Egress",
+        action=ActionName.TOOL_CALL if tool else ActionName.API_CALL,
+        resource=Resource(
+            "service",
+            attempt.service,
+            mapped.operation,
+            mapped.variant,
+            properties={name: value for name, value in mapped.properties.items() if name != "action"},
+        ),
+        claimed=replace(attempt.claimed, arguments=mapped.arguments),
+        usage=mapped.usage,
+        key=attempt.key,
+        digest=digest([attempt.service, attempt.request.method, attempt.request.path, _sha(mapped.body)]),
+        objection=objection,
+    )
+
+
+def _sent(attempt: Attempt, mapped: Mapped, endpoint: str) -> Mapping[str, Any]:
+    """What the record says of the request that goes out; its text stays out, since it may say anything."""
+    request = attempt.request
+    whole = digest([request.method, request.path, _sha(mapped.body)])
+    return {"endpoint": endpoint, "method": request.method, "size": len(mapped.body), "digest": whole}
+
+
+def _unbound(credential: Credential | None, endpoint: str, request: HttpRequest) -> str:
+    """Why the credential is not for this request, "" where it is."""
+    if credential is None:
+        return "none is for this caller"
+    path = request.path.partition("?")[0]
+    if credential.endpoints and endpoint not in credential.endpoints:
+        return f"it is not for endpoint {endpoint}"
+    if credential.methods and request.method not in credential.methods:
+        return f"it is not for {request.method}"
+    if credential.paths and not any(_below(path, prefix) for prefix in credential.paths):
+        return "it is not for this path"
+    return ""
+
+
+def _below(path: str, prefix: str) -> bool:
+    return path == prefix or path.startswith(prefix if prefix.endswith("/") else f"{prefix}/")
+
+
+def _returns(service: Service, mapped: Mapped) -> Mapping[str, str]:
+    return next((route.returns for route in service.routes if route.operation == mapped.operation), {})
+
+
+def _permits(answer: Answer) -> bool:
+    return answer.effect == "ALLOW" or not answer.enforced
+
+
+def _no(reason: Reason, detail: str) -> Way:
+    return Way(objection=Objection(reason, detail, binding=True))
+
+
+def _sha(body: bytes) -> str:
+    return sha256(body).hexdigest()
