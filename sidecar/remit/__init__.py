@@ -26,6 +26,7 @@ from remit.sdk.answers import (
     Reported,
     Workflow,
 )
+from remit.sdk.carriers import async_httpx_client, httpx_client
 from remit.sdk.current import current_agent, governed
 from remit.sdk.errors import (
     Denied,
@@ -37,6 +38,7 @@ from remit.sdk.errors import (
     Unavailable,
     Violation,
 )
+from remit.sdk.instrument import Instrumented, instrument
 from remit.sdk.transport import Retry
 from remit.sdk.workflow import actor, workflow
 
@@ -49,6 +51,7 @@ __all__ = [
     "Effect",
     "Held",
     "IllegalState",
+    "Instrumented",
     "InvalidRequest",
     "Money",
     "Obligation",
@@ -62,9 +65,12 @@ __all__ = [
     "Violation",
     "Workflow",
     "actor",
+    "async_httpx_client",
     "blocking",
     "current_agent",
     "egress_headers",
     "governed",
+    "httpx_client",
+    "instrument",
     "workflow",
 ]

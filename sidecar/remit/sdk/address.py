@@ -84,11 +84,12 @@ def _check_address(address: str, tls: Tls | None) -> None:
     tcp = _TCP.fullmatch(address)
     if tcp is None:
         raise InvalidRequest(Violation("address", f'"unix:PATH" or "HOST:PORT", not {address[:128]!r}'))
-    if tls is None and not _is_loopback(tcp["host"].strip("[]")):
+    if tls is None and not is_loopback(tcp["host"].strip("[]")):
         raise InvalidRequest(Violation("address", f"a loopback address or TLS, not plain TCP to {tcp['host']}"))
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether the host, an address or a name, is this machine itself."""
     try:
         return ip_address(host).is_loopback
     except ValueError:

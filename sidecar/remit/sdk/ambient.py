@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import TypedDict, Unpack
 from urllib.parse import quote
 
+from remit.sdk import baggage
 from remit.sdk.errors import InvalidRequest, Violation
 
 MAX_REASON_BYTES = 512
@@ -57,12 +58,17 @@ def current() -> Ambient:
 def scope(**changes: Unpack[Changes]) -> Iterator[None]:
     """Replace some of the surroundings until the end of the block."""
     previous = current()
-    _CURRENT.set(replace(previous, **changes))
+    _enter(replace(previous, **changes))
     try:
         yield
     finally:
         # Not ContextVar.reset: an `async with` may be left in another context than it was entered in.
-        _CURRENT.set(previous)
+        _enter(previous)
+
+
+def _enter(ambient: Ambient) -> None:
+    _CURRENT.set(ambient)
+    baggage.carry({"workflow": ambient.workflow, "purpose": ambient.purpose, "actor": ambient.actor})
 
 
 def checked(**fields: str | None) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from remit.sdk.action import Action
+from remit.sdk.address import is_loopback
 from remit.sdk.errors import InvalidRequest, Violation
 from remit.sdk.question import Ask
 
@@ -91,6 +92,18 @@ class Services:
     def is_egress(self, url: str) -> bool:
         """Whether Remit's own egress decides about it."""
         return _below(self._egress, urlsplit(url)) is not None
+
+    def takes_to_egress(self, url: str) -> bool:
+        """The same, without complaint: a URL that nobody can follow leads nowhere."""
+        try:
+            return self.is_egress(url)
+        except (InvalidRequest, ValueError):
+            return False
+
+    @property
+    def egress_is_private(self) -> bool:
+        """Whether what goes to the egress crosses no network in clear."""
+        return self._egress.scheme == "https" or is_loopback(self._egress.hostname or "")
 
     def question(self, method: str, url: str, body: bytes | None) -> Question:
         """What to ask; `body` is the request's JSON text, None where it has none. Raises InvalidRequest."""

@@ -62,8 +62,7 @@ class GovernedTransport(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send it, if it may be sent."""
         if self._services.is_egress(str(request.url)):
-            request.headers.update(egress_headers())
-            return await self._inner.handle_async_request(request)
+            return await self._inner.handle_async_request(_to_egress(request))
         body = await request.aread() if is_json(request.headers.get("Content-Type")) else None
         question = self._services.question(request.method, str(request.url), body)
         act = self._agent.action("api.call", question.resource, **question.ask)
@@ -96,8 +95,7 @@ class BlockingTransport(httpx.BaseTransport):
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Send it, if it may be sent."""
         if self._services.is_egress(str(request.url)):
-            request.headers.update(egress_headers())
-            return self._inner.handle_request(request)
+            return self._inner.handle_request(_to_egress(request))
         body = request.read() if is_json(request.headers.get("Content-Type")) else None
         question = self._services.question(request.method, str(request.url), body)
         act = self._agent.action("api.call", question.resource, **question.ask)
@@ -115,6 +113,15 @@ class BlockingTransport(httpx.BaseTransport):
     def close(self) -> None:
         """Close what it wraps."""
         self._inner.close()
+
+
+def _to_egress(request: httpx.Request) -> httpx.Request:
+    """A copy with the headers: what a redirect takes over must not have them."""
+    headers = httpx.Headers(request.headers)
+    headers.update(egress_headers())
+    return httpx.Request(
+        request.method, request.url, headers=headers, stream=request.stream, extensions=request.extensions
+    )
 
 
 class _Account:

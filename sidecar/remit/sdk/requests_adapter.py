@@ -49,8 +49,9 @@ class GovernedAdapter(HTTPAdapter):
         """Send it, if it may be sent."""
         url = request.url or ""
         if self._services.is_egress(url):
-            request.headers.update(egress_headers())
-            return super().send(request, stream, timeout, verify, cert, proxies)
+            sent = request.copy()  # what a redirect takes over must not have the headers
+            sent.headers.update(egress_headers())
+            return super().send(sent, stream, timeout, verify, cert, proxies)
         question = self._services.question(request.method or "", url, _json_body(request))
         with self._agent.action("api.call", question.resource, **question.ask) as act:
             try:
