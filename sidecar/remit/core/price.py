@@ -16,11 +16,11 @@ missing, a quantity lies below every tier, or the sum is more than one reservati
 `reserve: expected` reserves only what is stated: fewer refusals, more overruns.
 
 Pools. A token of input is one of several units (`POOLS`), and a usage states each token once. Before a call
-nobody knows which it will be, so in an estimate `input_token` stands for the whole pool, at the price of its
-dearest unit in the dearest tier that it reaches; other units of the pool that are stated come on top. In a cost,
-units of a pool that has some stated are 0 where they are not, and one without a price has that of the unit it is
-a kind of (a cached token without a price of its own costs what an uncached one does). A tier `of` a pool is
-chosen by the pool's total.
+nobody knows which it will be: in an estimate `input_token` bounds the whole pool, of which as much as possible is
+charged as its dearest unit, in the dearest tier that the whole may reach. Another unit of the pool that is stated
+is a bound for that unit alone, within the whole; 0 rules it out. In a cost, units of a pool that has some stated
+are 0 where they are not, and one without a price has that of the unit it is a kind of (a cached token without a
+price of its own costs what an uncached one does). A tier `of` a pool is chosen by the pool's total.
 """
 
 from __future__ import annotations
@@ -239,8 +239,7 @@ def _exact(lines: _Lines, units: Mapping[str, int]) -> Fraction:
     totals = _totals(units)
     counted: dict[str, int] = {}
     for unit, quantity in units.items():
-        kinds = (unit, *POOLS[_POOL_OF[unit]][unit]) if unit in _POOL_OF else (unit,)
-        priced = next((kind for kind in kinds if kind in lines), None)
+        priced = _priced_as(unit, lines)
         if priced:
             counted[priced] = counted.get(priced, 0) + quantity
     charges = (_charge(lines[unit].tiers, each, totals) for unit, each in counted.items())
@@ -267,26 +266,56 @@ def _reached(tiers: Sequence[_Tier], quantity: int, totals: Mapping[str, int]) -
 
 
 def _bound(lines: _Lines, units: Mapping[str, int]) -> Fraction:
-    """The most that any quantities up to these, of whichever units of a pool, cost."""
-    totals = _totals(units)
-    pools: dict[str, list[_Line]] = {}
-    for unit, line in lines.items():
-        pools.setdefault(_POOL_OF.get(unit, unit), []).append(line)
-    # What is not in a pool is a pool of its own.
-    charges = (_dearest(found, totals.get(pool, units.get(pool, 0)), totals) for pool, found in pools.items())
-    return sum(charges, Fraction(0))
+    """The most that any quantities within these bounds cost."""
+    totals = {pool: max((units.get(unit, 0) for unit in members), default=0) for pool, members in POOLS.items()}
+    alone = (unit for unit in lines if unit not in _POOL_OF)
+    pools = {_POOL_OF[unit] for unit in lines if unit in _POOL_OF}
+    parts = [
+        *(_dearest(lines[unit].tiers, units[unit], totals) for unit in alone),
+        *(_dearest_split(lines, pool, units, totals=totals) for pool in pools),
+    ]
+    return sum(parts, Fraction(0))
 
 
-def _dearest(lines: Sequence[_Line], quantity: int, totals: Mapping[str, int]) -> Fraction:
-    tiers = [tier for line in lines for tier in line.tiers]
-    if len(lines) == 1 and not any(tier.of for tier in tiers):
-        # Of one unit, it is this quantity or the last one before a tier begins.
-        edges = [tier.above for tier in tiers[1:] if tier.above < quantity]
-        return max(_charge(tiers, edge, totals) for edge in (quantity, *edges))
+def _dearest_split(lines: _Lines, pool: str, units: Mapping[str, int], *, totals: Mapping[str, int]) -> Fraction:
+    """The most that a pool costs however it splits: as much as can be of its dearest unit, then of the next one."""
+    left = totals[pool]
+    if [unit for unit in lines if unit in POOLS[pool]] == [pool]:
+        return _dearest(lines[pool].tiers, left, totals)
+    rates = []
+    for unit in POOLS[pool]:
+        priced = _priced_as(unit, lines)
+        if priced:
+            most = left if unit == pool else units.get(unit, left)
+            rates.append((_highest(lines[priced].tiers, left, totals), most))
+    amount = Fraction(0)
+    for rate, most in sorted(rates, reverse=True):
+        amount += rate * min(most, left)
+        left -= min(most, left)
+    return amount
+
+
+def _dearest(tiers: Sequence[_Tier], quantity: int, totals: Mapping[str, int]) -> Fraction:
+    """The most that any quantity up to this one is charged."""
+    if any(tier.of for tier in tiers):
+        return quantity * _highest(tiers, quantity, totals)
+    # It is this quantity or the last one before a tier begins.
+    edges = [tier.above for tier in tiers[1:] if tier.above < quantity]
+    return max(_charge(tiers, edge, totals) for edge in (quantity, *edges))
+
+
+def _highest(tiers: Sequence[_Tier], quantity: int, totals: Mapping[str, int]) -> Fraction:
+    """The most that one unit is charged in a quantity up to this one."""
     reached = _reached(tiers, quantity, totals)
     if not reached:
         raise _Unknown
-    return quantity * max(tier.rate for tier in reached)
+    return max(tier.rate for tier in reached)
+
+
+def _priced_as(unit: str, lines: _Lines) -> str | None:
+    """The unit whose price a unit has: its own, or that of what it is a kind of; None where nothing is charged."""
+    kinds = (unit, *POOLS[_POOL_OF[unit]][unit]) if unit in _POOL_OF else (unit,)
+    return next((kind for kind in kinds if kind in lines), None)
 
 
 def _ceiling(amount: Fraction) -> int:

@@ -35,8 +35,7 @@ class GenerateFold:
         """See Fold."""
         if isinstance(document, list):
             # A stream that is not asked for as events is one list.
-            stated = [self.read(each) for each in document if isinstance(each, dict)]
-            return any(stated)
+            return any([self.read(each) for each in document if isinstance(each, dict)])  # noqa: C419  # all of them
         candidates = list(items(document, "candidates"))
         self._ended |= any(at(each, "finishReason") for each in candidates) or bool(at(document, "promptFeedback"))
         for each in candidates:
