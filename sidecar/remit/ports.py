@@ -273,3 +273,11 @@ class Vault(Protocol):
     def problems(self) -> Sequence[str]:
         """What is wrong with how the credentials are kept, though they can be used; for people, without values."""
         ...
+
+
+class Endpoints(Protocol):
+    """Where services are reached now."""
+
+    def problem(self, service: str, endpoint: str) -> str:
+        """Why an endpoint cannot be dialled, "" where it can."""
+        ...

@@ -47,6 +47,11 @@ class CatalogueIdentity:
         """Take another catalogue, from the next call on."""
         operator = [(self._operator_hash, OPERATOR)] if self._operator_hash else []
         self._bindings = _Bindings(_tokens((*operator, *_hashes(catalogue))), _names(catalogue))
+        self._pod = _pod(catalogue)
+
+    def pod(self) -> Subject | None:
+        """The one agent that everything on this sidecar's loopback is; None where the catalogue binds none, or two."""
+        return self._pod
 
     def identify(self, evidence: Evidence) -> Subject:
         """The one subject that everything shown proves; raises Unauthenticated.
@@ -126,6 +131,11 @@ def _listed(bound: Bound) -> Iterator[Name]:
     yield from (("uri", each) for each in bound.uris)
     yield from (("dns", each.lower()) for each in bound.dns)
     yield from (("fingerprint", each) for each in bound.fingerprints)
+
+
+def _pod(catalogue: Catalogue) -> Subject | None:
+    found = [id for kind, id, bound in catalogue.identities() if kind == "agent" and bound.pod]
+    return _subject(catalogue, "agent", found[0], Identity("pod", found[0])) if len(found) == 1 else None
 
 
 def _subject(catalogue: Catalogue, kind: str, id: str, identity: Identity) -> Subject:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from remit.core.answer import Answer
 from remit.core.egress.exchange import Headers, HttpRequest
+from remit.core.egress.mcp_message import McpRefused
 from remit.core.egress.mcp_refusal import mcp_refused
 from remit.core.egress.refusal import refused
 
@@ -26,20 +27,32 @@ class Refusal:
     body: bytes
 
 
-def of_answer(kind: str, request: HttpRequest, answer: Answer) -> Refusal:
-    """The refusal that a decision is."""
+def of_answer(kind: str, request: HttpRequest, answer: Answer, fault: McpRefused | None = None) -> Refusal:
+    """The refusal that a decision is; `fault` is what was wrong with an MCP message's form."""
     status = UNAVAILABLE if answer.retryable else FORBIDDEN
     code = answer.reasons[0].code if answer.reasons else "default_deny"
     hint = f" Cheaper: {answer.cheaper}." if answer.cheaper else ""
-    return own(kind, request, status=status, code=code, message=f"{answer.message}{hint}", decision=answer.id)
+    return own(
+        kind, request, status=status, code=code, message=f"{answer.message}{hint}", decision=answer.id, fault=fault
+    )
 
 
-def own(kind: str, request: HttpRequest, *, status: int, code: str, message: str, decision: str = "") -> Refusal:
+def own(
+    kind: str,
+    request: HttpRequest,
+    *,
+    status: int,
+    code: str,
+    message: str,
+    decision: str = "",
+    fault: McpRefused | None = None,
+) -> Refusal:
     """A refusal of Remit's: its message names the reason and, where there is one, the decision."""
     told = f"Remit: {code}: {message}" + (f" [{decision}]" if decision else "")
     if kind == "mcp":
+        retry = status in (OVERLOADED, UNAVAILABLE)
         found = mcp_refused(
-            request, status=status, code=code, message=told, decision=decision, retry=status in (OVERLOADED, UNAVAILABLE)
+            request, status=status, code=code, message=told, decision=decision, retry=retry, fault=fault
         )
         return Refusal(code, found.status, found.headers, found.body)
     headers, body = refused(kind, status=status, code=code, message=told, decision=decision)

@@ -116,6 +116,10 @@ class Identities(Protocol):
         """The subject that the evidence proves; raises Unauthenticated."""
         ...
 
+    def pod(self) -> Subject | None:
+        """The one agent that everything on this sidecar's loopback is, where the catalogue says so."""
+        ...
+
 
 class Observer(Protocol):
     """Who is told what, for metrics; telling must not fail."""

@@ -23,15 +23,19 @@ from remit.core.answer import Answer
 from remit.core.call import Call, Claimed, Objection
 from remit.core.canonical import digest
 from remit.core.catalogue import Credential, Service
+from remit.core.decision import Effect
+from remit.core.document import input_document
 from remit.core.egress.exchange import HttpRequest, Mapped, Unmapped
+from remit.core.egress.kinds.mcp import action_of
 from remit.core.egress.mapping import map_request
 from remit.core.egress.target import check_target
+from remit.core.errors import PolicyFailure
 from remit.core.label import exceeding
-from remit.core.model import ActionName, Facts, Mode, Request, Resource, Subject
+from remit.core.model import ActionName, Context, Facts, Mode, Request, Resource, Subject
 from remit.core.reason import Reason
 from remit.pep.decide import HOLD_SECONDS, Decided, Way, decide
-from remit.pep.facts import attributes, in_force
-from remit.pep.meter import Held
+from remit.pep.facts import attributes, gather, in_force
+from remit.pep.meter import End, Held, prolong, settle
 from remit.pep.world import SECOND, Installation, World
 from remit.ports import Endpoints, FactsQuery, Vault, VaultFailed
 
@@ -51,13 +55,16 @@ BEARER = ("authorization", "Bearer ")
 @dataclass(frozen=True, slots=True)
 class Attempt:
     """A request as it came. `service` is the catalogue's name or what was asked for instead; `tunnel` says that what
-    passes cannot be read; `objection` is what was found wrong with it before."""
+    passes cannot be read; `endpoints` are those that the caller may mean (empty: any); `rewrites` says whether the
+    enforcement point can send another body; `objection` is what was found wrong with it before."""
 
     service: str
     request: HttpRequest
     claimed: Claimed
     key: str = ""
     tunnel: bool = False
+    endpoints: frozenset[str] = frozenset()
+    rewrites: bool = True
     objection: Objection | None = None
 
 
@@ -72,6 +79,7 @@ class Passage:
     answer: Answer
     subject: Subject
     workflow: str
+    purpose: str
     service: str
     kind: str
     endpoint: str
@@ -93,6 +101,7 @@ class _Chosen:
     secret: bytes = b""
     facts: Facts | None = None
     workflow: str = ""
+    purpose: str = ""
 
 
 class Egress:
@@ -140,6 +149,41 @@ class Egress:
                     found.append((each, Reason.FLOW_LABEL_EXCEEDS_CLEARANCE))
         return found
 
+    async def hidden(self, passage: Passage) -> frozenset[str]:
+        """The listed tools of an MCP server that policy would deny this caller, asked without arguments."""
+        installation = self._world.installation
+        service = installation.catalogue.services.get(passage.service)
+        if service is None:
+            return frozenset()
+        hidden = []
+        for tool in service.operations:
+            resource = Resource("service", passage.service, tool, tool if tool in service.variants else "")
+            request = Request(
+                passage.subject, ActionName.TOOL_CALL, resource, Context(passage.workflow, passage.purpose)
+            )
+            facts = await gather(self._world, installation, request, self._world.clock.now())
+            try:
+                verdict = await installation.pdp.ask(input_document(request, facts))
+            except PolicyFailure:
+                hidden.append(tool)  # its call would be denied as well
+                continue
+            if verdict.effect is Effect.DENY:
+                hidden.append(tool)
+        return frozenset(hidden)
+
+    async def ended(self, passage: Passage, end: End) -> None:
+        """Settle, once. Raises StoreUnavailable."""
+        await settle(self._world, passage.held, end)
+
+    async def prolong(self, passage: Passage) -> bool:
+        """Keep the reservation for as long again. Raises StoreUnavailable."""
+        return await prolong(self._world, passage.held, passage.hold)
+
+    @property
+    def store_failed(self) -> bool:
+        """Whether nothing will be recorded any more."""
+        return self._world.store.failed
+
     def _outcome(
         self, subject: Subject, attempt: Attempt, mapped: Mapped, *, chosen: _Chosen, decided: Decided
     ) -> Passage | Answer:
@@ -152,6 +196,7 @@ class Egress:
             answer=answer,
             subject=in_force(self._world.catalogue, subject),
             workflow=chosen.workflow,
+            purpose=chosen.purpose,
             service=attempt.service,
             kind=service.kind,
             endpoint=chosen.endpoint,
@@ -191,8 +236,8 @@ class Egress:
         selected = attributes(request)
         endpoint = next((name for name, each in service.endpoints.items() if each.when.matches(selected)), "")
         problem = self._endpoints.problem(attempt.service, endpoint) if endpoint else "it has none for this caller"
-        if problem:
-            return _no(Reason.ENDPOINT_UNAVAILABLE, problem)
+        if problem or (attempt.endpoints and endpoint not in attempt.endpoints):
+            return _no(Reason.ENDPOINT_UNAVAILABLE, problem or f"this caller's endpoint is {endpoint}")
         selected["region"] = service.endpoints[endpoint].region
         if service.credentials and not attempt.tunnel:
             listed = next((each for each in service.credentials if each.when.matches(selected)), None)
@@ -207,7 +252,8 @@ class Egress:
             prefix = prefix if listed.prefix is None else listed.prefix
             chosen.credential = (listed.header or header, prefix + secret.value.decode("ascii"))
             chosen.secret = secret.value
-        chosen.endpoint, chosen.facts, chosen.workflow = endpoint, facts, request.context.workflow
+        chosen.endpoint, chosen.facts = endpoint, facts
+        chosen.workflow, chosen.purpose = request.context.workflow, request.context.purpose
         return Way(sent=_sent(attempt, mapped, endpoint))
 
 
@@ -222,22 +268,24 @@ def _understood(service: Service | None, attempt: Attempt, subject: Subject) -> 
         return bare, Objection(Reason.REQUEST_MALFORMED, wrong, binding=True)
     try:
         known = {"agent": subject.id, "team": subject.team, "service": attempt.service}
-        return map_request(service, attempt.request, attributes=known), None
+        mapped = map_request(service, attempt.request, attributes=known)
+        if mapped.body != attempt.request.body and not attempt.rewrites:
+            return mapped, Objection(Reason.OBLIGATION_UNSUPPORTED, "send the request with a cap", binding=True)
+        return mapped, None
     except Unmapped as unmapped:
         return bare, Objection(Reason.REQUEST_UNMAPPED, unmapped.detail)
 
 
 def _call(attempt: Attempt, mapped: Mapped, objection: Objection | None) -> Call:
-    tool = mapped.properties.get("action") == ActionName.TOOL_CALL
     return Call(
         rpc="Egress",
-        action=ActionName.TOOL_CALL if tool else ActionName.API_CALL,
+        action=action_of(mapped),
         resource=Resource(
             "service",
             attempt.service,
             mapped.operation,
             mapped.variant,
-            properties={name: value for name, value in mapped.properties.items() if name != "action"},
+            properties=mapped.properties,
         ),
         claimed=replace(attempt.claimed, arguments=mapped.arguments),
         usage=mapped.usage,

@@ -1,0 +1,150 @@
+"""What every exchange at the egress shares: who calls, whether it may, what is under way, and its settlement."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any, Protocol
+
+from remit.core.answer import Answer
+from remit.core.catalogue import Catalogue
+from remit.core.egress.echo import Echoes
+from remit.core.egress.exchange import HttpRequest
+from remit.core.egress.kinds.mcp import map_mcp
+from remit.core.egress.mcp_message import McpRefused
+from remit.core.errors import ServiceError, StoreUnavailable, Unauthenticated
+from remit.core.model import Subject
+from remit.listeners.egress_peer import identify
+from remit.listeners.egress_places import Place, place_of
+from remit.listeners.grpc_limits import Places
+from remit.listeners.pipeline import Identities, Pipeline
+from remit.pep.egress import Attempt, Egress, Passage
+from remit.pep.meter import End
+
+RETRY_SECONDS = 0.5
+MAX_CALLERS = 1024
+PER_CALLER = 256
+MAX_ECHOES = 64
+
+_log = logging.getLogger(__name__)
+
+
+class Observer(Protocol):
+    """Who is told what, for metrics; telling must not fail."""
+
+    def stage(self, name: str, seconds: float) -> None: ...
+    def identity_failed(self, cause: str) -> None: ...
+    def egress_refused(self, reason: str) -> None: ...
+    def upstream(self, service: str, variant: str, code: int, seconds: float) -> None: ...
+
+
+class EgressDesk:
+    """Made and used inside one event loop. `nonce` is what a way out is named with, new for each start."""
+
+    def __init__(
+        self,
+        egress: Egress,
+        pipeline: Pipeline,
+        identities: Identities,
+        observer: Observer,
+        *,
+        catalogue: Callable[[], Catalogue],
+        nonce: str,
+    ) -> None:
+        self._egress, self._pipeline, self._identities, self._observer = egress, pipeline, identities, observer
+        self._catalogue = catalogue
+        self.nonce = nonce
+        self._places = Places(MAX_CALLERS, PER_CALLER)
+        self._echoes: dict[tuple[bytes, ...], Echoes] = {}
+        self._working: set[asyncio.Task[Any]] = set()
+
+    def place(self, listener: str, pseudo: Mapping[str, str]) -> Place:
+        """Where a request is meant to go."""
+        return place_of(self._catalogue(), listener, pseudo)
+
+    def tcp_service(self, port: int) -> str:
+        """The tcp service that listens on a port, "" for none."""
+        services = self._catalogue().services.items()
+        return next((name for name, each in services if each.listen.rpartition(":")[2] == str(port)), "")
+
+    def kind(self, service: str) -> str:
+        """The kind of a service."""
+        return self._egress.kind(service)
+
+    def fault(self, service: str, request: HttpRequest) -> McpRefused | None:
+        """What is wrong with an MCP message's form, None where nothing is or the service is of another kind."""
+        listed = self._catalogue().services.get(service)
+        if listed is None or listed.kind != "mcp":
+            return None
+        try:
+            map_mcp(listed, request, attributes={})
+        except McpRefused as fault:
+            return fault
+        return None
+
+    def identified(self, request: HttpRequest, peer: str, *, proxied: bool) -> Subject:
+        """Who calls. Raises Unauthenticated, Duplicate."""
+        return identify(request, self._identities, peer, proxied=proxied)
+
+    async def unidentified(self, peer: str, error: Unauthenticated) -> None:
+        """Count a refused identity into the journal."""
+        self._observer.identity_failed(error.cause)
+        try:
+            await self._pipeline.refused(peer, "identity", f"{error.cause}: {error}")
+        except ServiceError as failed:
+            _log.error("a refused identity could not be recorded: %s", failed)
+
+    async def begin(self, subject: Subject, attempt: Attempt) -> Passage | Answer:
+        """Decide. Raises StoreUnavailable, Overloaded."""
+        caller = f"{subject.type}:{subject.id}"
+        self._places.take(caller)
+        try:
+            return await self._egress.begin(subject, attempt)
+        finally:
+            self._places.give_back(caller)
+
+    async def hidden(self, passage: Passage) -> frozenset[str]:
+        """The tools of an MCP server that this caller may not call."""
+        return await self._egress.hidden(passage)
+
+    def echoes(self, secrets: Sequence[bytes]) -> Echoes:
+        """What to look for in a response, made once for each set of secrets."""
+        key = tuple(secrets)
+        if key not in self._echoes:
+            if len(self._echoes) >= MAX_ECHOES:
+                self._echoes.clear()
+            self._echoes[key] = Echoes(secrets)
+        return self._echoes[key]
+
+    def refused(self, code: str) -> None:
+        """Something did not go out, or not on."""
+        self._observer.egress_refused(code)
+
+    def answered(self, passage: Passage, status: int, seconds: float) -> None:
+        """An upstream has begun to answer."""
+        self._observer.upstream(passage.service, passage.mapped.variant, status, seconds)
+
+    def work(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        """Do something that the end of its stream does not cancel."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._working.add(task)
+        task.add_done_callback(self._working.discard)
+        return task
+
+    async def settle(self, passage: Passage, end: End) -> None:
+        """Settle, as often as it takes: a store that is away for a moment must not cost a settlement."""
+        while True:
+            try:
+                await self._egress.ended(passage, end)
+                return
+            except StoreUnavailable as error:
+                if self._egress.store_failed:
+                    _log.error("decision %s could not be settled, it will lapse: %s", passage.answer.id, error)
+                    return
+            await asyncio.sleep(RETRY_SECONDS)
+
+    async def finish(self, grace: float) -> None:
+        """Wait until all that was begun is settled, at most `grace` seconds."""
+        if self._working:
+            await asyncio.wait(self._working, timeout=grace)

@@ -1,0 +1,170 @@
+"""`envoy.service.auth.v3.Authorization/Check`: for Envoys and meshes that are not Remit's own.
+
+Every doubt is an explicit PERMISSION_DENIED with an answer, never a gRPC error: an Envoy with `failure_mode_allow`
+would open on an error. A check cannot rewrite a body, so a call that needs a cap put in is refused; and it sees no
+answer, so what it reserved lapses, charged as reserved.
+
+A service is named by `context_extensions: {remit-service: NAME}` (then the whole path is the service's), else by the
+first part of the path as at Remit's own egress. A connection without HTTP is for the tcp service that listens there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable
+from typing import Any, TypeAlias
+
+import grpc
+from google.protobuf.message import DecodeError
+from google.rpc.status_pb2 import Status
+from grpc import StatusCode
+
+from remit._envoy.envoy.config.core.v3.base_pb2 import HeaderValue, HeaderValueOption
+from remit._envoy.envoy.service.auth.v3 import external_auth_pb2 as pb
+from remit._envoy.envoy.service.auth.v3.attribute_context_pb2 import AttributeContext
+from remit._envoy.envoy.type.v3.http_status_pb2 import HttpStatus
+from remit.core.answer import Answer
+from remit.core.call import Objection
+from remit.core.egress.exchange import Duplicate, HttpRequest
+from remit.core.errors import ServiceError, Unauthenticated
+from remit.core.evidence import Cause
+from remit.core.reason import EXPLANATIONS, Reason
+from remit.listeners.egress_context import read_surroundings
+from remit.listeners.egress_desk import EgressDesk
+from remit.listeners.egress_places import EGRESS, TCP, Place
+from remit.listeners.egress_refusal import (
+    OVERLOADED,
+    UNAUTHENTICATED,
+    UNAVAILABLE,
+    Refusal,
+    of_answer,
+    own,
+)
+from remit.listeners.envoy_exchange import DROPPED
+from remit.listeners.grpc_status import Overloaded
+from remit.pep.egress import Attempt, Passage
+
+CHECK = "/envoy.service.auth.v3.Authorization/Check"
+SERVICE = "remit-service"
+PARTIAL = "x-envoy-auth-partial-body"
+
+Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
+
+_DENIED: int = StatusCode.PERMISSION_DENIED.value[0]
+_log = logging.getLogger(__name__)
+
+
+class Checker:
+    """Answers checks."""
+
+    def __init__(self, desk: EgressDesk) -> None:
+        self._desk = desk
+
+    def handler(self) -> grpc.RpcMethodHandler[Any, Any]:
+        """What gRPC calls for `Check`."""
+        return grpc.unary_unary_rpc_method_handler(self._serve)
+
+    async def _serve(self, raw: bytes, context: Context) -> bytes:
+        answer = await asyncio.shield(self._desk.work(self._answer(raw)))
+        return bytes(answer.SerializeToString())
+
+    async def _answer(self, raw: bytes) -> pb.CheckResponse:
+        request = HttpRequest("", "", "", "/")
+        try:
+            attributes = pb.CheckRequest.FromString(raw).attributes
+            request, place = self._read(attributes)
+            return await self._check(request, place, attributes.source.address.socket_address.address or "egress")
+        except DecodeError:
+            refusal = own("http", request, status=403, code="request_malformed", message="not a CheckRequest")
+        except Overloaded as error:
+            refusal = own("http", request, status=OVERLOADED, code="overloaded", message=str(error))
+        except ServiceError as error:
+            told = EXPLANATIONS[error.reason].raised
+            refusal = own("http", request, status=UNAVAILABLE, code=error.reason.value, message=told)
+        except Exception:
+            # Whatever it was, it may have been brought about by what was sent: it must not open anything.
+            _log.exception("a check failed")
+            refusal = own("http", request, status=403, code="internal", message="the check failed")
+        return self._denied(refusal)
+
+    def _read(self, attributes: AttributeContext) -> tuple[HttpRequest, Place]:
+        http = attributes.request.http
+        if not attributes.request.HasField("http"):
+            port = attributes.destination.address.socket_address.port_value
+            return HttpRequest("CONNECT", "", "", "/"), self._desk.place(
+                TCP, {":authority": self._desk.tcp_service(port)}
+            )
+        named = dict(attributes.context_extensions).get(SERVICE, "")
+        pseudo = {":path": http.path, ":method": http.method}
+        place = Place(named, http.path) if named else self._desk.place(EGRESS, pseudo)
+        headers = tuple((name.lower(), value) for name, value in http.headers.items() if not name.startswith(":"))
+        body = http.raw_body or http.body.encode()
+        return HttpRequest(http.method, http.scheme, http.host, place.path, headers, body), place
+
+    async def _check(self, request: HttpRequest, place: Place, peer: str) -> pb.CheckResponse:
+        kind = self._desk.kind(place.service)
+        try:
+            subject = self._desk.identified(request, peer, proxied=False)
+        except (Unauthenticated, Duplicate) as error:
+            told = error if isinstance(error, Unauthenticated) else Unauthenticated(Cause.AMBIGUOUS, str(error))
+            await self._desk.unidentified(peer, told)
+            return self._denied(own(kind, request, status=UNAUTHENTICATED, code="unauthenticated", message=str(told)))
+        surroundings = read_surroundings(request)
+        attempt = Attempt(
+            service=place.service,
+            request=request,
+            claimed=surroundings.claimed,
+            key=surroundings.key,
+            tunnel=place.tunnel,
+            rewrites=False,
+            objection=place.objection or surroundings.objection or _truncated(request),
+        )
+        begun = await self._desk.begin(subject, attempt)
+        if isinstance(begun, Answer):
+            return self._denied(of_answer(kind, request, begun))
+        return _allowed(begun)
+
+    def _denied(self, refusal: Refusal) -> pb.CheckResponse:
+        self._desk.refused(refusal.code)
+        return pb.CheckResponse(
+            status=Status(code=_DENIED),
+            denied_response=pb.DeniedHttpResponse(
+                status=HttpStatus(code=refusal.status),  # type: ignore[arg-type]
+                headers=_options(refusal.headers),
+                body=refusal.body.decode("utf-8", "replace"),
+            ),
+        )
+
+
+def _allowed(passage: Passage) -> pb.CheckResponse:
+    put = [passage.credential] if passage.credential else []
+    names = {name for name, _ in put}
+    answer = pb.CheckResponse(
+        status=Status(code=0),
+        ok_response=pb.OkHttpResponse(
+            headers=_options(put), headers_to_remove=[name for name in DROPPED if name not in names]
+        ),
+    )
+    answer.dynamic_metadata.update({"decision": passage.answer.id, "endpoint": passage.endpoint})
+    return answer
+
+
+def _truncated(request: HttpRequest) -> Objection | None:
+    """A body that is not there whole must not be judged as if it were."""
+    named = dict(request.headers)
+    length = named.get("content-length", "")
+    partial = named.get(PARTIAL, "false") != "false"
+    if partial or (length and length != str(len(request.body))):
+        return Objection(Reason.REQUEST_MALFORMED, "the body is not there whole", binding=True)
+    return None
+
+
+def _options(headers: Iterable[tuple[str, str]]) -> list[HeaderValueOption]:
+    return [
+        HeaderValueOption(
+            header=HeaderValue(key=name, value=value),
+            append_action=HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD,
+        )
+        for name, value in headers
+    ]

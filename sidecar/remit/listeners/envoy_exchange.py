@@ -1,0 +1,374 @@
+"""One HTTP exchange through Envoy, from its headers to its end: the state of one ext_proc stream.
+
+    NEW ─headers─▶ KNOWN ─body─▶ SENT ─response headers─▶ ANSWERING ─last part─▶ OVER
+      └──────────────┴── refused ──▶ OVER                     └── cut ──▶ OVER
+
+Whatever ends the stream ends the exchange: what was reserved and never sent is voided, what was sent is settled by
+what had been seen. Envoy lets bytes pass unseen after a stream that ended well (measured), so a stream whose exchange
+is not OVER is aborted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from enum import Enum, auto
+from time import perf_counter
+from typing import Protocol
+
+from google.protobuf.struct_pb2 import Struct
+
+from remit._envoy.envoy.service.ext_proc.v3 import external_processor_pb2 as pb
+from remit.core.answer import Answer
+from remit.core.call import Objection
+from remit.core.egress.echo import Echoed, Echoes, EchoGuard
+from remit.core.egress.exchange import Duplicate, Headers, HttpRequest
+from remit.core.egress.mcp_listing import McpResponse, lists_tools
+from remit.core.egress.mcp_message import McpRefused
+from remit.core.egress.refusal import stream_error
+from remit.core.egress.response import ResponseBody
+from remit.core.egress.usage import make_reader
+from remit.core.errors import ServiceError, Unauthenticated
+from remit.core.evidence import Cause
+from remit.core.model import Subject
+from remit.core.reason import EXPLANATIONS, Reason
+from remit.listeners import egress_wire as wire
+from remit.listeners.egress_context import Surroundings, read_surroundings, without_ours
+from remit.listeners.egress_peer import KEY_HEADERS, TOKEN
+from remit.listeners.egress_peer import PROXY as PROXY_CREDENTIAL
+from remit.listeners.egress_places import PROXY, Place
+from remit.listeners.egress_refusal import (
+    BAD_UPSTREAM,
+    OVERLOADED,
+    UNAUTHENTICATED,
+    UNAVAILABLE,
+    Refusal,
+    of_answer,
+    own,
+)
+from remit.listeners.grpc_status import Overloaded
+from remit.pep.egress import Attempt, Passage
+from remit.pep.meter import End, How
+
+OURS = (
+    TOKEN,
+    "remit-workflow",
+    "remit-purpose",
+    "remit-reason",
+    "remit-actor",
+    "remit-parent",
+    "remit-key",
+    "remit-wait",
+)
+HOPS = ("x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "forwarded", "x-real-ip", "proxy-connection", "via")
+DROPPED = (*OURS, *KEY_HEADERS, PROXY_CREDENTIAL, *HOPS)
+"""What never leaves: Remit's own headers, an agent's credential under whichever provider's name, and hops."""
+
+_UNSENT = ("no_healthy_upstream", "cluster_not_found", "route_not_found", "direct_response", "overflow")
+_UNCONNECTED = ("connection_failure", "connection_timeout", "overflow")
+_RESET = "upstream_reset_before_response_started"
+_UPSTREAM = "via_upstream"
+
+
+class State(Enum):
+    """Where an exchange stands."""
+
+    NEW = auto()
+    KNOWN = auto()
+    SENT = auto()
+    ANSWERING = auto()
+    OVER = auto()
+
+
+class Broken(Exception):
+    """What must not go on: the stream is aborted, and with it both connections."""
+
+
+class Desk(Protocol):
+    """What an exchange needs of the rest: who calls, what for, whether it may, and who counts."""
+
+    @property
+    def nonce(self) -> str: ...
+    def place(self, listener: str, pseudo: Mapping[str, str]) -> Place: ...
+    def identified(self, request: HttpRequest, peer: str, *, proxied: bool) -> Subject: ...
+    async def unidentified(self, peer: str, error: Unauthenticated) -> None: ...
+    async def begin(self, subject: Subject, attempt: Attempt) -> Passage | Answer: ...
+    async def hidden(self, passage: Passage) -> frozenset[str]: ...
+    def kind(self, service: str) -> str: ...
+    def fault(self, service: str, request: HttpRequest) -> McpRefused | None: ...
+    def echoes(self, secrets: Sequence[bytes]) -> Echoes: ...
+    def refused(self, code: str) -> None: ...
+    def answered(self, passage: Passage, status: int, seconds: float) -> None: ...
+
+
+class Exchange:
+    """Takes Envoy's messages one by one, and says what is to be answered. `end` is how it ended, once it has."""
+
+    def __init__(self, desk: Desk, listener: str, peer: str) -> None:
+        self._desk, self._listener, self._peer = desk, listener, peer
+        self.state = State.NEW
+        self.passage: Passage | None = None
+        self.end: End | None = None
+        self.moved = False
+        """Whether bytes have come since somebody last looked."""
+        self._request = HttpRequest("", "", "", "/")
+        self._place = Place("unlisted", "/")
+        self._subject: Subject | None = None
+        self._surroundings: Surroundings | None = None
+        self._body: ResponseBody | None = None
+        self._status = 0
+        self._events = False
+        self._started = perf_counter()
+
+    async def take(self, message: pb.ProcessingRequest) -> pb.ProcessingResponse:
+        """The answer to one message. Raises Broken."""
+        self.moved = True
+        match message.WhichOneof("request"):
+            case "request_headers":
+                return await self._headers(message.request_headers)
+            case "request_body":
+                return await self._whole(message.request_body)
+            case "response_headers":
+                return await self._response(message.response_headers, message.attributes)
+            case "response_body":
+                return self._part(message.response_body)
+            case "response_trailers":
+                return self._trailers(message.response_trailers)
+        raise Broken("a message that was not asked for")
+
+    def cut(self, error: str) -> None:
+        """The stream has ended, by whomever: what was not over is cut."""
+        if self.passage is not None and self.end is None:
+            # Nobody reads what a tunnel carries: that it was opened is all that can be accounted.
+            opened = self._place.tunnel and self.state is State.ANSWERING
+            self._finish(How.SUCCEEDED if opened else How.CUT, error)
+        self.state = State.OVER
+
+    def withdraw(self) -> None:
+        """What was decided is not sent after all."""
+        if self.passage is not None and self.end is None:
+            self._finish(How.NOT_SENT, "the caller left before anything was sent")
+        self.state = State.OVER
+
+    def stop(self, reason: Reason) -> pb.ProcessingResponse | None:
+        """End it from within: an event that says why, where the response is a stream of them; else nothing."""
+        told = self.state is State.ANSWERING and self._events
+        self._desk.refused(reason.value)
+        self.cut(f"stopped: {reason.value}")
+        return wire.part(self._stopped(reason.value, EXPLANATIONS[reason].raised), last=True) if told else None
+
+    async def _headers(self, message: pb.HttpHeaders) -> pb.ProcessingResponse:
+        if self.state is not State.NEW:
+            raise Broken("a second request in one stream")
+        pseudo, headers = wire.read_headers(message.headers)
+        self._place = self._desk.place(self._listener, pseudo)
+        self._request = HttpRequest(
+            pseudo.get(":method", ""),
+            pseudo.get(":scheme", ""),
+            pseudo.get(":authority", ""),
+            self._place.path,
+            headers,
+        )
+        try:
+            self._subject = self._desk.identified(self._request, self._peer, proxied=self._listener == PROXY)
+        except Duplicate as twice:
+            return await self._unidentified(Unauthenticated(Cause.AMBIGUOUS, str(twice)))
+        except Unauthenticated as error:
+            return await self._unidentified(error)
+        self._surroundings = read_surroundings(self._request)
+        self.state = State.KNOWN
+        if message.end_of_stream or self._place.tunnel:
+            return await self._decide(at_headers=True)
+        return wire.go_on()
+
+    async def _whole(self, message: pb.HttpBody) -> pb.ProcessingResponse:
+        if self.state is not State.KNOWN or not message.end_of_stream:
+            raise Broken("a body that is not whole")
+        request = self._request
+        self._request = HttpRequest(
+            request.method, request.scheme, request.authority, request.path, request.headers, message.body
+        )
+        return await self._decide(at_headers=False)
+
+    async def _decide(self, *, at_headers: bool) -> pb.ProcessingResponse:
+        try:
+            begun = await self._begin(None)
+        except Overloaded as error:
+            return self._refuse(self._own(OVERLOADED, "overloaded", str(error)))
+        except ServiceError as error:
+            return self._refuse(self._own(UNAVAILABLE, error.reason.value, EXPLANATIONS[error.reason].raised))
+        if isinstance(begun, Answer):
+            fault = self._desk.fault(self._place.service, self._request)
+            return self._refuse(of_answer(self._kind, self._request, begun, fault))
+        self.passage, self.state = begun, State.SENT
+        self._started = perf_counter()
+        return self._send(begun, at_headers=at_headers)
+
+    async def _begin(self, objection: Objection | None) -> Passage | Answer:
+        if self._subject is None or self._surroundings is None:
+            raise Broken("nobody is known to have asked")
+        place, told = self._place, self._surroundings
+        attempt = Attempt(
+            service=place.service,
+            request=self._request,
+            claimed=told.claimed,
+            key=told.key,
+            tunnel=place.tunnel,
+            endpoints=place.endpoints,
+            objection=objection or place.objection or told.objection,
+        )
+        return await self._desk.begin(self._subject, attempt)
+
+    def _send(self, passage: Passage, *, at_headers: bool) -> pb.ProcessingResponse:
+        put: list[tuple[str, str]] = [] if self._place.tunnel else [("accept-encoding", "identity")]
+        put += [passage.credential] if passage.credential else []
+        put += [("baggage", kept) for kept in self._baggage() if kept]
+        names = {name for name, _ in put}
+        drop = [name for name in DROPPED if name not in names]
+        drop += ["baggage"] if "baggage" not in names else []
+        body = None if at_headers or passage.mapped.body == self._request.body else passage.mapped.body
+        route = f"{self._desk.nonce}-{passage.service}-{passage.endpoint}"
+        return wire.send_on(route, put=put, drop=drop, body=body, at_headers=at_headers)
+
+    def _baggage(self) -> Sequence[str]:
+        found = [without_ours(value) for name, value in self._request.headers if name == "baggage"]
+        return [",".join(each for each in found if each)]
+
+    async def _response(self, message: pb.HttpHeaders, attributes: Mapping[str, Struct]) -> pb.ProcessingResponse:
+        pseudo, headers = wire.read_headers(message.headers)
+        self._status = int(pseudo.get(":status", "0"))
+        details = wire.attribute(attributes, "response.code_details")
+        if self.state is State.KNOWN:
+            return await self._local(details)
+        if self.state is not State.SENT or self.passage is None:
+            raise Broken("a response to what was never sent")
+        if self._place.tunnel and self._status == 200:
+            self.state = State.ANSWERING
+            return wire.begin_answer((), ())
+        if details and not details.startswith(_UPSTREAM):
+            return self._unanswered(details)
+        return await self._answer(self.passage, headers, over=message.end_of_stream)
+
+    async def _local(self, details: str) -> pb.ProcessingResponse:
+        """Envoy itself answers before anything was decided: the request was too large, or its body never came."""
+        service = self._place.service
+        objection = Objection(Reason.REQUEST_MALFORMED, f"{service}: the request is larger than it takes", binding=True)
+        if self._status != 413:
+            objection = Objection(Reason.REQUEST_MALFORMED, f"{service}: {details or self._status}", binding=True)
+        begun = await self._begin(objection)
+        if isinstance(begun, Passage):
+            raise Broken("an objection that did not hold")
+        refusal = of_answer(self._kind, self._request, begun)
+        return self._refuse(Refusal(refusal.code, self._status or refusal.status, refusal.headers, refusal.body))
+
+    def _unanswered(self, details: str) -> pb.ProcessingResponse:
+        """Envoy answers in the upstream's place: nothing was sent, or no answer came."""
+        unsent = details.startswith(_UNSENT) or (
+            details.startswith(_RESET) and any(each in details for each in _UNCONNECTED)
+        )
+        self._finish(How.NOT_SENT if unsent else How.CUT, details[:200])
+        code = Reason.ENDPOINT_UNAVAILABLE.value if unsent else "upstream_failed"
+        status = UNAVAILABLE if unsent else BAD_UPSTREAM
+        text = "nothing was sent" if unsent else "the upstream gave no answer; what it did is not known"
+        return self._refuse(self._own(status, code, f"{text} ({details[:200]})"))
+
+    async def _answer(self, passage: Passage, headers: Headers, *, over: bool) -> pb.ProcessingResponse:
+        named = dict(headers)
+        encoding = named.get("content-encoding", "identity").strip().lower()
+        self._desk.answered(passage, self._status, perf_counter() - self._started)
+        guard = EchoGuard(self._desk.echoes(passage.secrets)) if passage.secrets else None
+        if (guard or passage.mapped.format) and encoding not in ("", "identity"):
+            self._finish(How.CUT, "encoded")
+            text = f"the answer is encoded ({encoding[:32]}) although it must not be, and so cannot be looked at"
+            return self._refuse(self._own(BAD_UPSTREAM, "upstream_encoded", text))
+        if guard is not None:
+            try:
+                guard.scan_headers(headers)
+            except Echoed as echoed:
+                self._finish(How.CUT, str(echoed))
+                return self._refuse(self._own(BAD_UPSTREAM, "credential_echoed", str(echoed)))
+        drop = await self._read(passage, named, guard)
+        self.state = State.ANSWERING
+        if over:
+            self._whole_response()
+        return wire.begin_answer([("remit-decision", passage.answer.id)], drop)
+
+    async def _read(self, passage: Passage, headers: Mapping[str, str], guard: EchoGuard | None) -> Sequence[str]:
+        """Set up what looks at the body; the response's headers that do not hold any more."""
+        mapped, content_type = passage.mapped, headers.get("content-type", "")
+        self._events = content_type.partition(";")[0].strip().lower() == "text/event-stream"
+        reader = None
+        if mapped.format:
+            reader = make_reader(mapped.format, content_type=content_type, returns=passage.returns, headers=headers)
+        listing = None
+        if passage.kind == "mcp" and lists_tools(mapped):
+            hidden = await self._desk.hidden(passage)
+            listing = McpResponse(lambda tool: tool not in hidden, content_type=content_type, request=mapped.body)
+        self._body = ResponseBody(reader, listing, guard)
+        return ["content-length"] if listing is not None else []
+
+    def _part(self, message: pb.HttpBody) -> pb.ProcessingResponse:
+        if self.state is State.OVER:
+            return wire.part(b"", last=message.end_of_stream)
+        if self.state is not State.ANSWERING or self._body is None:
+            raise Broken("a response's body before its headers")
+        try:
+            out = self._body.feed(message.body)
+            if message.end_of_stream:
+                out += self._body.end()
+        except Echoed as echoed:
+            self._desk.refused("credential_echoed")
+            self._finish(How.CUT, str(echoed))
+            if not self._events:
+                raise Broken(str(echoed)) from None
+            return wire.part(self._stopped("credential_echoed", str(echoed)), last=True)
+        if message.end_of_stream:
+            self._whole_response()
+        return wire.part(out, last=message.end_of_stream)
+
+    def _trailers(self, message: pb.HttpTrailers) -> pb.ProcessingResponse:
+        if self.passage is not None and self.passage.secrets:
+            try:
+                self._desk.echoes(self.passage.secrets).scan_headers(wire.read_headers(message.trailers)[1])
+            except Echoed as echoed:
+                self._finish(How.CUT, str(echoed))
+                raise Broken(str(echoed)) from None
+        if self.state is State.ANSWERING:
+            self._whole_response()
+        self.state = State.OVER
+        return wire.trailers()
+
+    def _whole_response(self) -> None:
+        self._finish(
+            How.SUCCEEDED if self._status < 400 else How.FAILED, "" if self._status < 400 else f"HTTP {self._status}"
+        )
+
+    def _finish(self, how: How, error: str) -> None:
+        if self.passage is not None and self.end is None:
+            whole = how in (How.SUCCEEDED, How.FAILED)
+            seen = self._body.used(whole=whole) if self._body is not None else None
+            complete = self._place.tunnel or bool(seen and seen.complete)
+            self.end = End(how, dict(seen.units) if seen else {}, complete=complete and whole, error=error)
+        self.state = State.OVER
+
+    async def _unidentified(self, error: Unauthenticated) -> pb.ProcessingResponse:
+        await self._desk.unidentified(self._peer, error)
+        return self._refuse(self._own(UNAUTHENTICATED, Reason.UNAUTHENTICATED.value, str(error)))
+
+    def _refuse(self, refusal: Refusal) -> pb.ProcessingResponse:
+        self.state = State.OVER
+        self._desk.refused(refusal.code)
+        headers = list(refusal.headers)
+        if refusal.status == UNAUTHENTICATED and self._listener == PROXY:
+            headers.append(("proxy-authenticate", 'Basic realm="remit"'))
+        return wire.answer(refusal.status, headers, refusal.body)
+
+    def _own(self, status: int, code: str, message: str) -> Refusal:
+        decision = self.passage.answer.id if self.passage is not None else ""
+        return own(self._kind, self._request, status=status, code=code, message=message, decision=decision)
+
+    def _stopped(self, code: str, message: str) -> bytes:
+        return stream_error(self._kind, code, f"Remit: {message}")
+
+    @property
+    def _kind(self) -> str:
+        return self._desk.kind(self._place.service)

@@ -1,0 +1,168 @@
+"""`envoy.service.ext_proc.v3.ExternalProcessor`: one stream an exchange, and the watch over those under way.
+
+A stream is ended well only when its exchange is over; in every other case it is aborted, and Envoy closes both sides.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any, TypeAlias
+
+import grpc
+from google.protobuf.message import DecodeError
+
+from remit._envoy.envoy.service.ext_proc.v3 import external_processor_pb2 as pb
+from remit.core.errors import StoreUnavailable
+from remit.core.reason import Reason
+from remit.listeners.egress_desk import EgressDesk
+from remit.listeners.envoy_exchange import Broken, Exchange, State
+from remit.pep.egress import CONNECT, Egress, Passage
+
+PROCESS = "/envoy.service.ext_proc.v3.ExternalProcessor/Process"
+LISTENER = "remit-listener"
+WATCH_SECONDS = 0.4
+"""How often calls under way are looked at: a halt ends them within twice that."""
+
+Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
+
+_log = logging.getLogger(__name__)
+
+
+class Stream:
+    """One ext_proc stream; a stop from within may come at any time."""
+
+    def __init__(self, desk: EgressDesk, context: Context) -> None:
+        metadata = dict(context.invocation_metadata() or ())
+        self._desk, self._context = desk, context
+        self._writing = asyncio.Lock()
+        self._aborted = asyncio.Event()
+        self.exchange = Exchange(desk, str(metadata.get(LISTENER, "")), "egress")
+        self.prolonged = asyncio.get_running_loop().time()
+
+    @property
+    def passage(self) -> Passage | None:
+        """What is under way, None before and after."""
+        return self.exchange.passage if self.exchange.end is None else None
+
+    async def run(self) -> None:
+        """Serve until the exchange is over; aborts what is not."""
+        aborted = asyncio.ensure_future(self._aborted.wait())
+        try:
+            while await self._step(aborted):
+                pass
+        except Broken as broken:
+            _log.warning("an exchange was cut: %s", broken)
+        finally:
+            aborted.cancel()
+            self._close()
+        if not self._well:
+            await self._context.abort(grpc.StatusCode.ABORTED, "not permitted to go on")
+
+    _well = False
+
+    async def _step(self, aborted: asyncio.Future[Any]) -> bool:
+        reading = asyncio.ensure_future(self._context.read())
+        try:
+            await asyncio.wait({reading, aborted}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            if not reading.done():
+                reading.cancel()
+        if aborted.done():
+            return False
+        raw: object = reading.result()
+        if not isinstance(raw, bytes):
+            self._well = self.exchange.state is State.OVER
+            return False
+        try:
+            message = pb.ProcessingRequest.FromString(raw)
+        except DecodeError as error:
+            raise Broken("a message that is none") from error
+        # Decisions are recorded whoever still waits for them: the end of the stream does not cancel one.
+        taking = self._desk.work(self.exchange.take(message))
+        try:
+            answer = await asyncio.shield(taking)
+        except asyncio.CancelledError:
+            taking.add_done_callback(lambda _: self._withdraw())
+            raise
+        await self._write(answer)
+        self._settle()
+        return True
+
+    def moves(self, now: float) -> bool:
+        """Whether it still moves, and half its reservation's time is over. What a tunnel does cannot be seen."""
+        passage = self.passage
+        if passage is None or now - self.prolonged <= passage.hold / 2e9:
+            return False
+        return self.exchange.moved or passage.mapped.operation == CONNECT
+
+    async def stop(self, reason: Reason) -> None:
+        """End it from within."""
+        last = self.exchange.stop(reason)
+        self._settle()
+        if last is not None:
+            await self._write(last)
+        else:
+            self._aborted.set()
+
+    async def _write(self, answer: pb.ProcessingResponse) -> None:
+        async with self._writing:
+            await self._context.write(answer.SerializeToString())
+
+    def _close(self) -> None:
+        self.exchange.cut("the stream ended")
+        self._settle()
+
+    def _withdraw(self) -> None:
+        self.exchange.withdraw()
+        self._settle()
+
+    _settled = False
+
+    def _settle(self) -> None:
+        passage, end = self.exchange.passage, self.exchange.end
+        if passage is not None and end is not None and not self._settled:
+            self._settled = True
+            self._desk.work(self._desk.settle(passage, end))
+
+
+class Processor:
+    """Serves streams, and ends those that must end."""
+
+    def __init__(self, desk: EgressDesk, egress: Egress) -> None:
+        self._desk, self._egress = desk, egress
+        self._open: set[Stream] = set()
+
+    def handler(self) -> grpc.RpcMethodHandler[Any, Any]:
+        """What gRPC calls for `Process`."""
+        return grpc.stream_stream_rpc_method_handler(self._serve)
+
+    async def _serve(self, requests: object, context: Context) -> None:
+        stream = Stream(self._desk, context)
+        self._open.add(stream)
+        try:
+            await stream.run()
+        finally:
+            self._open.discard(stream)
+
+    async def watch(self) -> None:
+        """Until cancelled: stop what is halted or may not go on, prolong what still moves."""
+        while True:
+            await asyncio.sleep(WATCH_SECONDS)
+            try:
+                await self._look()
+            except StoreUnavailable as error:
+                _log.error("calls under way could not be looked at: %s", error)
+
+    async def _look(self) -> None:
+        under_way = {each.passage.answer.id: each for each in self._open if each.passage is not None}
+        passages = [each.passage for each in under_way.values() if each.passage is not None]
+        for passage, reason in await self._egress.unfit(passages):
+            _log.warning("decision %s is stopped: %s", passage.answer.id, reason)
+            await under_way[passage.answer.id].stop(reason)
+        now = asyncio.get_running_loop().time()
+        for stream in under_way.values():
+            held = stream.passage
+            if held is not None and stream.moves(now):
+                stream.exchange.moved, stream.prolonged = False, now
+                await self._egress.prolong(held)
