@@ -26,6 +26,7 @@ COMMANDS = {
     "halt": Lazily("remit.cli.halt", "Stop an agent, a workflow, a service or everything."),
     "resume": Lazily("remit.cli.resume", "Resume what was stopped."),
     "policy": Lazily("remit.cli.policy", "Start a rule of your own, and test policies."),
+    "mcp": Lazily("remit.cli.mcp", "Run an MCP server with a decision before each call."),
     "opa": Lazily("remit.cli.opa", "Find or build the Open Policy Agent that Remit runs."),
     "lockdown": Lazily("remit.cli.lockdown", "Let only the sidecar dial beyond loopback."),
     "envoy": Lazily("remit.cli.envoy", "Find or install the Envoy that Remit runs."),

@@ -17,6 +17,7 @@ from fractions import Fraction
 from hashlib import sha256
 from typing import Any
 
+from remit.core.egress.mcp_message import PLUMBING
 from remit.core.model import Link, Resource, ResourceFacts
 from remit.core.money import NANOS, decimal_text
 from remit.core.selector import EVERYTHING, Selector, glob_matches
@@ -417,7 +418,7 @@ class _Index:
         table = _by_match(catalogue.table)
         return cls(
             agents={name: _agent_facts(agent) for name, agent in catalogue.agents.items()},
-            operations={name: frozenset(service.operations) for name, service in services.items()},
+            operations={name: _operations(service) for name, service in services.items()},
             routes={name: _routes(name, service) for name, service in services.items()},
             datasets={name: _dataset_facts(each, labels[name]) for name, each in datasets.items()},
             field_labels=labels,
@@ -451,6 +452,12 @@ class _Index:
             return replace(UNKNOWN, labels=facts.labels)
         read = frozenset[str]().union(*(labels[name] for name in resource.fields))
         return replace(facts, labels=tuple(sorted(read)))
+
+
+def _operations(service: Service) -> frozenset[str]:
+    """What a service lists, and what it has besides as one of its kind; nothing where it takes any operation."""
+    listed = frozenset(service.operations)
+    return listed | PLUMBING if listed and service.kind == "mcp" else listed
 
 
 def _agent_facts(agent: Agent) -> ResourceFacts:

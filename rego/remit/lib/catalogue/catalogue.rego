@@ -53,3 +53,18 @@ _role if {
 _purpose if entry.purposes == []
 
 _purpose if input.context.purpose in entry.purposes
+
+# METADATA
+# description: |
+#   Whether it is what an MCP client and server say to each other besides calling tools and reading: that belongs to
+#   the server, whichever operations and variants are listed. A tool of such a name is none of it.
+plumbing if {
+	input.action.name == "api.call"
+	entry.kind == "mcp"
+	input.resource.operation in {
+		"initialize", "ping", "server/discover", "tools/list", "prompts/list", "resources/list",
+		"resources/templates/list", "logging/setLevel", "subscriptions/listen", "notifications/initialized",
+		"notifications/cancelled", "notifications/progress", "notifications/roots/list_changed",
+		"session/listen", "session/end",
+	}
+}

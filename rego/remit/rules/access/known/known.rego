@@ -40,3 +40,8 @@ _known if {
 	input.resource.type in {"service", "tool"}
 	input.resource.operation in catalogue.entry.operations
 }
+
+_known if {
+	input.resource.type in {"service", "tool"}
+	catalogue.plumbing
+}

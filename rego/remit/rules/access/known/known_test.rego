@@ -36,3 +36,19 @@ test_a_service_that_lists_operations_has_no_other if {
 	denied(testing.call({"resource": {"operation": "files"}})) == {"unknown_resource"}
 	denied(testing.send({"resource": {"operation": "anything"}})) == set()
 }
+
+test_an_mcp_server_has_its_plumbing_besides_the_tools_that_it_lists if {
+	clock := {"kind": "mcp", "operations": ["get_time"]}
+	server := object.union(testing.catalogue, {"services": {"clock": clock}})
+	asked := {"resource": {"type": "service", "id": "clock", "operation": "tools/list", "variant": ""}}
+	known.deny == set() with input as testing.call(asked) with data.remit.catalogue as server
+
+	reading := object.union(asked, {"resource": {"operation": "resources/read"}})
+	known.deny == {"unknown_resource"} with input as testing.call(reading) with data.remit.catalogue as server
+
+	named := object.union(asked, {"action": {"name": "tool.call"}})
+	known.deny == {"unknown_resource"} with input as testing.call(named) with data.remit.catalogue as server
+
+	plain := object.union(server, {"services": {"clock": {"kind": "http"}}})
+	known.deny == {"unknown_resource"} with input as testing.call(asked) with data.remit.catalogue as plain
+}

@@ -24,4 +24,9 @@ _listed if {
 	catalogue.entry.variants == {}
 }
 
+_listed if {
+	input.resource.variant == ""
+	catalogue.plumbing
+}
+
 _listed if input.resource.type == "agent"

@@ -37,3 +37,14 @@ test_agents_and_datasets_have_no_variants if {
 	denied(testing.message({})) == set()
 	denied(testing.read({})) == set()
 }
+
+test_plumbing_of_an_mcp_server_has_no_variant if {
+	clock := {"kind": "mcp", "variants": {"get_time": {"max": {}, "cheaper": ""}}, "overrides": []}
+	server := object.union(testing.catalogue, {"services": {"clock": clock}})
+	asked := {"resource": {"type": "service", "id": "clock", "operation": "tools/list", "variant": ""}}
+	listed.deny == set() with input as testing.call(asked) with data.remit.catalogue as server
+
+	called := {"action": {"name": "tool.call"}, "resource": {"operation": "delete_all"}}
+	request := testing.call(object.union(asked, called))
+	listed.deny == unlisted with input as request with data.remit.catalogue as server
+}
