@@ -1,0 +1,31 @@
+"""What the sidecar and its Envoy have agreed on: how a request is sent to one endpoint of one service.
+
+A request reaches an upstream only where it carries the one header that names an endpoint after a nonce that nobody but
+the sidecar knows. Envoy takes that header from whatever an agent sends, and again before the request leaves.
+"""
+
+from __future__ import annotations
+
+from remit.core.catalogue import Service
+
+ROUTE_HEADER = "x-remit-route"
+"""Set by the sidecar with its decision, never by anybody else."""
+
+LISTENER = "remit-listener"
+"""The key of a stream's initial metadata that says where its request came in: EGRESS, PROXY or TCP."""
+
+EGRESS = "egress"
+PROXY = "proxy"
+TCP = "tcp"
+
+MCP_PREFIX = "/mcp/"
+
+
+def route(nonce: str, service: str, endpoint: str) -> str:
+    """What ROUTE_HEADER must say for a request to go there. No id has a slash, so no two endpoints share one."""
+    return f"{nonce}/{service}/{endpoint}"
+
+
+def prefix(name: str, service: Service) -> str:
+    """Where agents reach a service on the egress listener, without a slash at the end: /mcp/NAME or /SERVICE."""
+    return f"{MCP_PREFIX}{name}" if service.kind == "mcp" else f"/{name}"
