@@ -195,3 +195,12 @@ def test_the_egress_is_told_where_it_is_on(remit: Remit, egress: Path) -> None:
     told = remit("env", "--state", "kept").out
     assert "REMIT_EGRESS=http://127.0.0.1:5\n" in told
     assert "HTTP_PROXY=http://127.0.0.1:6\n" in told
+
+
+def test_an_agent_that_needs_no_credential_gets_any_key(remit: Remit, egress: Path) -> None:
+    """Alone in its pod: client libraries insist on a key. Where nobody is bound to the pod, none is made up."""
+    assert "OPENAI_API_KEY" not in remit("env", "--egress").out
+    (egress / "remit.yaml").write_text(SERVICES.replace("support: {team: cx}", "support: {team: cx, identity: pod}"))
+
+    assert "export OPENAI_API_KEY=remit\n" in remit("env", "--egress").out
+    assert "export HTTP_PROXY=http://127.0.0.1:7453\n" in remit("env", "--egress").out

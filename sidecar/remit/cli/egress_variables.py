@@ -32,6 +32,10 @@ _KEYS: Mapping[str, str] = {
     "azure": "AZURE_OPENAI_API_KEY",
     "bedrock": "AWS_BEARER_TOKEN_BEDROCK",
 }
+# The Agents SDK sends what an agent does, and OPENAI_API_KEY with it, to a fixed address of OpenAI's.
+_BESIDES: Mapping[str, Mapping[str, str]] = {"openai": {"OPENAI_AGENTS_DISABLE_TRACING": "1"}}
+ANY_KEY = "remit"
+"""Where the sidecar knows its one agent without a credential, and client libraries insist on a key all the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +66,19 @@ class Variables:
 
 
 def egress_variables(
-    services: Iterable[tuple[str, str]], *, http: str, proxy: str, token_file: Path | None, known: str = ""
+    services: Iterable[tuple[str, str]],
+    *,
+    http: str,
+    proxy: str,
+    token_file: Path | None,
+    known: str = "",
+    pod: bool = False,
 ) -> Variables:
     """For services (id, kind) behind the egress at `http` and its proxy ("" for none), both HOST:PORT.
 
-    Without a token file (the sidecar knows its one agent without a credential) no key is named.
+    Without a token file no key is named, except where the sidecar's one agent needs none (`pod`).
     """
+    key: Value | None = Secret(token_file, known) if token_file is not None else ANY_KEY if pod else None
     named: dict[str, Value] = {"REMIT_EGRESS": f"http://{http}"}
     others = []
     for service, kind in services:
@@ -76,8 +87,9 @@ def egress_variables(
             others.append(f"{service}: " + " ".join(f"{variable}={url}" for variable, url in bases.items()))
             continue
         named |= bases
-        if bases and token_file is not None:
-            named[_KEYS[kind]] = Secret(token_file, known)
+        if bases and key is not None:
+            named[_KEYS[kind]] = key
+        named |= _BESIDES.get(kind, {})
     return Variables(named | (_through_proxy(proxy, token_file, known) if proxy else {}), tuple(others))
 
 

@@ -20,6 +20,7 @@ from remit.cli.screen import note, show
 from remit.config.loading import load
 from remit.config.problem import CatalogueInvalid
 from remit.config.settings import Settings
+from remit.core.catalogue import Catalogue
 
 
 @click.command("env")
@@ -63,8 +64,16 @@ def command(
     running = read_egress(settings.state)
     if egress or (egress is None and (settings.egress.on or running is not None)):
         http, proxy = running or _where(settings)
-        listed = _services(services, state)
-        found = egress_variables(listed, http=http, proxy=proxy, token_file=token_file, known=known)
+        catalogue = _catalogue(state)
+        pod = [agent for agent in catalogue.agents.values() if agent.identity.pod]
+        found = egress_variables(
+            _services(catalogue, services),
+            http=http,
+            proxy=proxy,
+            token_file=token_file,
+            known=known,
+            pod=len(pod) == 1,
+        )
         variables |= found.named
         for line in found.others:
             note(f"remit: for a client of its own: {line}")
@@ -111,16 +120,19 @@ def _where(settings: Settings) -> tuple[str, str]:
     return str(settings.egress.http), str(settings.egress.proxy or "")
 
 
-def _services(wanted: tuple[str, ...], state: Path | None) -> list[tuple[str, str]]:
-    """Ids and kinds, in the catalogue's order. Raises Failure."""
-    paths = catalogue_paths(())
+def _catalogue(state: Path | None) -> Catalogue:
+    """Raises Failure."""
     try:
-        _, catalogue = load(paths, os.environ, {"state": state})
+        return load(catalogue_paths(()), os.environ, {"state": state})[1]
     except CatalogueInvalid as error:
         raise Failure(*str(error).splitlines()) from error
+
+
+def _services(catalogue: Catalogue, wanted: tuple[str, ...]) -> list[tuple[str, str]]:
+    """Ids and kinds, in the catalogue's order. Raises Failure."""
     if unknown := [each for each in wanted if each not in catalogue.services]:
         known = ", ".join(sorted(catalogue.services)) or "none"
-        raise Failure(f"--service: {unknown[0]!r} is not in the catalogue {paths[0]}; expected one of {known}")
+        raise Failure(f"--service: {unknown[0]!r} is not in the catalogue; expected one of {known}")
     return [(id, each.kind) for id, each in catalogue.services.items() if not wanted or id in wanted]
 
 
