@@ -17,11 +17,17 @@ from remit.core.egress.kinds.call import Call
 from remit.core.egress.kinds.gemini import map_gemini
 from remit.core.egress.kinds.grpc import map_grpc
 from remit.core.egress.kinds.http import map_http
+from remit.core.egress.kinds.mcp import map_mcp
 from remit.core.egress.kinds.openai import map_openai
 from remit.core.egress.target import check_target
 
 Mapper = Callable[[Call], Mapped | None]
 """Reads a request of one kind: None where its path is none of the kind's. Raises Unmapped."""
+
+
+def _mcp(call: Call) -> Mapped:
+    return map_mcp(call.service, call.request, attributes=call.attributes)
+
 
 MAPPERS: Mapping[str, Mapper] = {
     "openai": map_openai,
@@ -31,6 +37,7 @@ MAPPERS: Mapping[str, Mapper] = {
     "bedrock": map_bedrock,
     "http": map_http,
     "grpc": map_grpc,
+    "mcp": _mcp,
 }
 
 
