@@ -281,3 +281,15 @@ class Endpoints(Protocol):
     def problem(self, service: str, endpoint: str) -> str:
         """Why an endpoint cannot be dialled, "" where it can."""
         ...
+
+
+class NotResolved(RemitError):
+    """A host's addresses could not be had now; the message says why, for people."""
+
+
+class Resolver(Protocol):
+    """Where a host's name leads."""
+
+    async def resolve(self, host: str) -> Sequence[str]:
+        """Its IP addresses in a steady order, IPv4 first, at most 64. Raises NotResolved within seconds."""
+        ...
