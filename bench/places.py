@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from types import MappingProxyType
 
 import requests
 
 HERE = Path(__file__).parent
-TOKEN = "bench-token-that-guards-nothing"
+TOKEN = "sk-bench-token-that-guards-nothing"
 REMIT = Path(sys.executable).with_name("remit")
 READY_SECONDS = 60.0
 
@@ -31,7 +33,7 @@ class Sidecar:
     ready_s: float
 
 
-def _until(answered: object, deadline: float) -> None:
+def until(answered: object, deadline: float) -> None:
     """Poll until a callable is true."""
     while not answered():  # type: ignore[operator]
         if time.monotonic() > deadline:
@@ -39,13 +41,15 @@ def _until(answered: object, deadline: float) -> None:
         time.sleep(0.01)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A loopback port that nobody holds, at this moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
-def _ready(url: str) -> bool:
+def ready(url: str) -> bool:
+    """Whether a GET is answered 200."""
     try:
         return requests.get(url, timeout=1).status_code == 200
     except requests.RequestException:
@@ -53,19 +57,32 @@ def _ready(url: str) -> bool:
 
 
 @contextmanager
-def sidecar(directory: Path, *, durable: bool = True) -> Iterator[Sidecar]:
-    """`remit up` on a directory of its own; not durable, only to see what that costs."""
-    directory.mkdir(parents=True)
-    text = (HERE / "remit.yaml").read_text(encoding="utf-8")
+def sidecar(
+    directory: Path,
+    *,
+    durable: bool = True,
+    template: Path = HERE / "remit.yaml",
+    values: Mapping[str, str] = MappingProxyType({}),
+    environment: Mapping[str, str] = MappingProxyType({}),
+) -> Iterator[Sidecar]:
+    """`remit up` on a directory of its own; not durable, only to see what that costs.
+
+    The catalogue is the template with TOKEN_HASH and each of `values` put in; `environment` is added to our own.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    text = template.read_text(encoding="utf-8")
+    for name, value in {"TOKEN_HASH": sha256(TOKEN.encode()).hexdigest(), **values}.items():
+        text = text.replace(name, value)
     catalogue = directory / "remit.yaml"
-    catalogue.write_text(text.replace("TOKEN_HASH", sha256(TOKEN.encode()).hexdigest()), encoding="utf-8")
-    http = f"127.0.0.1:{_free_port()}"
-    program = [REMIT] if durable else [sys.executable, HERE / "unsafe.py"]
-    command = [*program, "up", "--catalogue", catalogue, "--state", directory / "state", "--socket", directory / "s"]
+    catalogue.write_text(text, encoding="utf-8")
+    http = f"127.0.0.1:{free_port()}"
+    program = [REMIT] if durable else [Path(sys.executable), HERE / "unsafe.py"]
+    given = ["--catalogue", catalogue, "--state", directory / "state", "--socket", directory / "s"]
+    command = [*program, "up", *given, "--grpc", "off", "--http", http]
     started = time.monotonic()
-    process = subprocess.Popen([*command, "--grpc", "off", "--http", http], stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, env={**os.environ, **environment})
     try:
-        _until(lambda: _ready(f"http://{http}/readyz"), started + READY_SECONDS)
+        until(lambda: ready(f"http://{http}/readyz"), started + READY_SECONDS)
         ready_s = time.monotonic() - started
         yield Sidecar(f"unix:{directory / 's'}", http, directory / "state", process.pid, ready_s)
     finally:
@@ -76,11 +93,11 @@ def sidecar(directory: Path, *, durable: bool = True) -> Iterator[Sidecar]:
 @contextmanager
 def opa(binary: Path, bundle: Path) -> Iterator[str]:
     """A bare OPA on loopback TCP with the same bundle, as a team without Remit would ask it; its URL."""
-    address = f"127.0.0.1:{_free_port()}"
+    address = f"127.0.0.1:{free_port()}"
     command = [binary, "run", "--server", "--addr", address, "--log-level", "error", "--bundle", bundle]
     process = subprocess.Popen([*command, "--disable-telemetry"], env={}, stderr=subprocess.DEVNULL)
     try:
-        _until(lambda: _ready(f"http://{address}/health"), time.monotonic() + READY_SECONDS)
+        until(lambda: ready(f"http://{address}/health"), time.monotonic() + READY_SECONDS)
         yield f"http://{address}"
     finally:
         process.terminate()

@@ -1,4 +1,4 @@
-"""`make bench`: one governed decision beside bare OPA and an empty gRPC call, all in one run, interleaved.
+"""`make bench`: one governed decision beside bare OPA and an empty gRPC call, and ways out beside each other.
 
 Prints a table and writes bench/latest.json. Medians over rounds; on a shared machine read ratios, not absolutes.
 """
@@ -6,17 +6,14 @@ Prints a table and writes bench/latest.json. Medians over rounds; on a shared ma
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import random
-import shutil
 import statistics
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import grpc
@@ -25,11 +22,12 @@ import uvloop
 from opa_client.opa import OpaClient
 from remit.core.canonical import encode, parse
 from remit.v1 import resources_pb2, sidecar_pb2, sidecar_pb2_grpc
-from rich.console import Console
-from rich.table import Table
 
+from bench import egress
 from bench.load import Figures, median, run_async, run_threads
-from bench.places import REMIT, TOKEN, Sidecar, echo, opa, sidecar
+from bench.places import REMIT, TOKEN, echo, opa, sidecar
+from bench.processes import resident_mb
+from bench.rows import Row, merged, read, show, write
 
 HERE = Path(__file__).parent
 METADATA = (("authorization", f"Bearer {TOKEN}"),)
@@ -69,34 +67,35 @@ INPUT = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One figure of bench/latest.json; `ratio` is value ÷ what it is measured against."""
-
-    name: str
-    value: float
-    unit: str
-    against: str = ""
-    ratio: float | None = None
-    note: str = ""
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(prog="bench")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--calls", type=int, default=3000, help="calls at 32 callers; a sixth of it at one")
+    parser.add_argument("--seconds", type=float, default=2.0, help="of load on each way out, in each round")
+    parser.add_argument("--only", choices=("decisions", "egress"), help="keep the other rows as they are")
     options = parser.parse_args()
-    with ExitStack() as stack:
-        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="remit-bench-", dir=HERE.parent)))
-        rows = measure(stack, directory, rounds=options.rounds, calls=options.calls)
-    (HERE / "latest.json").write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n", encoding="utf-8")
+    rows: list[Row] = []
+    if options.only != "egress":
+        with _directory() as directory, ExitStack() as stack:
+            rows += measure(stack, directory, rounds=options.rounds, calls=options.calls)
+    if options.only != "decisions":
+        with _directory() as directory, ExitStack() as stack:
+            rows += egress.measure(stack, directory, rounds=options.rounds, seconds=options.seconds)
+    write(HERE / "latest.json", merged(read(HERE / "latest.json"), rows) if options.only else rows)
     show(rows)
+
+
+@contextmanager
+def _directory() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="remit-bench-", dir=HERE.parent) as name:
+        yield Path(name)
 
 
 def measure(stack: ExitStack, directory: Path, *, rounds: int, calls: int) -> list[Row]:
     """Start everything, measure in turns, and compare."""
     remit = stack.enter_context(sidecar(directory / "remit"))
-    idle = _resident_mb(remit)
+    time.sleep(2)
+    idle = sum(resident_mb(remit.pid).values())
     ready = remit.ready_s
     fast = stack.enter_context(sidecar(directory / "unsafe", durable=False))
     binary = Path(subprocess.run([REMIT, "opa", "path"], capture_output=True, text=True, check=True).stdout.strip())
@@ -186,22 +185,6 @@ def _rego_eval(binary: Path, bundle: Path, directory: Path) -> float:
     return float(told["Extra"]["histogram_timer_rego_query_eval_ns_median"]) / 1e6
 
 
-def _resident_mb(running: Sidecar) -> float:
-    """Sidecar and its OPA, resident, idle."""
-    time.sleep(2)
-    return sum(_rss(pid) for pid in (running.pid, *_children(running.pid))) / 1024
-
-
-def _children(pid: int) -> list[int]:
-    path = Path(f"/proc/{pid}/task/{pid}/children")
-    return [int(each) for each in path.read_text(encoding="ascii").split()]
-
-
-def _rss(pid: int) -> int:
-    lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines()
-    return int(next(line for line in lines if line.startswith("VmRSS")).split()[1])
-
-
 def _rows(figures: dict[tuple[str, int], Figures], sync: float, *, rego: float, idle: float, ready: float) -> list[Row]:
     rows: list[Row] = []
     for callers in CALLERS:
@@ -227,14 +210,6 @@ def _rows(figures: dict[tuple[str, int], Figures], sync: float, *, rego: float, 
         Row("ready_s", ready, "s", note="from start to /readyz"),
     ]
     return rows
-
-
-def show(rows: list[Row]) -> None:
-    table = Table("figure", "value", "against", "ratio", "note")
-    for row in rows:
-        ratio = "" if row.ratio is None else f"{row.ratio:.2f} ×"
-        table.add_row(row.name, f"{row.value:.3g} {row.unit}", row.against, ratio, row.note)
-    Console(width=shutil.get_terminal_size((110, 20)).columns).print(table)
 
 
 if __name__ == "__main__":

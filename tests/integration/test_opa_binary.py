@@ -155,7 +155,7 @@ def test_what_go_builds_is_put_into_the_cache_and_found_there(tmp_path: Path, bu
 def test_what_was_linked_from_another_module_is_thrown_away(
     tmp_path: Path, building: dict[str, str], monkeypatch: pytest.MonkeyPatch, version: str, digest: str
 ) -> None:
-    monkeypatch.setattr(opa_install, "_go_of_wheel", no_wheel)
+    monkeypatch.setattr(opa_install, "go_of_wheel", no_wheel)
     go(tmp_path / "bin", version=version, digest=digest)
     with pytest.raises(InstallFailed, match="was linked from"):
         install(building, silent)
@@ -166,13 +166,13 @@ def test_a_go_that_fails_is_followed_by_the_wheel_s(
     tmp_path: Path, building: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wheel = go(tmp_path / "wheel")
-    monkeypatch.setattr(opa_install, "_go_of_wheel", lambda place, env, progress: (wheel, dict(env)))
+    monkeypatch.setattr(opa_install, "go_of_wheel", lambda place, env, progress: (wheel, dict(env)))
     go(tmp_path / "bin", broken=True)
     assert install(building, silent).path.exists()
 
 
 def test_every_failure_is_told(tmp_path: Path, building: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(opa_install, "_go_of_wheel", no_wheel)
+    monkeypatch.setattr(opa_install, "go_of_wheel", no_wheel)
     go(tmp_path / "bin", broken=True)
     with pytest.raises(InstallFailed) as caught:
         obtain(building, None, silent)

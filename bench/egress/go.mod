@@ -1,0 +1,3 @@
+module remit.example/bench/egress
+
+go 1.24

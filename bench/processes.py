@@ -1,0 +1,40 @@
+"""What processes use, as /proc tells it; a process stands for those it has started too."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from pathlib import Path
+
+TICK_MS = 1000 / os.sysconf("SC_CLK_TCK")
+
+
+def cpu_ms(pid: int) -> Counter[str]:
+    """Milliseconds of processor time so far, by program."""
+    used: Counter[str] = Counter()
+    for each in _tree(pid):
+        fields = Path(f"/proc/{each}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+        used[_program(each)] += int((int(fields[11]) + int(fields[12])) * TICK_MS)
+    return used
+
+
+def resident_mb(pid: int) -> dict[str, float]:
+    """Resident memory in MB, by program."""
+    resident: Counter[str] = Counter()
+    for each in _tree(pid):
+        lines = Path(f"/proc/{each}/status").read_text(encoding="ascii").splitlines()
+        resident[_program(each)] += int(next(line for line in lines if line.startswith("VmRSS")).split()[1])
+    return {name: size / 1024 for name, size in resident.items()}
+
+
+def _tree(pid: int) -> list[int]:
+    children = [
+        int(child)
+        for task in Path(f"/proc/{pid}/task").iterdir()
+        for child in (task / "children").read_text(encoding="ascii").split()
+    ]
+    return [pid, *(each for child in children for each in _tree(child))]
+
+
+def _program(pid: int) -> str:
+    return Path(f"/proc/{pid}/comm").read_text(encoding="utf-8").strip().partition("-")[0]
