@@ -65,8 +65,9 @@ def measure(stack: ExitStack, directory: Path, *, rounds: int, seconds: float) -
     try:
         ways["litellm"] = stack.enter_context(litellm_proxy(directory / "litellm", before))
     except (InstallFailed, NotStarted) as e:
-        missing = f"LiteLLM could not be measured: {' '.join(str(e).split())[:300]}"
-        print(f"bench: {missing}", file=sys.stderr)
+        print(f"bench: {e}", file=sys.stderr)
+        last = str(e).strip().splitlines()[-1].replace(str(Path.home()), "~")
+        missing = f"LiteLLM could not be measured: {last[:200]}"
     time.sleep(2)
     resident = {name: resident_mb(way.pid) for name, way in ways.items() if way.pid}
     load = lambda name, kind: _load(program, ways[name], kind, seconds)  # noqa: E731 - one line each

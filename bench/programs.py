@@ -37,8 +37,8 @@ def litellm() -> Path:
         shutil.rmtree(target, ignore_errors=True)
         _say("installing LiteLLM's proxy (about 750 MB)")
         run([sys.executable, "-m", "venv", str(target)], os.environ)
-        pip = [str(target / "bin" / "python"), "-m", "pip", "install", "--quiet", "--require-hashes"]
-        run([*pip, "--only-binary", ":all:", "-r", str(LITELLM)], os.environ)
+        pip = [str(target / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        run([*pip, "--require-hashes", "--only-binary", ":all:", "-r", str(LITELLM)], os.environ)
         whole.touch()
     return target / "bin" / "litellm"
 
