@@ -17,8 +17,8 @@ class ServerSentEvents:
 
     def __init__(self) -> None:
         self.lost = False
-        self._line, self._length = list[bytes](), 0
-        self._data, self._size = list[bytes](), 0
+        self._line, self._length = bytearray(), 0
+        self._data, self._size = bytearray(), 0
         self._after_return, self._first = False, True
 
     def feed(self, chunk: bytes) -> Iterator[bytes]:
@@ -42,10 +42,10 @@ class ServerSentEvents:
     def _append(self, piece: bytes) -> None:
         self._length += len(piece)
         if self._length <= MAX_EVENT:
-            self._line.append(piece)
+            self._line += piece
 
     def _end_line(self) -> Iterator[bytes]:
-        line, length = b"".join(self._line), self._length
+        line, length = bytes(self._line), self._length
         self._line.clear()
         self._length = 0
         if self._first:
@@ -58,10 +58,10 @@ class ServerSentEvents:
             value = line[5:].removeprefix(b" ")
             self._size += len(value) + 1
             if self._size <= MAX_EVENT:
-                self._data.append(value)
+                self._data += value + b"\n"
 
     def _end_event(self) -> Iterator[bytes]:
-        data, size = b"\n".join(self._data), self._size
+        data, size = bytes(self._data[:-1]), self._size
         self._data.clear()
         self._size = 0
         if size > MAX_EVENT:

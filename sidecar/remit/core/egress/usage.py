@@ -119,19 +119,19 @@ class _Document:
     """One JSON document, kept until its end; one that is longer than MAX_DOCUMENT states nothing."""
 
     def __init__(self, fold: Fold) -> None:
-        self._fold, self._parts, self._size = fold, list[bytes](), 0
+        self._fold, self._text, self._size = fold, bytearray(), 0
 
     def feed(self, chunk: bytes) -> None:
         self._size += len(chunk)
         if self._size > MAX_DOCUMENT:
-            self._parts.clear()
+            self._text.clear()
         else:
-            self._parts.append(chunk)
+            self._text += chunk
 
     def end(self) -> Usage:
         if self._size > MAX_DOCUMENT:
             return _usage(self._fold, complete=False)
-        stated = _read(self._fold, b"".join(self._parts).removeprefix(b"\xef\xbb\xbf"))
+        stated = _read(self._fold, bytes(self._text).removeprefix(b"\xef\xbb\xbf"))
         return _usage(self._fold, complete=stated is not None)
 
     def seen(self) -> Usage:
