@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import select
@@ -92,7 +93,17 @@ async def test_without_a_sidecar_no_call_goes_through(tmp_path: Path) -> None:
         with pytest.raises(MCPError, match="no answer from the sidecar"):
             await client.call_tool("get_current_time", ZONE)
         await fake.start(fake.address)
-        assert not (await client.call_tool("get_current_time", ZONE)).is_error
+        async with asyncio.timeout(10):
+            assert not (await reached(client)).is_error
+
+
+async def reached(client: Client) -> Any:
+    """A call's result, once the sidecar is found again."""
+    while True:
+        try:
+            return await client.call_tool("get_current_time", ZONE)
+        except MCPError as error:
+            assert "no answer from the sidecar" in str(error)
 
 
 def ran(place: Path, said: bytes = HANDSHAKE, **environment: str) -> subprocess.CompletedProcess[bytes]:
