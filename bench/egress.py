@@ -16,11 +16,11 @@ from pathlib import Path
 
 from remit.backends.program_install import InstallFailed
 
-from bench.places import TOKEN
+from bench.places import TOKEN, NotStarted
 from bench.processes import cpu_ms, resident_mb
 from bench.programs import go_program
 from bench.rows import Row
-from bench.ways import MODEL, NotStarted, Way, envoy_only, litellm_proxy, remit_egress, upstream
+from bench.ways import MODEL, Way, envoy_only, litellm_proxy, remit_egress, upstream
 
 CALLERS = (1, 32)
 PEERS = ("envoy_only", "litellm")

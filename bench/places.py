@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
@@ -20,6 +20,10 @@ HERE = Path(__file__).parent
 TOKEN = "sk-bench-token-that-guards-nothing"
 REMIT = Path(sys.executable).with_name("remit")
 READY_SECONDS = 60.0
+
+
+class NotStarted(Exception):
+    """A process ended, or did not answer in time; the message has its last words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +43,16 @@ def until(answered: object, deadline: float) -> None:
         if time.monotonic() > deadline:
             raise TimeoutError("it did not get ready")
         time.sleep(0.01)
+
+
+def started_up(process: subprocess.Popen[bytes], answers: Callable[[], bool], log: Path) -> None:
+    """Return when a process answers. Raises NotStarted where it has ended or takes too long."""
+    try:
+        until(lambda: process.poll() is not None or answers(), time.monotonic() + READY_SECONDS)
+    except TimeoutError as e:
+        raise NotStarted(f"{process.args!r} does not answer: {log.read_text(errors='replace')[-800:]}") from e
+    if process.poll() is not None:
+        raise NotStarted(f"{process.args!r} has ended: {log.read_text(errors='replace')[-800:]}")
 
 
 def free_port() -> int:
@@ -80,9 +94,10 @@ def sidecar(
     given = ["--catalogue", catalogue, "--state", directory / "state", "--socket", directory / "s"]
     command = [*program, "up", *given, "--grpc", "off", "--http", http]
     started = time.monotonic()
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, env={**os.environ, **environment})
+    with (directory / "log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, **environment})
     try:
-        until(lambda: ready(f"http://{http}/readyz"), started + READY_SECONDS)
+        started_up(process, lambda: ready(f"http://{http}/readyz"), directory / "log")
         ready_s = time.monotonic() - started
         yield Sidecar(f"unix:{directory / 's'}", http, directory / "state", process.pid, ready_s)
     finally:

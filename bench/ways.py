@@ -6,22 +6,17 @@ import json
 import os
 import socket
 import subprocess
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.places import HERE, READY_SECONDS, REMIT, TOKEN, free_port, ready, sidecar, until
+from bench.places import HERE, READY_SECONDS, REMIT, TOKEN, free_port, ready, sidecar, started_up
 from bench.programs import litellm
 
 PATH = "/v1/chat/completions"
 MODEL = "gpt-4o-mini"
 _TYPES = "type.googleapis.com/envoy.extensions.filters"
-
-
-class NotStarted(Exception):
-    """A process ended, or did not answer in time; the message has its last words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +80,7 @@ def remit_egress(directory: Path, before: str) -> Iterator[Way]:
         "REMIT_EGRESS_ON": "true",
         "REMIT_EGRESS_HTTP": http,
         "REMIT_EGRESS_PROXY": "off",
-        "BENCH_UPSTREAM_KEY": "sk-of-the-upstream",
+        "BENCH_KEY": "sk-of-the-upstream",
     }
     with sidecar(
         directory, template=HERE / "egress.yaml", values={"UPSTREAM": before}, environment=environment
@@ -130,12 +125,7 @@ def _running(
     with log.open("wb") as said:
         process = subprocess.Popen(list(map(str, command)), env=dict(environment), stdout=said, stderr=said)
     try:
-        try:
-            until(lambda: process.poll() is not None or answers(), time.monotonic() + READY_SECONDS)
-        except TimeoutError as e:
-            raise NotStarted(f"{command[0]} does not answer: {log.read_text(errors='replace')[-800:]}") from e
-        if process.poll() is not None:
-            raise NotStarted(f"{command[0]} has ended: {log.read_text(errors='replace')[-800:]}")
+        started_up(process, answers, log)
         yield process.pid
     finally:
         process.terminate()
