@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from remit.core.catalogue import Override, Service, Terms, Variant
 from remit.core.egress.exchange import HttpRequest, Mapped, Unmapped
+from remit.core.egress.kinds.call import Call
 from remit.core.egress.mapping import MAPPERS, map_request
 from remit.core.selector import Selector
 from ruamel.yaml import YAML
@@ -22,6 +24,25 @@ CASES: dict[str, list[dict[str, Any]]] = YAML(typ="safe").load(
     (Path(__file__).parents[2] / "cases" / "egress_requests.yaml").read_text(encoding="utf-8")
 )
 OPERATIONS = sorted(BODIES)
+# What models are priced by, apart from `call` and seconds of sound.
+UNITS = {
+    "input_token",
+    "cache_read_token",
+    "cache_write_token",
+    "cache_write_1h_token",
+    "input_audio_token",
+    "cache_audio_read_token",
+    "input_image_token",
+    "cache_image_read_token",
+    "input_video_token",
+    "input_character",
+    "output_token",
+    "output_audio_token",
+    "output_image_token",
+    "output_video_token",
+    "web_search",
+    "file_search",
+}
 # Where each provider has its scalars: pointer and type.
 SCALARS = {
     "chat": {
@@ -179,6 +200,20 @@ def test_a_cap_that_is_put_in_is_not_above_the_callers_maximum() -> None:
 
     assert map_request(listed, request, attributes={"agent": "a"}).usage["output_token"] == 3
     assert map_request(listed, request, attributes={"agent": "b"}).usage["output_token"] == 7
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_every_unit_of_the_price_table_is_stated(operation: str) -> None:
+    """Else a model that has a price for sound or pictures could not be reserved for a call of mere text."""
+    assert mapped(operation).usage.keys() >= UNITS
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_what_hosted_tools_read_is_not_bounded(operation: str) -> None:
+    """Neither their input nor how often they search is stated."""
+    stated = mapped(operation, RICH[operation]).usage.keys()
+
+    assert not stated & {"input_token", "cache_read_token", "cache_write_token", "web_search", "file_search"}
 
 
 def test_what_was_predicted_counts_as_output() -> None:
@@ -516,3 +551,22 @@ RICH: dict[str, Any] = {
 def test_the_rich_bodies_are_known(operation: str) -> None:
     """Else the property above would test nothing but refusals."""
     assert mapped(operation, RICH[operation]).variant == "m"
+
+
+def test_the_property_finds_a_mapper_that_believes_its_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A planted bug: a mapper that takes the first message's role without looking."""
+
+    def believing(call: Call) -> Mapped:
+        role = call.body().raw("messages")[0]["role"]
+        return Mapped(operation=role, body=call.request.body)
+
+    monkeypatch.setitem(dict_of(MAPPERS), "openai", believing)
+
+    with pytest.raises((LookupError, TypeError, BaseExceptionGroup)):
+        test_no_value_anywhere_in_a_body_breaks_the_mapping()
+
+
+def dict_of(mappers: Mapping[str, Any]) -> dict[str, Any]:
+    """The table, to be changed for one test."""
+    assert isinstance(mappers, dict)
+    return mappers

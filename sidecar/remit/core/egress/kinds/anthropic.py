@@ -112,7 +112,7 @@ def cap(draft: Draft, put_in: int | None) -> dict[str, object]:
     if bound is None:
         draft.body.require("max_tokens")
         return {}
-    draft.arguments["max_tokens"] = draft.usage["output_token"] = bound
+    draft.bound_output(bound)
     return {} if given is not None else {"max_tokens": bound}
 
 

@@ -100,10 +100,9 @@ def _converse(call: Call, model: str, *, stream: bool) -> Mapped:
     given = inference.whole("maxTokens", least=1)
     cap = draft.cap(listed, name) if given is None else given
     changes: dict[str, object] = {}
-    if cap is not None:
-        draft.arguments["max_tokens"] = draft.usage["output_token"] = cap
-        if given is None:
-            changes["inferenceConfig"] = {**{each: inference.raw(each) for each in inference}, "maxTokens": cap}
+    draft.bound_output(cap)
+    if cap is not None and given is None:
+        changes["inferenceConfig"] = {**{each: inference.raw(each) for each in inference}, "maxTokens": cap}
     draft.bound_input(IMAGE_TOKENS, writes=writes)
     return draft.mapped("converse", name, reader="bedrock.converse", stream=stream, body=changed(body, changes))
 

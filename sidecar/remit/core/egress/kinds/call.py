@@ -26,6 +26,9 @@ HIDDEN_TOKENS = 1024
 
 MAX_OUTPUT = 10**12
 _OUTPUT = "output_token"
+OUTPUT_MEDIA = ("output_audio_token", "output_image_token", "output_video_token")
+_INPUT_MEDIA = ("input_audio_token", "cache_audio_read_token", "cache_image_read_token", "input_video_token")
+_SEARCHES = ("web_search", "file_search")
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,8 +158,18 @@ class Draft:
         """State the input's bound, if it has one. `writes` are the units of a cache that may be written."""
         if self.bounded:
             size = len(self.call.request.body) + self.images * image_tokens + self.hidden
-            self.usage |= {"input_token": size, "cache_read_token": 0}
+            self.usage |= {"input_token": size, "cache_read_token": 0, "input_character": len(self.call.request.body)}
             self.usage |= {"cache_write_token": 0, "cache_write_1h_token": 0} | dict.fromkeys(writes, size)
+            # Sound that can be seen has been stated by whoever saw it.
+            self.usage = dict.fromkeys(_INPUT_MEDIA, 0) | self.usage
+            self.usage["input_image_token"] = self.images * image_tokens
+
+    def bound_output(self, bound: int | None, *media: str) -> None:
+        """State the output's bound, if it has one: of text, and of the media that it may be as well."""
+        self.usage |= {unit: 0 for unit in OUTPUT_MEDIA if unit not in media}
+        if bound is not None:
+            self.arguments["max_tokens"] = bound
+            self.usage |= dict.fromkeys((_OUTPUT, *media), bound)
 
     def mapped(
         self, operation: str, variant: str, *, reader: str, stream: bool = False, body: bytes | None = None
@@ -169,7 +182,7 @@ class Draft:
             operation=operation,
             variant=variant,
             arguments=arguments,
-            usage=dict(self.usage),
+            usage=self.usage if self.hosted else dict.fromkeys(_SEARCHES, 0) | self.usage,
             body=self.call.request.body if body is None else body,
             properties={"hosted": sorted(self.hosted)} if self.hosted else {},
             format=reader,

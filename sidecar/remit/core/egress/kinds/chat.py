@@ -189,10 +189,10 @@ def _cap(draft: Draft, put_in: int | None) -> dict[str, object]:
     times = body.whole("n", least=1, most=128) or 1
     draft.arguments["n"] = times
     if cap is not None:
-        draft.arguments["max_tokens"] = cap
         # What was predicted and not used is charged as output.
         predicted = len(draft.call.request.body) if "prediction" in body else 0
         _output(draft, min(MAX_OUTPUT, (cap + predicted) * times))
+        draft.arguments["max_tokens"] = cap
     else:
         _output(draft, None)
     return {} if given or cap is None else {"max_completion_tokens": cap}
@@ -203,14 +203,7 @@ def _output(draft: Draft, bound: int | None) -> None:
     audio = "audio" in modalities or "audio" in draft.body
     if modalities:
         draft.arguments["modalities"] = names(modalities, "/modalities")
-    if bound is not None:
-        draft.usage["output_token"] = bound
-        if audio:
-            draft.usage["output_audio_token"] = bound
-    if not audio:
-        draft.usage["output_audio_token"] = 0
-    draft.usage.setdefault("input_audio_token", 0)
-    draft.usage["cache_audio_read_token"] = 0
+    draft.bound_output(bound, *(["output_audio_token"] if audio else []))
 
 
 def _stream_options(body: Fields) -> dict[str, object]:

@@ -84,6 +84,7 @@ _HOSTED = {
     "computerUse": "computer_use",
     "enterpriseWebSearch": "enterprise_web_search",
 }
+_MEDIA = {"AUDIO": "output_audio_token", "IMAGE": "output_image_token"}
 _UNDERSCORE = re.compile(r"_([a-z0-9])", re.ASCII)
 _OWN_FILES = re.compile(r"https://generativelanguage\.googleapis\.com/v1(beta)?/files/[a-z0-9-]{1,64}", re.ASCII)
 
@@ -132,11 +133,14 @@ def _generate(call: Call, model: str, *, stream: bool) -> Mapped:
     cap = draft.cap(listed, name) if given is None else given
     times = config.whole("candidateCount", least=1, most=128) or 1
     draft.arguments["n"] = times
+    # Without a word on it, the model says itself what it answers with.
+    media = draft.arguments.get("modalities", ("AUDIO", "IMAGE"))
+    draft.bound_output(
+        None if cap is None else cap * times,
+        *(unit for name, unit in _MEDIA.items() if name in media),
+    )
     if cap is not None:
         draft.arguments["max_tokens"] = cap
-        draft.usage["output_token"] = cap * times
-        if "AUDIO" in draft.arguments.get("modalities", ()):
-            draft.usage["output_audio_token"] = cap * times
     draft.bound_input(IMAGE_TOKENS)
     changes = {} if given is not None or cap is None else _with_cap(body, cap)
     return draft.mapped("generate", name, reader="gemini.generate", stream=stream, body=changed(body, changes))

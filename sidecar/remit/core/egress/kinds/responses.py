@@ -110,10 +110,7 @@ def map_responses(call: Call, *, image_tokens: int = 0) -> Mapped:
     variant, listed = draft.variant()
     cap = body.whole("max_output_tokens", least=1)
     bound = draft.cap(listed, variant) if cap is None else cap
-    if bound is not None:
-        draft.arguments["max_tokens"] = bound
-        draft.usage["output_token"] = bound
-    draft.usage |= {"input_audio_token": 0, "cache_audio_read_token": 0, "output_audio_token": 0}
+    draft.bound_output(bound)
     draft.bound_input(image_tokens or image_bound(draft.model), writes=CACHE_WRITES)
     changes: dict[str, object] = {} if cap is not None or bound is None else {"max_output_tokens": bound}
     return draft.mapped("responses", variant, reader="openai.responses", stream=stream, body=changed(body, changes))
