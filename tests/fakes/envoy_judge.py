@@ -37,7 +37,7 @@ class Judge(pb_grpc.ExternalProcessorServicer):
         """End everything that is under way, as a halt does."""
         self._cut.set()
 
-    async def Process(self, requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:  # noqa: N802
+    async def Process(self, requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
         listener = str(dict(context.invocation_metadata())[LISTENER])
         self.open += 1
         cut = asyncio.ensure_future(self._cut.wait())

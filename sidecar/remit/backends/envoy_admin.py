@@ -7,7 +7,7 @@ from types import TracebackType
 
 import aiohttp
 
-_SECONDS = 2.0
+_SECONDS = 1.0
 
 
 class EnvoyUnreachable(Exception):

@@ -102,10 +102,10 @@ def version(document: Document) -> str:
     return str(document.get("version_info", ""))
 
 
-def listening(found: Documents) -> list[tuple[str, int]]:
-    """The (IP address, port) pairs that Envoy listens on for agents."""
-    sockets = [each["address"].get("socket_address") for each in _resources(found[LISTENERS])]
-    return [(str(each["address"]), int(each["port_value"])) for each in sockets if each]
+def listening(found: Documents) -> dict[str, tuple[str, int]]:
+    """Where Envoy listens for agents, (IP address, port), by the listener's name."""
+    sockets = {str(each["name"]): each["address"].get("socket_address") for each in _resources(found[LISTENERS])}
+    return {name: (str(at["address"]), int(at["port_value"])) for name, at in sockets.items() if at}
 
 
 def system_authorities() -> str:

@@ -20,6 +20,7 @@ from remit.backends.envoy_admin import EnvoyAdmin, EnvoyUnreachable
 from remit.backends.envoy_config import Documents, combined, listening, versions
 from remit.backends.envoy_places import BOOTSTRAP, CLUSTERS
 from remit.backends.envoy_process import EnvoyFailed, EnvoyProcess, validate
+from remit.core.egress.routing import EGRESS, PROXY
 
 Changed = Callable[[bool, str], None]
 """Told whenever Envoy comes up (True) or goes down (False), and why."""
@@ -135,16 +136,22 @@ class EnvoyServer:
         """Put documents in place: addresses and clusters, then the routes to them, then the listeners."""
         changed = [name for name in after if after[name] != before.get(name)]
         upstream = [name for name in changed if name == CLUSTERS or name.startswith("eds-")]
-        for name in upstream:
-            self._place(name, after)
-        if upstream and self._up:
-            await self._taken(after, only="cluster")
-        for name in changed:
-            if name not in upstream:
+        rest = [name for name in changed if name not in upstream]
+        if not self._up:  # one that is being started takes what is there
+            for name in changed:
                 self._place(name, after)
-        if changed and self._up:
-            await self._taken(after)
-            await self._accepting(after)
+            return
+        try:
+            async with EnvoyAdmin(self._admin) as admin:
+                refusals = _refusals(await admin.statistics(_STATISTICS))
+                for step, only in ((upstream, "cluster"), (rest, "")):
+                    for name in step:
+                        self._place(name, after)
+                    if step:
+                        await self._taken(admin, after, only, refusals)
+        except EnvoyUnreachable as error:
+            raise EnvoyFailed(f"Envoy does not say whether it took its new configuration: {error}") from error
+        await self._accepting(after)
 
     def _place(self, name: str, documents: Documents) -> None:
         """Move a document into its place: a reader sees the one before or this one, whole."""
@@ -153,19 +160,18 @@ class EnvoyServer:
         _write(new, json.dumps(documents[name]))
         new.replace(path)
 
-    async def _taken(self, documents: Documents, only: str = "") -> None:
-        """Wait until Envoy says that it has the documents (of statistics that begin with `only`)."""
+    async def _taken(self, admin: EnvoyAdmin, documents: Documents, only: str, refusals: int) -> None:
+        """Wait until Envoy says that it has the documents (by the statistics that begin with `only`)."""
         wanted = {name: version for name, version in versions(documents).items() if name.startswith(only)}
         told: dict[str, str] = {}
         try:
-            async with EnvoyAdmin(self._admin) as admin, asyncio.timeout(self._settings.taken):
-                refusals = _refusals(await admin.statistics(_STATISTICS))
+            async with asyncio.timeout(self._settings.taken):
                 while any(told.get(name) != version for name, version in wanted.items()):
                     await asyncio.sleep(self._settings.poll)
                     told = await admin.statistics(_STATISTICS)
                     if _refusals(told) > refusals:
                         raise EnvoyFailed(f"Envoy refused its new configuration: {self._words()}")
-        except (TimeoutError, EnvoyUnreachable) as error:
+        except TimeoutError as error:
             missing = sorted(name for name, version in wanted.items() if told.get(name) != version)
             raise EnvoyFailed(f"Envoy did not take its new configuration: {', '.join(missing[:3])}") from error
 
@@ -194,23 +200,21 @@ class EnvoyServer:
 
     async def _ready(self) -> None:
         documents = self._documents
-        wanted = versions(documents)
-        told: dict[str, str] = {}
         try:
-            async with EnvoyAdmin(self._admin) as admin, asyncio.timeout(self._settings.ready):
-                while not await admin.live():  # noqa: ASYNC110 - another process tells no event
-                    await asyncio.sleep(self._settings.poll)
-                while any(told.get(name) != version for name, version in wanted.items()):
-                    await asyncio.sleep(self._settings.poll)
-                    told = await admin.statistics(_STATISTICS)
-                    if _refusals(told):
-                        raise EnvoyFailed(f"Envoy refused its configuration: {self._words()}")
-                await self._accepting(documents)
+            async with EnvoyAdmin(self._admin) as admin:
+                async with asyncio.timeout(self._settings.ready):
+                    while not await admin.live():  # noqa: ASYNC110 - another process tells no event
+                        await asyncio.sleep(self._settings.poll)
+                await self._taken(admin, documents, "", 0)
         except (TimeoutError, EnvoyUnreachable) as error:
             raise EnvoyFailed(f"Envoy was not ready within {self._settings.ready:g} s: {self._words()}") from error
+        await self._accepting(documents)
 
     async def _accepting(self, documents: Documents) -> None:
-        """Wait until every listener takes connections, or raise EnvoyFailed."""
+        """Wait until the listeners take connections, or raise EnvoyFailed.
+
+        Those of TCP services are not tried: a connection there is a call, and would be decided.
+        """
         try:
             async with asyncio.timeout(self._settings.ready):
                 await self._dialled(documents)
@@ -218,7 +222,8 @@ class EnvoyServer:
             raise EnvoyFailed(f"Envoy takes no connections: {self._words()}") from error
 
     async def _dialled(self, documents: Documents) -> None:
-        for host, port in listening(documents):
+        tried = [at for name, at in listening(documents).items() if name in (EGRESS, PROXY)]
+        for host, port in tried:
             while True:
                 with contextlib.suppress(OSError):
                     _, writer = await asyncio.open_connection(host, port)
