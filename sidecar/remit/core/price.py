@@ -25,8 +25,9 @@ price of its own costs what an uncached one does). A tier `of` a pool is chosen 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
+from functools import lru_cache
 from typing import NamedTuple
 
 from remit.core.catalogue import Catalogue, Price
@@ -150,48 +151,65 @@ def _is_quantity(quantity: object) -> bool:
 
 def _lines(catalogue: Catalogue, prices: Sequence[Price], *, usage: Mapping[str, int], time_ns: int) -> _Lines:
     """Each priced unit's line; `prices` come so that of two for one line the later wins."""
-    chosen = {
-        (price.unit, price.given, price.above): price
-        for price in _unreplaced([p for p in prices if p.since <= time_ns])
-    }
-    if not chosen:
+    begun = _unreplaced([price for price in prices if price.since <= time_ns])
+    if not begun:
         raise _Unknown
-    marked: dict[str, dict[str, list[Price]]] = {}
-    for (unit, given, _), price in sorted(chosen.items(), key=lambda item: item[0]):
-        marked.setdefault(unit, {}).setdefault(given, []).append(price)
-    lines = {}
-    for unit, groups in marked.items():
-        held = [group for mark, group in groups.items() if mark and usage.get(mark)] or [groups.get("", [])]
-        if held[0]:
-            lines[unit] = max((_line(catalogue, group, time_ns) for group in held), key=_dearest_rate)
-        elif _POOL_OF.get(unit, unit) == unit:
-            # Priced with some mark alone. A kind of token falls back on its pool; all else is unknown without it.
-            raise _Unknown
-    return lines
+    held = {
+        (price.unit, price.given, price.above): price for price in begun if not price.given or usage.get(price.given)
+    }
+    groups: dict[str, dict[str, list[Price]]] = {}
+    for (unit, given, _), price in sorted(held.items(), key=_place):
+        groups.setdefault(unit, {}).setdefault(given, []).append(price)
+    # Priced with some mark alone: a kind of token falls back on its pool; all else is unknown without the mark.
+    if any(price.unit not in groups and _POOL_OF.get(price.unit, price.unit) == price.unit for price in begun):
+        raise _Unknown
+    exchange = {currency: catalogue.rate(currency, time_ns) for currency in {price.currency for price in held.values()}}
+    return {unit: _line(by_mark, exchange) for unit, by_mark in groups.items()}
 
 
-def _unreplaced(prices: Sequence[Price]) -> Iterable[Price]:
+def _place(item: tuple[tuple[str, str, int], Price]) -> tuple[str, str, int]:
+    return item[0]
+
+
+def _unreplaced(prices: Sequence[Price]) -> Sequence[Price]:
     own = {(price.unit, price.given) for price in prices if not price.public}
-    return (p for p in prices if not p.public or not own & {(p.unit, ""), (p.unit, p.given)})
+    if not own:
+        return prices
+    return [
+        each for each in prices if not each.public or not ((each.unit, "") in own or (each.unit, each.given) in own)
+    ]
 
 
-def _line(catalogue: Catalogue, prices: Sequence[Price], time_ns: int) -> _Line:
-    tiers = [
-        _Tier(each.above, each.above == 0 or each.applies == "whole_call", _rate(catalogue, each, time_ns), each.of)
+def _line(by_mark: Mapping[str, Sequence[Price]], exchange: Mapping[str, Fraction | None]) -> _Line:
+    """The dearest of the marked lines, if there is one, else the line without a mark."""
+    found = [_tiers(group, exchange) for mark, group in by_mark.items() if mark or len(by_mark) == 1]
+    optional = all(price.optional for group in by_mark.values() for price in group)
+    return _Line(max(found, key=_dearest_rate), optional)
+
+
+def _dearest_rate(tiers: Sequence[_Tier]) -> Fraction:
+    return max(tier.rate for tier in tiers)
+
+
+def _tiers(prices: Sequence[Price], exchange: Mapping[str, Fraction | None]) -> Sequence[_Tier]:
+    return [
+        _Tier(
+            each.above, each.above == 0 or each.applies == "whole_call", _rate(each, exchange[each.currency]), each.of
+        )
         for each in prices
     ]
-    return _Line(tiers, all(price.optional for price in prices))
 
 
-def _dearest_rate(line: _Line) -> Fraction:
-    return max(tier.rate for tier in line.tiers)
-
-
-def _rate(catalogue: Catalogue, price: Price, time_ns: int) -> Fraction:
-    exchange = catalogue.rate(price.currency, time_ns)
+def _rate(price: Price, exchange: Fraction | None) -> Fraction:
     if exchange is None:
         raise _Unknown
-    return Fraction(price.amount, price.per) * exchange
+    return _product(price.amount * exchange.numerator, price.per * exchange.denominator)
+
+
+@lru_cache(maxsize=4096)
+def _product(numerator: int, denominator: int) -> Fraction:
+    """A fraction in its lowest terms, which takes its time to find: there are as many as there are prices."""
+    return Fraction(numerator, denominator)
 
 
 def _quantities(
@@ -290,6 +308,8 @@ def _dearest_split(lines: _Lines, pool: str, units: Mapping[str, int], *, totals
             rates.append((_highest(lines[priced].tiers, left, totals), most))
     amount = Fraction(0)
     for rate, most in sorted(rates, reverse=True):
+        if left == 0:
+            break
         amount += rate * min(most, left)
         left -= min(most, left)
     return amount
