@@ -39,6 +39,7 @@ MAX_HELD = 10_000
 """Reservations that one scrape looks at to count what nobody has reported yet."""
 
 _SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+_UPSTREAM_SECONDS = (0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 _ALL_TIME = 2**63 - 1
 
 _log = logging.getLogger(__name__)
@@ -88,6 +89,15 @@ class Metrics:
         self._hits = self._counter("remit_rule_hits", "Reasons that rules gave.", "policy", "code", "effect")
         self._identity = self._counter("remit_identity_failures", "Calls that proved no identity.", "reason")
         self._flow = self._counter("remit_flow_denials", "Labels that were kept from a sink.", "agent", "sink", "label")
+        self._refused = self._counter("remit_egress_refused", "Calls that did not go out, or not on.", "reason")
+        self._upstream = self._counter("remit_upstream_requests", "Answers of upstreams.", "service", "variant", "code")
+        self._upstream_seconds = Histogram(
+            "remit_upstream_duration_seconds",
+            "How long an upstream took to begin its answer.",
+            ["service"],
+            buckets=_UPSTREAM_SECONDS,
+            registry=self.registry,
+        )
         self._overflow = self._counter("remit_label_overflow", "Label values that were counted as other.")
         self._stages = Histogram(
             "remit_decision_duration_seconds",
@@ -103,6 +113,7 @@ class Metrics:
             registry=self.registry,
         )
         self._pdp_up = self._gauge("remit_pdp_up", "Whether OPA answered when it was last asked.")
+        self._envoy_up = self._gauge("remit_egress_up", "Whether Envoy is running and answers; 0 where it is off.")
         self._store_up = self._gauge("remit_store_up", "Whether the store recorded when it was last asked to.")
         self._policy = self._gauge("remit_policy_info", "The policy revision in force.", "revision")
         self._reload = self._gauge("remit_reload_success", "Whether the last load of catalogue and policy succeeded.")
@@ -144,6 +155,17 @@ class Metrics:
         for label in labels:
             self._flow.labels(words.fixed("agent", agent), words.fixed("sink", sink), words.fixed("label", label)).inc()
 
+    def egress_refused(self, reason: str) -> None:
+        """A call did not go out, or its answer not on."""
+        self._refused.labels(self.vocabulary.learned("code", reason)).inc()
+
+    def upstream(self, service: str, variant: str, code: int, seconds: float) -> None:
+        """An upstream began to answer, after so long."""
+        words = self.vocabulary
+        name, status = words.fixed("service", service), str(code) if 100 <= code < 600 else OTHER
+        self._upstream.labels(name, words.fixed("variant", variant), status).inc()
+        self._upstream_seconds.labels(name).observe(seconds)
+
     def fsynced(self, seconds: float) -> None:
         """A batch of records was made durable."""
         self._fsync.observe(seconds)
@@ -151,6 +173,10 @@ class Metrics:
     def pdp(self, *, up: bool) -> None:
         """Whether OPA answers."""
         self._pdp_up.set(up)
+
+    def envoy(self, *, up: bool) -> None:
+        """Whether Envoy answers."""
+        self._envoy_up.set(up)
 
     def store(self, *, up: bool) -> None:
         """Whether the store records."""
@@ -201,7 +227,7 @@ def _names(catalogue: Catalogue) -> Mapping[str, Iterable[str]]:
         "sink": (*services, *datasets, *agents),
         "label": [label for group in labels for label in group],
         "budget": [name + suffix for name in catalogue.budgets for suffix in ("", CAP)],
-        "unit": [each.unit for each in catalogue.prices],
+        "unit": [each.unit for each in (*catalogue.prices, *catalogue.table)],
     }
 
 

@@ -16,6 +16,8 @@ import click
 import uvloop
 
 from remit.app import App
+from remit.backends.envoy_binary import EnvoyUnusable
+from remit.backends.envoy_process import EnvoyFailed
 from remit.backends.keys_file import KeysUnfit
 from remit.backends.opa_binary import OpaUnusable
 from remit.backends.opa_bundle import BundleInvalid
@@ -32,8 +34,8 @@ from remit.core.catalogue import Catalogue
 from remit.core.errors import RemitError, StoreUnavailable
 
 PATH = click.Path(path_type=Path)
-_WRONG = (RemitError, KeysUnfit, BundleInvalid, OpaUnusable)
-_UNREACHABLE = (InstallFailed, OpaFailed)
+_WRONG = (RemitError, KeysUnfit, BundleInvalid, OpaUnusable, EnvoyUnusable)
+_UNREACHABLE = (InstallFailed, OpaFailed, EnvoyFailed)
 
 
 @click.command("up")
@@ -46,6 +48,14 @@ _UNREACHABLE = (InstallFailed, OpaFailed)
 @click.option("--grpc", metavar="HOST:PORT|off", help="gRPC over TCP [REMIT_GRPC; 127.0.0.1:7450].")
 @click.option("--http", metavar="HOST:PORT|off", help="Metrics and health [REMIT_HTTP; 127.0.0.1:7451].")
 @click.option("--ops", metavar="HOST:PORT|off", help="Metrics and health beyond loopback [REMIT_OPS; off].")
+@click.option(
+    "--egress/--no-egress", "egress_on", default=None, help="Run an Envoy for agents' calls [REMIT_EGRESS_ON]."
+)
+@click.option(
+    "--egress-http", metavar="HOST:PORT", help="Where agents reach services [REMIT_EGRESS_HTTP; 127.0.0.1:7452]."
+)
+@click.option("--egress-proxy", metavar="HOST:PORT|off", help="The forward proxy [REMIT_EGRESS_PROXY; 127.0.0.1:7453].")
+@click.option("--egress-binary", type=PATH, help="The Envoy to run [REMIT_ENVOY_BIN].")
 @click.option("--tls-cert", type=PATH, help="The sidecar's certificate (PEM) [REMIT_TLS_CERT].")
 @click.option("--tls-key", type=PATH, help="Its key (PEM) [REMIT_TLS_KEY].")
 @click.option("--tls-client-ca", type=PATH, help="Who signs agents' certificates (PEM) [REMIT_TLS_CLIENT_CA].")

@@ -155,7 +155,7 @@ EXPLANATIONS: dict[Reason, Explanation] = {
         "Leave the tool out, or add its name to the service's operations.",
     ),
     Reason.REQUEST_MALFORMED: Explanation(
-        "The request's target, headers or body are not in their one canonical form, so two readers might differ over it.",
+        "The request's target, headers or body are not in their one canonical form: two readers might differ over it.",
         False,
         "Send the request in its canonical form.",
     ),

@@ -12,6 +12,7 @@ from remit.core.catalogue import Catalogue
 from remit.core.egress.echo import Echoes
 from remit.core.egress.exchange import HttpRequest
 from remit.core.egress.kinds.mcp import map_mcp
+from remit.core.egress.mcp_listing import Allowed
 from remit.core.egress.mcp_message import McpRefused
 from remit.core.errors import ServiceError, StoreUnavailable, Unauthenticated
 from remit.core.model import Subject
@@ -104,9 +105,9 @@ class EgressDesk:
         finally:
             self._places.give_back(caller)
 
-    async def hidden(self, passage: Passage) -> frozenset[str]:
-        """The tools of an MCP server that this caller may not call."""
-        return await self._egress.hidden(passage)
+    async def shown(self, passage: Passage) -> Allowed:
+        """Which tools of an MCP server this caller is shown."""
+        return await self._egress.shown(passage)
 
     def echoes(self, secrets: Sequence[bytes]) -> Echoes:
         """What to look for in a response, made once for each set of secrets."""

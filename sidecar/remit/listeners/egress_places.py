@@ -1,6 +1,6 @@
 """Which service a request is for: by the first part of its path, by the host at the forward proxy, by its listener.
 
-egress   /SERVICE/rest…, and /mcp/NAME for MCP servers
+egress   /SERVICE/rest…, /mcp/NAME for MCP servers, and the host SERVICE for gRPC
 proxy    an absolute http:// URL, or CONNECT HOST:PORT, to a declared endpoint of a service without a credential
 tcp      a connection to a service's own `listen` address
 """
@@ -13,10 +13,12 @@ from urllib.parse import urlsplit
 
 from remit.core.call import Objection
 from remit.core.catalogue import Catalogue
+from remit.core.egress.routing import EGRESS, PROXY, TCP
 from remit.core.egress.target import check_authority
 from remit.core.reason import Reason
 
-EGRESS, PROXY, TCP = "egress", "proxy", "tcp"
+TCP_PORT = ":1"
+"""What stands after the service's name where Envoy asks for a connection to it."""
 MCP = "mcp"
 _PORTS = {"http": 80, "https": 443, "grpc": 80, "grpcs": 443}
 _MAX_SHOWN = 128
@@ -41,7 +43,7 @@ def place_of(catalogue: Catalogue, listener: str, pseudo: Mapping[str, str]) -> 
     if listener == EGRESS:
         return _by_path(catalogue, pseudo)
     if listener == TCP:
-        return Place(pseudo.get(":authority", "").removesuffix(".tcp:1"), "/", tunnel=True)
+        return Place(pseudo.get(":authority", "").removesuffix(TCP_PORT), "/", tunnel=True)
     if listener == PROXY:
         return _by_host(catalogue, pseudo)
     return Place("unlisted", "/", objection=_wrong(f"no listener {listener[:32]!r}"))
@@ -51,6 +53,9 @@ def _by_path(catalogue: Catalogue, pseudo: Mapping[str, str]) -> Place:
     path = pseudo.get(":path", "")
     if pseudo.get(":method") == "CONNECT" or not path.startswith("/"):
         return Place("unlisted", "/", objection=_wrong("expected a path /SERVICE/…"))
+    called = _called(catalogue, pseudo.get(":authority", "").lower())
+    if called:
+        return Place(called, path)
     name, rest = _first(path)
     mcp = name == MCP
     if mcp:
@@ -62,6 +67,12 @@ def _by_path(catalogue: Catalogue, pseudo: Mapping[str, str]) -> Place:
     if service is not None and service.kind == "tcp":
         return Place(name, rest, objection=_wrong(f"{name} is reached by TCP at {service.listen or 'no address'}"))
     return Place(_named(name), rest)
+
+
+def _called(catalogue: Catalogue, authority: str) -> str:
+    """The gRPC service that is named as the host, "" for none: its clients have no path of their own to name it by."""
+    grpc = (name for name, service in catalogue.services.items() if service.kind == "grpc")
+    return next((name for name in grpc if authority == name or authority.startswith(f"{name}:")), "")
 
 
 def _by_host(catalogue: Catalogue, pseudo: Mapping[str, str]) -> Place:

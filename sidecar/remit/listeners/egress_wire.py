@@ -10,9 +10,7 @@ from remit._envoy.envoy.config.core.v3.base_pb2 import HeaderMap, HeaderValue, H
 from remit._envoy.envoy.service.ext_proc.v3 import external_processor_pb2 as pb
 from remit._envoy.envoy.type.v3.http_status_pb2 import HttpStatus
 from remit.core.egress.exchange import Headers
-
-ROUTE = "x-remit-route"
-"""The header by which Envoy chooses a way out; it strips it from whatever an agent sends."""
+from remit.core.egress.routing import ROUTE_HEADER
 
 ATTRIBUTES = "envoy.filters.http.ext_proc"
 
@@ -50,7 +48,7 @@ def send_on(
     route: str, *, put: Iterable[tuple[str, str]], drop: Iterable[str], body: bytes | None, at_headers: bool
 ) -> pb.ProcessingResponse:
     """Send the request on by a route, with these headers put and those dropped; `body` None leaves it as it is."""
-    headers = [(ROUTE, route), *put]
+    headers = [(ROUTE_HEADER, route), *put]
     if body is not None:
         headers.append(("content-length", str(len(body))))
     common = pb.CommonResponse(

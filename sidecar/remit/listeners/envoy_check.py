@@ -27,12 +27,13 @@ from remit._envoy.envoy.type.v3.http_status_pb2 import HttpStatus
 from remit.core.answer import Answer
 from remit.core.call import Objection
 from remit.core.egress.exchange import Duplicate, HttpRequest
+from remit.core.egress.routing import EGRESS, TCP
 from remit.core.errors import ServiceError, Unauthenticated
 from remit.core.evidence import Cause
 from remit.core.reason import EXPLANATIONS, Reason
 from remit.listeners.egress_context import read_surroundings
 from remit.listeners.egress_desk import EgressDesk
-from remit.listeners.egress_places import EGRESS, TCP, Place
+from remit.listeners.egress_places import Place
 from remit.listeners.egress_refusal import (
     OVERLOADED,
     UNAUTHENTICATED,

@@ -10,6 +10,7 @@ is not OVER is aborted.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from enum import Enum, auto
 from time import perf_counter
@@ -22,12 +23,13 @@ from remit.core.answer import Answer
 from remit.core.call import Objection
 from remit.core.egress.echo import Echoed, Echoes, EchoGuard
 from remit.core.egress.exchange import Duplicate, Headers, HttpRequest
-from remit.core.egress.mcp_listing import McpResponse, lists_tools
+from remit.core.egress.mcp_listing import Allowed, McpResponse, lists_tools
 from remit.core.egress.mcp_message import McpRefused
 from remit.core.egress.refusal import stream_error
 from remit.core.egress.response import ResponseBody
+from remit.core.egress.routing import PROXY, route
 from remit.core.egress.usage import make_reader
-from remit.core.errors import ServiceError, Unauthenticated
+from remit.core.errors import CallerError, ServiceError, Unauthenticated
 from remit.core.evidence import Cause
 from remit.core.model import Subject
 from remit.core.reason import EXPLANATIONS, Reason
@@ -35,9 +37,10 @@ from remit.listeners import egress_wire as wire
 from remit.listeners.egress_context import Surroundings, read_surroundings, without_ours
 from remit.listeners.egress_peer import KEY_HEADERS, TOKEN
 from remit.listeners.egress_peer import PROXY as PROXY_CREDENTIAL
-from remit.listeners.egress_places import PROXY, Place
+from remit.listeners.egress_places import Place
 from remit.listeners.egress_refusal import (
     BAD_UPSTREAM,
+    FORBIDDEN,
     OVERLOADED,
     UNAUTHENTICATED,
     UNAVAILABLE,
@@ -59,14 +62,21 @@ OURS = (
     "remit-key",
     "remit-wait",
 )
-HOPS = ("x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "forwarded", "x-real-ip", "proxy-connection", "via")
+HOPS = ("x-real-ip", "proxy-connection")
 DROPPED = (*OURS, *KEY_HEADERS, PROXY_CREDENTIAL, *HOPS)
-"""What never leaves: Remit's own headers, an agent's credential under whichever provider's name, and hops."""
+"""What never leaves: Remit's own headers, an agent's credential under whichever provider's name, and hops.
+
+Not `x-forwarded-proto`, which Envoy finds its routes by: the route itself removes it, and the others like it."""
+
+IDENTITY = "identity"
+_PLAIN = {"grpc": ("grpc-accept-encoding", "grpc-encoding")}
+"""How each kind of service says which encodings it takes, and which one it has used, besides what HTTP says."""
 
 _UNSENT = ("no_healthy_upstream", "cluster_not_found", "route_not_found", "direct_response", "overflow")
 _UNCONNECTED = ("connection_failure", "connection_timeout", "overflow")
 _RESET = "upstream_reset_before_response_started"
 _UPSTREAM = "via_upstream"
+_STATUS = re.compile(r"[1-5][0-9]{2}", re.ASCII)
 
 
 class State(Enum):
@@ -92,7 +102,7 @@ class Desk(Protocol):
     def identified(self, request: HttpRequest, peer: str, *, proxied: bool) -> Subject: ...
     async def unidentified(self, peer: str, error: Unauthenticated) -> None: ...
     async def begin(self, subject: Subject, attempt: Attempt) -> Passage | Answer: ...
-    async def hidden(self, passage: Passage) -> frozenset[str]: ...
+    async def shown(self, passage: Passage) -> Allowed: ...
     def kind(self, service: str) -> str: ...
     def fault(self, service: str, request: HttpRequest) -> McpRefused | None: ...
     def echoes(self, secrets: Sequence[bytes]) -> Echoes: ...
@@ -119,18 +129,19 @@ class Exchange:
         self._events = False
         self._started = perf_counter()
 
-    async def take(self, message: pb.ProcessingRequest) -> pb.ProcessingResponse:
-        """The answer to one message. Raises Broken."""
+    async def take(self, message: pb.ProcessingRequest) -> Sequence[pb.ProcessingResponse]:
+        """The answer to one message, in one part or more. Raises Broken."""
         self.moved = True
         match message.WhichOneof("request"):
             case "request_headers":
-                return await self._headers(message.request_headers)
+                self._peer = wire.attribute(message.attributes, "source.address").rpartition(":")[0] or self._peer
+                return [await self._headers(message.request_headers)]
             case "request_body":
-                return await self._whole(message.request_body)
+                return [await self._whole(message.request_body)]
             case "response_headers":
-                return await self._response(message.response_headers, message.attributes)
+                return [await self._response(message.response_headers, message.attributes)]
             case "response_body":
-                return self._part(message.response_body)
+                return [self._part(message.response_body)]
             case "response_trailers":
                 return self._trailers(message.response_trailers)
         raise Broken("a message that was not asked for")
@@ -190,12 +201,9 @@ class Exchange:
         return await self._decide(at_headers=False)
 
     async def _decide(self, *, at_headers: bool) -> pb.ProcessingResponse:
-        try:
-            begun = await self._begin(None)
-        except Overloaded as error:
-            return self._refuse(self._own(OVERLOADED, "overloaded", str(error)))
-        except ServiceError as error:
-            return self._refuse(self._own(UNAVAILABLE, error.reason.value, EXPLANATIONS[error.reason].raised))
+        begun = await self._begin(None)
+        if isinstance(begun, Refusal):
+            return self._refuse(begun)
         if isinstance(begun, Answer):
             fault = self._desk.fault(self._place.service, self._request)
             return self._refuse(of_answer(self._kind, self._request, begun, fault))
@@ -203,7 +211,8 @@ class Exchange:
         self._started = perf_counter()
         return self._send(begun, at_headers=at_headers)
 
-    async def _begin(self, objection: Objection | None) -> Passage | Answer:
+    async def _begin(self, objection: Objection | None) -> Passage | Answer | Refusal:
+        """What was decided; a refusal where nothing could be."""
         if self._subject is None or self._surroundings is None:
             raise Broken("nobody is known to have asked")
         place, told = self._place, self._surroundings
@@ -216,18 +225,26 @@ class Exchange:
             endpoints=place.endpoints,
             objection=objection or place.objection or told.objection,
         )
-        return await self._desk.begin(self._subject, attempt)
+        try:
+            return await self._desk.begin(self._subject, attempt)
+        except Overloaded as error:
+            return self._own(OVERLOADED, "overloaded", str(error))
+        except ServiceError as error:
+            return self._own(UNAVAILABLE, error.reason.value, EXPLANATIONS[error.reason].raised)
+        except CallerError as error:
+            return self._own(FORBIDDEN, Reason.REQUEST_MALFORMED.value, str(error))
 
     def _send(self, passage: Passage, *, at_headers: bool) -> pb.ProcessingResponse:
-        put: list[tuple[str, str]] = [] if self._place.tunnel else [("accept-encoding", "identity")]
+        put: list[tuple[str, str]] = [] if self._place.tunnel else [("accept-encoding", IDENTITY)]
+        put += [(_PLAIN[passage.kind][0], IDENTITY)] if passage.kind in _PLAIN else []
         put += [passage.credential] if passage.credential else []
         put += [("baggage", kept) for kept in self._baggage() if kept]
         names = {name for name, _ in put}
-        drop = [name for name in DROPPED if name not in names]
-        drop += ["baggage"] if "baggage" not in names else []
+        ours = {name for name, _ in self._request.headers if name.startswith("remit-")}
+        drop = [name for name in (*DROPPED, *sorted(ours - {*DROPPED}), "baggage") if name not in names]
         body = None if at_headers or passage.mapped.body == self._request.body else passage.mapped.body
-        route = f"{self._desk.nonce}-{passage.service}-{passage.endpoint}"
-        return wire.send_on(route, put=put, drop=drop, body=body, at_headers=at_headers)
+        way = route(self._desk.nonce, passage.service, passage.endpoint)
+        return wire.send_on(way, put=put, drop=drop, body=body, at_headers=at_headers)
 
     def _baggage(self) -> Sequence[str]:
         found = [without_ours(value) for name, value in self._request.headers if name == "baggage"]
@@ -235,8 +252,15 @@ class Exchange:
 
     async def _response(self, message: pb.HttpHeaders, attributes: Mapping[str, Struct]) -> pb.ProcessingResponse:
         pseudo, headers = wire.read_headers(message.headers)
-        self._status = int(pseudo.get(":status", "0"))
+        status = pseudo.get(":status", "")
+        if not _STATUS.fullmatch(status):
+            raise Broken("a response without a status")
+        self._status = int(status)
         details = wire.attribute(attributes, "response.code_details")
+        if self.state is State.NEW and details and not details.startswith(_UPSTREAM):
+            # Envoy refused the request before anybody was asked: nothing of it is known, not even whose it was.
+            text = f"the request was refused ({details[:200]})"
+            return self._refuse(self._own(self._status, Reason.REQUEST_MALFORMED.value, text))
         if self.state is State.KNOWN:
             return await self._local(details)
         if self.state is not State.SENT or self.passage is None:
@@ -255,7 +279,11 @@ class Exchange:
         if self._status != 413:
             objection = Objection(Reason.REQUEST_MALFORMED, f"{service}: {details or self._status}", binding=True)
         begun = await self._begin(objection)
+        if isinstance(begun, Refusal):
+            return self._refuse(begun)
         if isinstance(begun, Passage):
+            self.passage = begun
+            self.withdraw()
             raise Broken("an objection that did not hold")
         refusal = of_answer(self._kind, self._request, begun)
         return self._refuse(Refusal(refusal.code, self._status or refusal.status, refusal.headers, refusal.body))
@@ -273,10 +301,10 @@ class Exchange:
 
     async def _answer(self, passage: Passage, headers: Headers, *, over: bool) -> pb.ProcessingResponse:
         named = dict(headers)
-        encoding = named.get("content-encoding", "identity").strip().lower()
+        encoding = _encoding(passage.kind, headers)
         self._desk.answered(passage, self._status, perf_counter() - self._started)
         guard = EchoGuard(self._desk.echoes(passage.secrets)) if passage.secrets else None
-        if (guard or passage.mapped.format) and encoding not in ("", "identity"):
+        if (guard or passage.mapped.format) and encoding:
             self._finish(How.CUT, "encoded")
             text = f"the answer is encoded ({encoding[:32]}) although it must not be, and so cannot be looked at"
             return self._refuse(self._own(BAD_UPSTREAM, "upstream_encoded", text))
@@ -287,6 +315,8 @@ class Exchange:
                 self._finish(How.CUT, str(echoed))
                 return self._refuse(self._own(BAD_UPSTREAM, "credential_echoed", str(echoed)))
         drop = await self._read(passage, named, guard)
+        if self.end is not None:
+            raise Broken("it was stopped meanwhile")
         self.state = State.ANSWERING
         if over:
             self._whole_response()
@@ -301,8 +331,12 @@ class Exchange:
             reader = make_reader(mapped.format, content_type=content_type, returns=passage.returns, headers=headers)
         listing = None
         if passage.kind == "mcp" and lists_tools(mapped):
-            hidden = await self._desk.hidden(passage)
-            listing = McpResponse(lambda tool: tool not in hidden, content_type=content_type, request=mapped.body)
+            listing = McpResponse(
+                await self._desk.shown(passage),
+                content_type=content_type,
+                content_encoding=headers.get("content-encoding", ""),
+                request=mapped.body,
+            )
         self._body = ResponseBody(reader, listing, guard)
         return ["content-length"] if listing is not None else []
 
@@ -316,26 +350,33 @@ class Exchange:
             if message.end_of_stream:
                 out += self._body.end()
         except Echoed as echoed:
-            self._desk.refused("credential_echoed")
-            self._finish(How.CUT, str(echoed))
+            broken = self._echoed(echoed)
             if not self._events:
-                raise Broken(str(echoed)) from None
+                raise broken from None
             return wire.part(self._stopped("credential_echoed", str(echoed)), last=True)
         if message.end_of_stream:
             self._whole_response()
         return wire.part(out, last=message.end_of_stream)
 
-    def _trailers(self, message: pb.HttpTrailers) -> pb.ProcessingResponse:
-        if self.passage is not None and self.passage.secrets:
-            try:
+    def _trailers(self, message: pb.HttpTrailers) -> Sequence[pb.ProcessingResponse]:
+        """What the body's guard still held goes first: where trailers follow, no part of the body is the last one."""
+        if self.state is State.OVER:
+            return [wire.trailers()]
+        if self.state is not State.ANSWERING or self.passage is None:
+            raise Broken("trailers of what was never answered")
+        try:
+            if self.passage.secrets:
                 self._desk.echoes(self.passage.secrets).scan_headers(wire.read_headers(message.trailers)[1])
-            except Echoed as echoed:
-                self._finish(How.CUT, str(echoed))
-                raise Broken(str(echoed)) from None
-        if self.state is State.ANSWERING:
-            self._whole_response()
-        self.state = State.OVER
-        return wire.trailers()
+            rest = self._body.end() if self._body is not None else b""
+        except Echoed as echoed:
+            raise self._echoed(echoed) from None
+        self._whole_response()
+        return [*([wire.part(rest, last=False)] if rest else []), wire.trailers()]
+
+    def _echoed(self, echoed: Echoed) -> Broken:
+        self._desk.refused("credential_echoed")
+        self._finish(How.CUT, str(echoed))
+        return Broken(str(echoed))
 
     def _whole_response(self) -> None:
         self._finish(
@@ -372,3 +413,10 @@ class Exchange:
     @property
     def _kind(self) -> str:
         return self._desk.kind(self._place.service)
+
+
+def _encoding(kind: str, headers: Headers) -> str:
+    """How a response's body is encoded, "" where it is not; whichever of several headers says so."""
+    names = ("content-encoding", *_PLAIN.get(kind, ())[1:])
+    found = [value.strip().lower() for name, value in headers if name in names]
+    return ", ".join(each for each in found if each not in ("", IDENTITY))

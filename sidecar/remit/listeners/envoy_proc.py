@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import grpc
 from google.protobuf.message import DecodeError
 
 from remit._envoy.envoy.service.ext_proc.v3 import external_processor_pb2 as pb
+from remit.core.egress.routing import LISTENER
 from remit.core.errors import StoreUnavailable
 from remit.core.reason import Reason
 from remit.listeners.egress_desk import EgressDesk
@@ -20,7 +22,6 @@ from remit.listeners.envoy_exchange import Broken, Exchange, State
 from remit.pep.egress import CONNECT, Egress, Passage
 
 PROCESS = "/envoy.service.ext_proc.v3.ExternalProcessor/Process"
-LISTENER = "remit-listener"
 WATCH_SECONDS = 0.4
 """How often calls under way are looked at: a halt ends them within twice that."""
 
@@ -81,11 +82,11 @@ class Stream:
         # Decisions are recorded whoever still waits for them: the end of the stream does not cancel one.
         taking = self._desk.work(self.exchange.take(message))
         try:
-            answer = await asyncio.shield(taking)
+            answers = await asyncio.shield(taking)
         except asyncio.CancelledError:
             taking.add_done_callback(lambda _: self._withdraw())
             raise
-        await self._write(answer)
+        await self._write(answers)
         self._settle()
         return True
 
@@ -100,14 +101,19 @@ class Stream:
         """End it from within."""
         last = self.exchange.stop(reason)
         self._settle()
-        if last is not None:
-            await self._write(last)
-        else:
+        if last is None:
+            self._aborted.set()
+            return
+        try:
+            await self._write([last])
+        except grpc.aio.BaseError as error:
+            _log.info("a stopped stream had ended by itself: %s", error)
             self._aborted.set()
 
-    async def _write(self, answer: pb.ProcessingResponse) -> None:
+    async def _write(self, answers: Sequence[pb.ProcessingResponse]) -> None:
         async with self._writing:
-            await self._context.write(answer.SerializeToString())
+            for answer in answers:
+                await self._context.write(answer.SerializeToString())
 
     def _close(self) -> None:
         self.exchange.cut("the stream ended")

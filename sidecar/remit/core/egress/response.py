@@ -21,8 +21,8 @@ class Filter(Protocol):
 class ResponseBody:
     """One response's body. Raises Echoed from `feed` and `end`, and nothing of the echo is given out."""
 
-    def __init__(self, reader: UsageReader | None, filter: Filter | None, guard: EchoGuard | None) -> None:
-        self._reader, self._filter, self._guard = reader, filter, guard
+    def __init__(self, reader: UsageReader | None, listing: Filter | None, guard: EchoGuard | None) -> None:
+        self._reader, self._filter, self._guard = reader, listing, guard
         self.size = 0
         """Bytes that the upstream sent so far."""
 

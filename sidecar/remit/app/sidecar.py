@@ -15,7 +15,9 @@ from typing import Any
 
 from joserfc.jwk import OKPKey
 
+from remit.app.egress import EgressParts
 from remit.backends.clock_system import SystemClock
+from remit.backends.envoy_process import EnvoyFailed
 from remit.backends.identity_catalogue import CatalogueIdentity
 from remit.backends.ids_random import RandomIds
 from remit.backends.keys_file import Keys, open_keys
@@ -65,6 +67,10 @@ class Files:
         return self.state / "opa"
 
     @property
+    def egress(self) -> Path:
+        return self.state / "egress"
+
+    @property
     def bundles(self) -> Path:
         return self.state / "bundles"
 
@@ -100,6 +106,7 @@ class App:
         self._stopping = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._stack = AsyncExitStack()
+        self._egress: EgressParts | None = None
         self.addresses: tuple[str, ...] = ()
 
     async def start(self) -> None:
@@ -126,10 +133,13 @@ class App:
         self._grpc = self._make_grpc()
         self.addresses = await self._grpc.start()
         stack.push_async_callback(self._stop_serving)
+        await self._start_egress(stack)
         await self._start_ops(stack)
         self._metrics.reloaded(well=True)
         await self._grpc.serving(True)
-        self._run(self._sweep(), self._prune(), self._watch(), self._mind_grpc())
+        self._run(self._sweep(), self._prune(), self._watch(), self._mind("gRPC", self._grpc.ended))
+        if self._egress is not None:
+            self._run(self._mind("egress", self._egress.ended))
 
     async def run(self, stopping: asyncio.Event) -> bool:
         """Serve until asked to stop, or until store or server have failed; whether it ended as asked."""
@@ -156,9 +166,11 @@ class App:
         try:
             settings, catalogue = await asyncio.to_thread(self._load)
             policy = await self._prepare(catalogue, settings.policies)
+            if self._egress is not None:
+                await self._egress.reload(catalogue)
             if policy.bundle.revision != self._world.installation.pdp.revision:
                 await self._pdp.reload(policy.bundle)
-        except (CatalogueInvalid, BundleInvalid, OpaFailed) as error:
+        except (CatalogueInvalid, BundleInvalid, OpaFailed, EnvoyFailed) as error:
             self._metrics.reloaded(well=False)
             _log.error("reload refused, the one in force stays:\n%s", error)
             return
@@ -251,6 +263,22 @@ class App:
         client_ca = tls.client_ca.read_bytes() if tls.client_ca else b""
         return Tls(tls.cert.read_bytes(), tls.key.read_bytes(), client_ca)
 
+    async def _start_egress(self, stack: AsyncExitStack) -> None:
+        if not self._settings.egress.on:
+            return
+        egress = EgressParts(
+            self._settings.egress,
+            self._files.egress,
+            world=self._world,
+            pipeline=self._pipeline,
+            identities=self._identity,
+            metrics=self._metrics,
+        )
+        stack.push_async_callback(egress.stop, self._settings.limits.drain_seconds)
+        await egress.start(self._catalogue, self._progress)
+        self._egress = egress
+        self.addresses += egress.addresses
+
     async def _start_ops(self, stack: AsyncExitStack) -> None:
         self._metrics.expose(self._store, self._clock)
         for address in (self._settings.http, self._settings.ops):
@@ -267,6 +295,7 @@ class App:
         return {
             "opa": "" if self._pdp.up else "OPA does not answer",
             "store": "the store has failed" if self._store.failed else "",
+            **({"egress": self._egress.problem} if self._egress is not None else {}),
         }
 
     async def _stop_serving(self) -> None:
@@ -304,13 +333,13 @@ class App:
         _log.critical("the store has failed: stopping")
         self._failed.set()
 
-    async def _mind_grpc(self) -> None:
+    async def _mind(self, name: str, end: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """A gRPC server that ended by itself ends the sidecar: whoever supervises it starts it anew."""
         # Shielded: cancelling the wait would cancel the server's own end.
-        ended = asyncio.ensure_future(self._grpc.ended())
+        ended = asyncio.ensure_future(end())
         await asyncio.wait({ended})
         if not self._stopping:
-            _log.critical("the gRPC server has ended by itself: stopping (%s)", ended.exception())
+            _log.critical("the %s server has ended by itself: stopping (%s)", name, ended.exception())
             self._failed.set()
 
     async def _prune(self) -> None:
