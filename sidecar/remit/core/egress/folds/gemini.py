@@ -40,6 +40,7 @@ class GenerateFold:
         self._ended |= any(at(each, "finishReason") for each in candidates) or bool(at(document, "promptFeedback"))
         for each in candidates:
             self._queries.update(str(query) for query in items(each, "groundingMetadata", "webSearchQueries") if query)
+        self._ended |= at(document, "embedding") is not None or at(document, "embeddings") is not None
         model = at(document, "modelVersion")
         self._model = model if isinstance(model, str) else self._model
         usage = at(document, "usageMetadata")
