@@ -1,0 +1,143 @@
+"""The egress: Envoy, what it is told, the door by which it asks, and the addresses that it may dial."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import secrets
+from collections.abc import Callable, MutableMapping
+from pathlib import Path
+
+from remit.backends.endpoint_addresses import EndpointAddresses
+from remit.backends.envoy_config import Documents, documents, system_authorities
+from remit.backends.envoy_install import obtain
+from remit.backends.envoy_places import EgressPlaces
+from remit.backends.envoy_process import EnvoyFailed
+from remit.backends.envoy_server import EnvoyServer
+from remit.backends.resolver_system import SystemResolver
+from remit.backends.vault_file import FileVault, take_environment
+from remit.config.settings import Address, EgressSettings
+from remit.core.catalogue import Catalogue
+from remit.listeners.egress_desk import EgressDesk
+from remit.listeners.envoy_gate import EnvoyGate
+from remit.listeners.pipeline import Identities, Pipeline
+from remit.metrics import Metrics
+from remit.pep.egress import Egress
+from remit.pep.world import World
+from remit.ports import Resolver
+
+RESOLVE_SECONDS = 30.0
+LOCALHOST = "127.0.0.1"
+LARGEST_BODY = 64 << 20
+
+Progress = Callable[[str, float], None]
+_log = logging.getLogger("remit")
+
+
+class EgressParts:
+    """Everything by which agents' calls leave; started after the pipeline, stopped before it."""
+
+    def __init__(
+        self,
+        settings: EgressSettings,
+        directory: Path,
+        *,
+        world: World,
+        pipeline: Pipeline,
+        identities: Identities,
+        metrics: Metrics,
+        environ: MutableMapping[str, str] = os.environ,
+        resolver: Resolver | None = None,
+    ) -> None:
+        self._settings, self._directory, self._world, self._metrics = settings, directory, world, metrics
+        self._environ, self._taken = environ, dict[str, str]()
+        self._addresses = EndpointAddresses(resolver or SystemResolver())
+        self._vault = FileVault(self._taken, Path.cwd())
+        self._nonce = secrets.token_urlsafe(24)
+        self._egress = Egress(world, self._vault, self._addresses)
+        desk = EgressDesk(
+            self._egress, pipeline, identities, metrics, catalogue=lambda: world.catalogue, nonce=self._nonce
+        )
+        self._places = EgressPlaces(
+            directory,
+            egress=_pair(settings.http),
+            proxy=_pair(settings.proxy) if settings.proxy else None,
+            authorities=system_authorities(),
+            access_log=settings.access_log,
+        )
+        self._gate = EnvoyGate(desk, self._egress, self._places.sidecar_socket, body_bytes=LARGEST_BODY)
+        self._envoy: EnvoyServer | None = None
+        self._resolving: asyncio.Task[None] | None = None
+        self._stopping = False
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Where agents reach it."""
+        proxy = (f"proxy http://{self._settings.proxy}",) if self._settings.proxy else ()
+        return (f"egress http://{self._settings.http}", *proxy)
+
+    @property
+    def problem(self) -> str:
+        """Why calls cannot leave now, "" where they can."""
+        return "" if self._envoy is not None and self._envoy.up else "Envoy does not answer"
+
+    async def start(self, catalogue: Catalogue, progress: Progress) -> None:
+        """Raises EnvoyFailed, EnvoyUnusable, InstallFailed, CannotListen."""
+        self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._directory.chmod(0o700)
+        binary = await asyncio.to_thread(obtain, self._environ, self._settings.binary, progress)
+        self._take(catalogue)
+        await self._addresses.refresh(catalogue)
+        await self._gate.start()
+        self._envoy = EnvoyServer(binary.path, self._directory, changed=self._changed)
+        await self._envoy.start(self._documents(catalogue))
+        self._resolving = asyncio.create_task(self._resolve())
+
+    async def reload(self, catalogue: Catalogue) -> None:
+        """Have Envoy know a catalogue, before decisions are made by it. Raises EnvoyFailed; then the old one holds."""
+        self._take(catalogue)
+        await self._addresses.refresh(catalogue)
+        if self._envoy is not None:
+            await self._envoy.reload(self._documents(catalogue))
+
+    async def stop(self, grace: float) -> None:
+        """Let calls under way end within `grace` seconds, and settle all."""
+        self._stopping = True
+        if self._resolving is not None:
+            self._resolving.cancel()
+            await asyncio.gather(self._resolving, return_exceptions=True)
+        await self._gate.stop(grace)
+        if self._envoy is not None:
+            await self._envoy.stop()
+
+    async def ended(self) -> None:
+        """Return once Envoy's door is shut, whoever shut it."""
+        await self._gate.ended()
+
+    def _take(self, catalogue: Catalogue) -> None:
+        """Credentials leave the environment before a child could inherit them."""
+        listed = [each for service in catalogue.services.values() for each in service.credentials]
+        self._taken.update(take_environment(self._environ, listed))
+
+    def _documents(self, catalogue: Catalogue) -> Documents:
+        return documents(catalogue, self._places, self._addresses.addresses, self._nonce)
+
+    def _changed(self, up: bool, why: str) -> None:
+        self._metrics.envoy(up=up)
+        _log.log(logging.INFO if up or self._stopping else logging.ERROR, "Envoy: %s", why)
+
+    async def _resolve(self) -> None:
+        """Follow names to where they lead, judged anew each time."""
+        while True:
+            await asyncio.sleep(RESOLVE_SECONDS)
+            catalogue = self._world.catalogue
+            try:
+                if await self._addresses.refresh(catalogue) and self._envoy is not None:
+                    await self._envoy.update(self._documents(catalogue))
+            except EnvoyFailed as error:
+                _log.error("Envoy did not take new addresses: %s", error)
+
+
+def _pair(address: Address) -> tuple[str, int]:
+    return (LOCALHOST if address.host == "localhost" else address.host, address.port)
