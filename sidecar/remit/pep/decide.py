@@ -195,7 +195,8 @@ async def _commit(world: World, draft: Draft) -> Decided | Refused:
 async def _record_refusal(world: World, draft: Draft) -> Decided:
     """Record a refusal that the store's guards or stale facts brought about; it rests on no versions."""
     # An observed agent's call goes through all the same: nothing is set aside, its real cost is metered.
-    draft = replace(draft, plan=NOTHING, reserve=0)
+    sent = draft.sent if draft.ruling.permits else {}
+    draft = replace(draft, plan=NOTHING, reserve=0, sent=sent)
     outcome = await _store(world, draft, _effects(draft), None)
     return _decided(world, draft, outcome) if isinstance(outcome, Committed) else await _twin(world, draft)
 

@@ -28,6 +28,7 @@ from remit.core.document import input_document
 from remit.core.egress.exchange import HttpRequest, Mapped, Unmapped
 from remit.core.egress.kinds.mcp import action_of
 from remit.core.egress.mapping import map_request
+from remit.core.egress.mcp_listing import Allowed, listed_for
 from remit.core.egress.target import check_target
 from remit.core.errors import PolicyFailure
 from remit.core.label import exceeding
@@ -149,27 +150,29 @@ class Egress:
                     found.append((each, Reason.FLOW_LABEL_EXCEEDS_CLEARANCE))
         return found
 
-    async def hidden(self, passage: Passage) -> frozenset[str]:
-        """The listed tools of an MCP server that policy would deny this caller, asked without arguments."""
+    async def shown(self, passage: Passage) -> Allowed:
+        """Which tools of an MCP server this caller is shown: those of the catalogue that policy, asked without
+        arguments, does not deny. Where the catalogue lists none, policy shows when one is called; an agent that is
+        observed is shown all."""
         installation = self._world.installation
         service = installation.catalogue.services.get(passage.service)
-        if service is None:
-            return frozenset()
-        hidden = []
-        for tool in service.operations:
-            resource = Resource("service", passage.service, tool, tool if tool in service.variants else "")
-            request = Request(
-                passage.subject, ActionName.TOOL_CALL, resource, Context(passage.workflow, passage.purpose)
-            )
-            facts = await gather(self._world, installation, request, self._world.clock.now())
-            try:
-                verdict = await installation.pdp.ask(input_document(request, facts))
-            except PolicyFailure:
-                hidden.append(tool)  # its call would be denied as well
-                continue
-            if verdict.effect is Effect.DENY:
-                hidden.append(tool)
-        return frozenset(hidden)
+        if service is None or passage.subject.mode is Mode.OBSERVE:
+            return lambda tool: service is not None
+        listed = listed_for(service, roles=passage.subject.roles, purposes=(passage.purpose,))
+        denied = {tool for tool in service.operations if await self._denied(passage, service, tool)}
+        return lambda tool: listed(tool) and tool not in denied
+
+    async def _denied(self, passage: Passage, service: Service, tool: str) -> bool:
+        installation = self._world.installation
+        resource = Resource("service", passage.service, tool, tool if tool in service.variants else "")
+        context = Context(passage.workflow, passage.purpose)
+        request = Request(passage.subject, ActionName.TOOL_CALL, resource, context)
+        facts = await gather(self._world, installation, request, self._world.clock.now())
+        try:
+            verdict = await installation.pdp.ask(input_document(request, facts))
+        except PolicyFailure:
+            return True  # its call would be denied as well
+        return verdict.effect is Effect.DENY
 
     async def ended(self, passage: Passage, end: End) -> None:
         """Settle, once. Raises StoreUnavailable."""
@@ -238,6 +241,8 @@ class Egress:
         problem = self._endpoints.problem(attempt.service, endpoint) if endpoint else "it has none for this caller"
         if problem or (attempt.endpoints and endpoint not in attempt.endpoints):
             return _no(Reason.ENDPOINT_UNAVAILABLE, problem or f"this caller's endpoint is {endpoint}")
+        # Asked a second time where facts had changed, and the catalogue may have as well.
+        chosen.credential, chosen.secret = None, b""
         selected["region"] = service.endpoints[endpoint].region
         if service.credentials and not attempt.tunnel:
             listed = next((each for each in service.credentials if each.when.matches(selected)), None)

@@ -11,7 +11,7 @@ made, so that is what it is charged. A caller that leaves early must not pay les
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -19,7 +19,7 @@ from typing import Any
 from remit.core.canonical import digest
 from remit.core.effect import EndReservation, ProlongReservation
 from remit.core.errors import IllegalTransition
-from remit.core.price import CALL, cost
+from remit.core.price import CALL, POOLS, cost
 from remit.pep.world import World
 from remit.pep.write import Entry, must_write
 
@@ -74,13 +74,14 @@ def meter(world: World, held: Held, end: End) -> Metered:
     """The settlement of a call's end."""
     if end.how is How.NOT_SENT:
         return Metered("voided", 0, {})
+    if end.how is How.FAILED and not (end.complete and end.usage):
+        return _priced(world, held, _nothing_used(held), presumed=False)
     if end.complete:
         return _priced(world, held, dict(end.usage), presumed=False)
-    if end.how is How.FAILED:
-        return _priced(world, held, _nothing_used(held), presumed=False)
     seen = {unit: count for unit, count in end.usage.items() if not _still_growing(unit)}
     partial = {unit: max(count, held.units.get(unit, 0)) for unit, count in end.usage.items() if _still_growing(unit)}
-    return _priced(world, held, {**held.units, **seen, **partial}, presumed=True)
+    usages = _splits({**held.units, **seen, **partial}, held.units)
+    return max((_priced(world, held, each, presumed=True) for each in usages), key=lambda each: each.cost)
 
 
 async def settle(world: World, held: Held, end: End) -> Metered | None:
@@ -106,12 +107,18 @@ async def settle(world: World, held: Held, end: End) -> Metered | None:
         )
     except IllegalTransition:
         # Voiding comes too late for a hold that lapsed meanwhile: nothing was sent, and so nothing is owed.
-        if metered.state != "voided":
-            return None
-        effect = EndReservation(held.decision, "settled", 0, {}, mark)
-        entry = Entry("report", held.subject, {**body, "state": "settled"}, workflow=held.workflow, ref=held.decision)
-        await must_write(world, entry, (effect,))
+        return await _settle_late(world, held, body, mark) if metered.state == "voided" else None
     return metered
+
+
+async def _settle_late(world: World, held: Held, body: Mapping[str, Any], mark: str) -> Metered | None:
+    effect = EndReservation(held.decision, "settled", 0, {}, mark)
+    entry = Entry("report", held.subject, {**body, "state": "settled"}, workflow=held.workflow, ref=held.decision)
+    try:
+        await must_write(world, entry, (effect,))
+    except IllegalTransition:
+        return None
+    return Metered("settled", 0, {})
 
 
 async def prolong(world: World, held: Held, hold: int) -> bool:
@@ -138,6 +145,19 @@ def _priced(world: World, held: Held, usage: dict[str, int], *, presumed: bool) 
     if real.amount is None:
         return Metered("settled", held.reserved, usage, presumed=True)
     return Metered("settled", real.amount, usage, presumed)
+
+
+def _splits(usage: dict[str, int], bounds: Mapping[str, int]) -> Iterator[dict[str, int]]:
+    """The usage, and each way in which what is still made may come to be the dearest of its kind."""
+    yield usage
+    for pool, kinds in POOLS.items():
+        if pool not in bounds or not _still_growing(pool):
+            continue
+        others = {unit: count for unit, count in usage.items() if unit not in kinds}
+        total = max(bounds[pool], sum(count for unit, count in usage.items() if unit in kinds and unit != pool))
+        for kind in kinds:
+            most = min(total, max(bounds.get(kind, total), usage.get(kind, 0)))
+            yield {**others, pool: total - most, kind: most} if kind != pool else {**others, pool: total}
 
 
 def _nothing_used(held: Held) -> dict[str, int]:

@@ -1,7 +1,8 @@
 """Reports: how an allowed action ended, and the end of its reservation with the whole real cost.
 
 Who is believed. What Remit did not meter itself is the agent's word: it is recorded as claimed; it may raise
-what is spent, and lowers or voids only where the catalogue says `metering: agent` of the service.
+what is spent, and lowers or voids only where the catalogue says `metering: agent` of the service. What Remit sent
+itself it meters itself: an agent's report on that is recorded, and changes nothing.
 """
 
 from __future__ import annotations
@@ -47,6 +48,8 @@ async def report(world: World, subject: Subject, told: Report) -> Reported:
     reservation = await world.store.reservation(told.decision)
     if reservation is None:
         return Reported(await _append(world, told, row, (), _body(world, told, None)), "")
+    if _sent_by_remit(row):
+        return Reported(await _append(world, told, row, (), _claim(world, told)), reservation.state, claimed=True)
     mark = digest({"outcome": told.outcome, "usage": dict(told.usage), "error": told.error})
     if reservation.state in ENDED:
         return _again(reservation, mark)
@@ -95,9 +98,12 @@ def settle(world: World, reservation: Reservation, told: Report, row: JournalRow
     return Settlement("settled", reservation.amount, usage, True)
 
 
+def _sent_by_remit(row: JournalRow) -> bool:
+    """Whether Remit itself sends what was decided. An erased record does not say, and so its reports change nothing."""
+    return row.erased or "sent" in orjson.loads(row.record.body)
+
+
 def _estimated_units(row: JournalRow) -> Mapping[str, int]:
-    if row.erased:
-        return {}
     facts = orjson.loads(row.record.body).get("facts", {})
     units: Mapping[str, int] = facts.get("estimate", {}).get("units", {})
     return units
@@ -131,6 +137,10 @@ async def _prolong(world: World, told: Report, row: JournalRow, reservation: Res
     effect = ProlongReservation(told.decision, deadline)
     id = await _append(world, told, row, (effect,), _body(world, told, None))
     return Reported(id, "held")
+
+
+def _claim(world: World, told: Report) -> dict[str, Any]:
+    return {**_body(world, told, None), "claimed": True}
 
 
 def _body(world: World, told: Report, settlement: Settlement | None) -> dict[str, Any]:
