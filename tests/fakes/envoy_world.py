@@ -13,11 +13,11 @@ from pathlib import Path
 import aiohttp
 from fakes.envoy_judge import Judge, judging
 from fakes.envoy_upstream import Upstream, upstream
-from remit.backends.egress_server import EgressServer
+from remit.backends.endpoint_addresses import EndpointAddresses
 from remit.backends.envoy_binary import find
-from remit.backends.envoy_config import system_authorities
+from remit.backends.envoy_config import Documents, documents, system_authorities
 from remit.backends.envoy_places import EgressPlaces
-from remit.backends.envoy_server import ServerSettings
+from remit.backends.envoy_server import EnvoyServer, ServerSettings
 from remit.core.catalogue import Catalogue, Endpoint, Service
 from remit.ports import NotResolved
 
@@ -40,7 +40,8 @@ class Hosts:
 class World:
     """What a test of the real thing has to do with."""
 
-    envoy: EgressServer
+    envoy: EnvoyServer
+    endpoints: EndpointAddresses
     judge: Judge
     upstream: Upstream
     hosts: Hosts
@@ -59,6 +60,20 @@ class World:
         """Where agents reach services."""
         assert self.places.egress is not None
         return f"http://127.0.0.1:{self.places.egress[1]}"
+
+    async def reload(self, catalogue: Catalogue) -> None:
+        """Have Envoy serve another catalogue."""
+        await self.endpoints.refresh(catalogue)
+        await self.envoy.reload(self.documents(catalogue))
+
+    async def resolve(self) -> None:
+        """Look up all hosts anew."""
+        if await self.endpoints.refresh(self.catalogue()):
+            await self.envoy.update(self.documents(self.catalogue()))
+
+    def documents(self, catalogue: Catalogue) -> Documents:
+        """What Envoy is told."""
+        return documents(catalogue, self.places, self.endpoints.addresses, self.judge.nonce)
 
     def catalogue(self, more: Mapping[str, Service] | None = None) -> Catalogue:
         """The services of every test, and more."""
@@ -86,7 +101,7 @@ class World:
 
 
 @asynccontextmanager
-async def world(directory: Path, *, tls: ssl.SSLContext | None = None, start: bool = True) -> AsyncIterator[World]:
+async def world(directory: Path, *, tls: ssl.SSLContext | None = None) -> AsyncIterator[World]:
     """Run it all."""
     async with AsyncExitStack() as stack:
         up = await stack.enter_async_context(upstream(tls))
@@ -100,22 +115,17 @@ async def world(directory: Path, *, tls: ssl.SSLContext | None = None, start: bo
         )
         told: list[tuple[bool, str]] = []
         hosts = Hosts({"up.example": ["127.0.0.1"], "inside.example": ["127.0.0.1", "10.0.0.1"]})
-        envoy = EgressServer(
-            find(os.environ).path,
-            places,
-            hosts,
-            changed=lambda up, why: told.append((up, why)),
-            settings=BRIEF,
-            resolve=3600,
+        envoy = EnvoyServer(
+            find(os.environ).path, places.directory, changed=lambda up, why: told.append((up, why)), settings=BRIEF
         )
-        judge = Judge(envoy.nonce, tcp="redis/here")
+        judge = Judge("0123456789abcdef", tcp="redis/here")
         sidecar = await stack.enter_async_context(AsyncExitStack())
-        made = World(envoy, judge, up, hosts, places, session, free_port(), told, sidecar)
+        made = World(envoy, EndpointAddresses(hosts), judge, up, hosts, places, session, free_port(), told, sidecar)
         places.directory.mkdir(mode=0o700)
         await sidecar.enter_async_context(judging(judge, places.sidecar_socket))
-        if start:
-            await envoy.start(made.catalogue())
-            stack.push_async_callback(envoy.stop)
+        await made.endpoints.refresh(made.catalogue())
+        await envoy.start(made.documents(made.catalogue()))
+        stack.push_async_callback(envoy.stop)
         yield made
 
 

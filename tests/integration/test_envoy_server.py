@@ -70,7 +70,7 @@ async def test_an_mcp_server_is_reached_at_its_own_path(tmp_path: Path) -> None:
 @in_loop
 async def test_without_the_sidecars_word_nothing_goes_anywhere(tmp_path: Path) -> None:
     async with world(tmp_path) as here:
-        word = f"{here.envoy.nonce}/api/here"
+        word = f"{here.judge.nonce}/api/here"
         for path, to in (("/api/x", ""), ("/small/x", "api/here"), ("/other/x", "api/here"), ("/", ""), ("/api", "")):
             status, _ = await ask(here, path, to, X_Remit_Route=word, x_envoy_retry_on="5xx", x_forwarded_for="9.9.9.9")
             assert status == 403, path
@@ -168,14 +168,14 @@ async def test_a_reload_cuts_no_stream_not_even_of_a_service_that_it_changes(tmp
                 "api": Service(owner="x", endpoints={"here": here.endpoint("http", "/v2")}, timeout=90),
                 "new": Service(owner="x", endpoints={"here": here.endpoint("http", "/new")}),
             }
-            await here.envoy.reload(here.catalogue(more))
+            await here.reload(here.catalogue(more))
             assert (await ask(here, "/new/x", "new/here"))[0] == 200
             assert (await ask(here, "/api/x", "api/here"))[0] == 200
             assert [path for _, path, _, _ in here.upstream.requests[-2:]] == ["/new/x", "/v2/x"]
             here.upstream.more(b"data: second\n\n")
             here.upstream.more(b"")
             assert (await stream.content.read()).endswith(b"data: second\n\n")
-        await here.envoy.reload(here.catalogue())
+        await here.reload(here.catalogue())
         assert (await ask(here, "/new/x", "new/here"))[0] == 403
         assert here.envoy.pid == pid
 
@@ -185,14 +185,14 @@ async def test_a_reload_that_envoy_refuses_leaves_what_was_in_service(tmp_path: 
     async with world(tmp_path) as here:
         missing = here.endpoint("https", ca=str(tmp_path / "missing.pem"))
         with pytest.raises(EnvoyFailed, match="missing"):
-            await here.envoy.reload(here.catalogue({"bad": Service(owner="x", endpoints={"here": missing})}))
+            await here.reload(here.catalogue({"bad": Service(owner="x", endpoints={"here": missing})}))
         with pytest.raises(EnvoyFailed, match="in use"):
             # The port is the upstream's: only the Envoy that runs can see that it is taken.
             taken = Service(owner="x", kind="tcp", listen=f"127.0.0.1:{here.upstream.port}")
-            await here.envoy.reload(here.catalogue({"taken": taken}))
+            await here.reload(here.catalogue({"taken": taken}))
         assert (await ask(here, "/api/x", "api/here"))[0] == 200
         assert here.envoy.up
-        await here.envoy.reload(here.catalogue({"new": Service(owner="x", endpoints={"here": here.endpoint("http")})}))
+        await here.reload(here.catalogue({"new": Service(owner="x", endpoints={"here": here.endpoint("http")})}))
         assert (await ask(here, "/new/x", "new/here"))[0] == 200
 
 
@@ -217,8 +217,8 @@ async def test_an_envoy_that_is_killed_serves_again_within_five_seconds_and_one_
 async def test_an_endpoint_with_no_address_that_may_be_dialled_leads_nowhere_and_says_why(tmp_path: Path) -> None:
     async with world(tmp_path) as here:
         assert (await ask(here, "/nowhere/x", "nowhere/here"))[0] == 503
-        assert "inside.example: 10.0.0.1 is private" in here.envoy.problem("nowhere", "here")
-        assert here.envoy.problem("api", "here") == ""
+        assert "inside.example: 10.0.0.1 is private" in here.endpoints.problem("nowhere", "here")
+        assert here.endpoints.problem("api", "here") == ""
         assert not here.upstream.requests
 
 
@@ -227,14 +227,14 @@ async def test_a_name_that_turns_inward_is_followed_no_longer(tmp_path: Path) ->
     async with world(tmp_path) as here:
         assert (await ask(here, "/api/x", "api/here"))[0] == 200
         here.hosts.table["up.example"] = ["169.254.169.254", "10.0.0.7"]
-        await here.envoy.refresh()
+        await here.resolve()
         assert (await ask(here, "/api/x", "api/here"))[0] == 503
-        assert "10.0.0.7 is private" in here.envoy.problem("api", "here")
+        assert "10.0.0.7 is private" in here.endpoints.problem("api", "here")
         here.hosts.table["up.example"] = ["169.254.169.254", "127.0.0.1"]
-        await here.envoy.refresh()
+        await here.resolve()
         assert (await ask(here, "/api/x", "api/here"))[0] == 200
         del here.hosts.table["up.example"]
-        await here.envoy.refresh()
+        await here.resolve()
         assert (await ask(here, "/api/x", "api/here"))[0] == 200  # its server does not answer: what was judged holds
 
 
@@ -258,7 +258,7 @@ async def test_an_upstream_must_prove_the_endpoints_name(tmp_path: Path) -> None
             "authority": here.endpoint("https"),
             "address": Endpoint(f"https://127.0.0.1:{port}", ca=ca),
         }
-        await here.envoy.reload(here.catalogue({"tls": Service(owner="x", endpoints=places)}))
+        await here.reload(here.catalogue({"tls": Service(owner="x", endpoints=places)}))
         found = {each: (await ask(here, "/tls/x", f"tls/{each}"))[0] for each in places}
         assert found == {"good": 200, "name": 503, "authority": 503, "address": 503}
         assert names == ["up.example", "other.example", "up.example", None]
@@ -325,3 +325,12 @@ async def test_a_header_that_can_be_read_in_two_ways_is_judged_as_it_is_sent(tmp
             assert {name: judged.get(name) for name in ("x-a", "x-c")} == {
                 name: received.get(name) for name in ("x-a", "x-c")
             }, odd
+
+
+@in_loop
+async def test_new_addresses_that_were_made_for_an_older_catalogue_do_not_bring_it_back(tmp_path: Path) -> None:
+    async with world(tmp_path) as here:
+        late = here.documents(here.catalogue())
+        await here.reload(here.catalogue({"new": Service(owner="x", endpoints={"here": here.endpoint("http")})}))
+        await here.envoy.update(late)
+        assert (await ask(here, "/new/x", "new/here"))[0] == 200

@@ -45,7 +45,10 @@ class EndpointAddresses:
         return self._found.get((service, endpoint), _UNKNOWN).problem
 
     async def refresh(self, catalogue: Catalogue) -> bool:
-        """Resolve every endpoint anew; whether the table has changed."""
+        """Resolve every endpoint anew; whether the table has changed.
+
+        It keeps what it knows of other endpoints: where a catalogue is not taken after all, the one before needs it.
+        """
         wanted = [(target, endpoint) for target, _, endpoint in targets(catalogue)]
         answers: dict[str, tuple[str, ...] | NotResolved] = {}
 
@@ -60,10 +63,8 @@ class EndpointAddresses:
             for name in sorted(names):
                 if not _literal(name):
                     asking.create_task(ask(name))
-        before, self._found = (
-            self._found,
-            {target: self._judge(target, endpoint, answers) for target, endpoint in wanted},
-        )
+        before = self._found
+        self._found = {**before, **{target: self._judge(target, endpoint, answers) for target, endpoint in wanted}}
         return before != self._found
 
     def _judge(

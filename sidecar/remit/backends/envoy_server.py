@@ -96,9 +96,11 @@ class EnvoyServer:
             await self._exchange(documents)
 
     async def update(self, documents: Documents) -> None:
-        """As reload, for documents in which only addresses differ; these need no judging."""
+        """Take the endpoints' addresses from these documents, and nothing else; they need no judging."""
         async with self._reloading:
-            await self._exchange(documents)
+            # Routes and clusters may have been reloaded since these documents were made.
+            found = {name: documents.get(name, kept) for name, kept in self._documents.items() if _is_addresses(name)}
+            await self._exchange({**self._documents, **found})
 
     async def stop(self) -> None:
         """Stop Envoy; what it carries ends."""
@@ -135,7 +137,7 @@ class EnvoyServer:
     async def _put(self, before: Documents, after: Documents) -> None:
         """Put documents in place: addresses and clusters, then the routes to them, then the listeners."""
         changed = [name for name in after if after[name] != before.get(name)]
-        upstream = [name for name in changed if name == CLUSTERS or name.startswith("eds-")]
+        upstream = [name for name in changed if name == CLUSTERS or _is_addresses(name)]
         rest = [name for name in changed if name not in upstream]
         if not self._up:  # one that is being started takes what is there
             for name in changed:
@@ -287,6 +289,10 @@ class EnvoyServer:
     def _tell(self, up: bool, why: str) -> None:
         self._up = up
         self._changed(up, why)
+
+
+def _is_addresses(name: str) -> bool:
+    return name.startswith("eds-")
 
 
 def _refusals(told: dict[str, str]) -> int:
