@@ -28,6 +28,7 @@ COMMANDS = {
     "policy": Lazily("remit.cli.policy", "Start a rule of your own, and test policies."),
     "mcp": Lazily("remit.cli.mcp", "Run an MCP server with a decision before each call."),
     "opa": Lazily("remit.cli.opa", "Find or build the Open Policy Agent that Remit runs."),
+    "egress": Lazily("remit.cli.egress", "See how agents' calls leave."),
     "lockdown": Lazily("remit.cli.lockdown", "Let only the sidecar dial beyond loopback."),
     "envoy": Lazily("remit.cli.envoy", "Find or install the Envoy that Remit runs."),
     "env": Lazily("remit.cli.env", "Print the environment that an agent needs."),
