@@ -83,7 +83,8 @@ def _by_host(catalogue: Catalogue, pseudo: Mapping[str, str]) -> Place:
         return Place("unlisted", path, tunnel, objection=_wrong(wrong))
     scheme = "https" if tunnel else "http"
     host, _, port = authority.rpartition(":") if _has_port(authority) else (authority, "", str(_PORTS[scheme]))
-    for name, service in catalogue.services.items():
+    # Where several are at one host, those without a credential are what the proxy is for.
+    for name, service in sorted(catalogue.services.items(), key=lambda each: bool(each[1].credentials)):
         if service.kind in ("tcp", MCP):
             continue
         meant = [

@@ -12,7 +12,7 @@ from remit.core.answer import Answer
 from remit.core.egress.exchange import Headers, HttpRequest
 from remit.core.egress.mcp_message import McpRefused
 from remit.core.egress.mcp_refusal import mcp_refused
-from remit.core.egress.refusal import refused
+from remit.core.egress.refusal import refusedfrom remit.core.reason import Reason
 
 FORBIDDEN, UNAUTHENTICATED, TOO_LARGE, OVERLOADED, BAD_UPSTREAM, UNAVAILABLE = 403, 401, 413, 429, 502, 503
 
@@ -30,7 +30,11 @@ class Refusal:
 def of_answer(kind: str, request: HttpRequest, answer: Answer, fault: McpRefused | None = None) -> Refusal:
     """The refusal that a decision is; `fault` is what was wrong with an MCP message's form."""
     status = UNAVAILABLE if answer.retryable else FORBIDDEN
-    code = answer.reasons[0].code if answer.reasons else "default_deny"
+    # Of what is not there, nothing else needs to be told.
+    absent = [each for each in answer.reasons if each.code == Reason.UNKNOWN_RESOURCE]
+    reasons = absent or answer.reasons
+    code = reasons[0].code if reasons else Reason.DEFAULT_DENY.value
+    message = "; ".join(each.message for each in reasons)
     hint = f" Cheaper: {answer.cheaper}." if answer.cheaper else ""
     return own(
         kind, request, status=status, code=code, message=f"{answer.message}{hint}", decision=answer.id, fault=fault

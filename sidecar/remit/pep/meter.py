@@ -136,6 +136,7 @@ async def prolong(world: World, held: Held, hold: int) -> bool:
 
 
 def _priced(world: World, held: Held, usage: dict[str, int], *, presumed: bool) -> Metered:
+    usage = {**_marks(world, held), **usage}
     real = cost(world.catalogue, held.service, held.variant, usage=usage, time_ns=held.time, maxima={})
     if real.amount is None:
         # A unit that was not told: as much of it as was reserved.
@@ -158,6 +159,12 @@ def _splits(usage: dict[str, int], bounds: Mapping[str, int]) -> Iterator[dict[s
         for kind in kinds:
             most = min(total, max(bounds.get(kind, total), usage.get(kind, 0)))
             yield {**others, pool: total - most, kind: most} if kind != pool else {**others, pool: total}
+
+
+def _marks(world: World, held: Held) -> dict[str, int]:
+    """The way of processing that was asked for and reserved by; an answer that tells another one wins."""
+    marks = {price.given for price in world.catalogue.prices_for(held.service, held.variant)}
+    return {unit: count for unit, count in held.units.items() if unit in marks}
 
 
 def _nothing_used(held: Held) -> dict[str, int]:

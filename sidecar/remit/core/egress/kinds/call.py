@@ -76,6 +76,10 @@ class Call:
             raise Unmapped("there is a body where none belongs")
 
 
+PROCESSING = frozenset({"batch", "fast", "flex", "priority"})
+"""Ways of processing that prices may be given for (`given` in the catalogue)."""
+
+
 @dataclass(slots=True)
 class Draft:
     """What is found out while a body is read."""
@@ -182,12 +186,16 @@ class Draft:
             operation=operation,
             variant=variant,
             arguments=arguments,
-            usage=self.usage if self.hosted else dict.fromkeys(_SEARCHES, 0) | self.usage,
+            usage=(self.usage if self.hosted else dict.fromkeys(_SEARCHES, 0) | self.usage) | self._marks(),
             body=self.call.request.body if body is None else body,
             properties={"hosted": sorted(self.hosted)} if self.hosted else {},
             format=reader,
             stream=stream,
         )
+
+    def _marks(self) -> dict[str, int]:
+        """What the request is priced under besides: the marks of the price table."""
+        return {value: 1 for value in self.priced.values() if value in PROCESSING}
 
     def _check_priced(self, variant: Variant) -> None:
         for pointer, value in self.priced.items():
