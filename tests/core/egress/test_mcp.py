@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from remit.core.catalogue import Service, Variant
 from remit.core.egress.exchange import HttpRequest, Unmapped
@@ -99,7 +99,6 @@ def test_policy_names_the_same_plumbing() -> None:
 
 
 @given(st.text(max_size=40))
-@settings(max_examples=200)
 def test_a_wrapped_header_is_the_text_or_nothing(text: str) -> None:
     """Whatever a header says, it is understood as one text, or not at all."""
     found = decoded(text)
@@ -123,7 +122,6 @@ def test_a_wrapped_header_is_the_text_or_nothing(text: str) -> None:
         max_leaves=20,
     )
 )
-@settings(max_examples=300)
 def test_any_json_is_mapped_or_refused(value: Any) -> None:
     """Nothing that a client can send raises anything but a refusal."""
     try:

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from remit.core.catalogue import Service, Variant
 from remit.core.egress.mcp_listing import McpResponse, listed_for
@@ -109,7 +109,6 @@ def test_other_content_passes() -> None:
     mark=st.booleans(),
     split=st.booleans(),
 )
-@settings(max_examples=200)
 def test_an_event_stream_is_filtered_however_it_is_cut(ends: str, size: int, mark: bool, split: bool) -> None:
     """Any line end, any chunk size, a byte order mark, a message over several data lines."""
     told = {"jsonrpc": "2.0", "method": "notifications/message", "params": {"data": "tools"}}
