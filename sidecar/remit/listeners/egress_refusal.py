@@ -12,7 +12,8 @@ from remit.core.answer import Answer
 from remit.core.egress.exchange import Headers, HttpRequest
 from remit.core.egress.mcp_message import McpRefused
 from remit.core.egress.mcp_refusal import mcp_refused
-from remit.core.egress.refusal import refusedfrom remit.core.reason import Reason
+from remit.core.egress.refusal import refused
+from remit.core.reason import Reason
 
 FORBIDDEN, UNAUTHENTICATED, TOO_LARGE, OVERLOADED, BAD_UPSTREAM, UNAVAILABLE = 403, 401, 413, 429, 502, 503
 
