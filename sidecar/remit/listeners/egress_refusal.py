@@ -37,9 +37,7 @@ def of_answer(kind: str, request: HttpRequest, answer: Answer, fault: McpRefused
     code = reasons[0].code if reasons else Reason.DEFAULT_DENY.value
     message = "; ".join(each.message for each in reasons)
     hint = f" Cheaper: {answer.cheaper}." if answer.cheaper else ""
-    return own(
-        kind, request, status=status, code=code, message=f"{answer.message}{hint}", decision=answer.id, fault=fault
-    )
+    return own(kind, request, status=status, code=code, message=f"{message}{hint}", decision=answer.id, fault=fault)
 
 
 def own(
