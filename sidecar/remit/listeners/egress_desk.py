@@ -91,10 +91,18 @@ class EgressDesk:
     async def unidentified(self, peer: str, error: Unauthenticated) -> None:
         """Count a refused identity into the journal."""
         self._observer.identity_failed(error.cause)
+        await self._tell(peer, "identity", f"{error.cause}: {error}")
+
+    async def malformed(self, peer: str, details: str) -> None:
+        """Count into the journal what never became a request."""
+        await self._tell(peer, "request", details)
+
+    async def _tell(self, peer: str, kind: str, detail: str) -> None:
         try:
-            await self._pipeline.refused(peer, "identity", f"{error.cause}: {error}")
+            await self._pipeline.refused(peer, kind, detail)
         except ServiceError as failed:
-            _log.error("a refused identity could not be recorded: %s", failed)
+            # The refusal stands all the same: a store that is down makes nobody known.
+            _log.error("a refused %s could not be recorded: %s", kind, failed)
 
     async def begin(self, subject: Subject, attempt: Attempt) -> Passage | Answer:
         """Decide. Raises StoreUnavailable, Overloaded."""

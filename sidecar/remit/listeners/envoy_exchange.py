@@ -101,6 +101,7 @@ class Desk(Protocol):
     def place(self, listener: str, pseudo: Mapping[str, str]) -> Place: ...
     def identified(self, request: HttpRequest, peer: str, *, proxied: bool) -> Subject: ...
     async def unidentified(self, peer: str, error: Unauthenticated) -> None: ...
+    async def malformed(self, peer: str, details: str) -> None: ...
     async def begin(self, subject: Subject, attempt: Attempt) -> Passage | Answer: ...
     async def shown(self, passage: Passage) -> Allowed: ...
     def kind(self, service: str) -> str: ...
@@ -261,6 +262,8 @@ class Exchange:
             # Envoy refused the request before anybody was asked: nothing of it is known, not even whose it was.
             text = f"the request was refused ({details[:200]})"
             return self._refuse(self._own(self._status, Reason.REQUEST_MALFORMED.value, text))
+        if self.state is State.NEW and details and not details.startswith(_UPSTREAM):
+            return await self._malformed(details)
         if self.state is State.KNOWN:
             return await self._local(details)
         if self.state is not State.SENT or self.passage is None:
@@ -271,6 +274,12 @@ class Exchange:
         if details and not details.startswith(_UPSTREAM):
             return self._unanswered(details)
         return await self._answer(self.passage, headers, over=message.end_of_stream)
+
+    async def _malformed(self, details: str) -> pb.ProcessingResponse:
+        """Envoy itself refuses what never became a request: too large, cut off, or not HTTP as it should be."""
+        await self._desk.malformed(self._peer, details[:200])
+        status = self._status if self._status >= 400 else UNAVAILABLE
+        return self._refuse(self._own(status, Reason.REQUEST_MALFORMED.value, details[:200]))
 
     async def _local(self, details: str) -> pb.ProcessingResponse:
         """Envoy itself answers before anything was decided: the request was too large, or its body never came."""

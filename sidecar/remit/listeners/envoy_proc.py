@@ -22,6 +22,7 @@ from remit.listeners.envoy_exchange import Broken, Exchange, State
 from remit.pep.egress import CONNECT, Egress, Passage
 
 PROCESS = "/envoy.service.ext_proc.v3.ExternalProcessor/Process"
+LAST_WORDS_SECONDS = 0.3
 WATCH_SECONDS = 0.4
 """How often calls under way are looked at: a halt ends them within twice that."""
 
@@ -159,13 +160,16 @@ class Processor:
                 await self._look()
             except StoreUnavailable as error:
                 _log.error("calls under way could not be looked at: %s", error)
+            except Exception:
+                # Whatever is wrong with one call, the others must still be looked at.
+                _log.exception("calls under way could not be looked at")
 
     async def _look(self) -> None:
         under_way = {each.passage.answer.id: each for each in self._open if each.passage is not None}
         passages = [each.passage for each in under_way.values() if each.passage is not None]
         for passage, reason in await self._egress.unfit(passages):
             _log.warning("decision %s is stopped: %s", passage.answer.id, reason)
-            await under_way[passage.answer.id].stop(reason)
+            self._desk.work(under_way[passage.answer.id].stop(reason))
         now = asyncio.get_running_loop().time()
         for stream in under_way.values():
             held = stream.passage
