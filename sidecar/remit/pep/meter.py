@@ -80,8 +80,14 @@ def meter(world: World, held: Held, end: End) -> Metered:
         return _priced(world, held, dict(end.usage), presumed=False)
     seen = {unit: count for unit, count in end.usage.items() if not _still_growing(unit)}
     partial = {unit: max(count, held.units.get(unit, 0)) for unit, count in end.usage.items() if _still_growing(unit)}
-    usages = _splits({**held.units, **seen, **partial}, held.units)
-    return max((_priced(world, held, each, presumed=True) for each in usages), key=lambda each: each.cost)
+    usage = {**held.units, **seen, **partial}
+    found = _priced(world, held, usage, presumed=True)
+    for pool, kinds in POOLS.items():
+        if pool in held.units and not any(kind in seen for kind in kinds):
+            ways = (_priced(world, held, each, presumed=True) for each in _splits(usage, pool, held.units))
+            found = max(ways, key=lambda each: each.cost)
+            usage = dict(found.usage)
+    return found
 
 
 async def settle(world: World, held: Held, end: End) -> Metered | None:
@@ -148,17 +154,17 @@ def _priced(world: World, held: Held, usage: dict[str, int], *, presumed: bool) 
     return Metered("settled", real.amount, usage, presumed)
 
 
-def _splits(usage: dict[str, int], bounds: Mapping[str, int]) -> Iterator[dict[str, int]]:
-    """The usage, and each way in which what is still made may come to be the dearest of its kind."""
-    yield usage
-    for pool, kinds in POOLS.items():
-        if pool not in bounds or not _still_growing(pool):
-            continue
-        others = {unit: count for unit, count in usage.items() if unit not in kinds}
-        total = max(bounds[pool], sum(count for unit, count in usage.items() if unit in kinds and unit != pool))
-        for kind in kinds:
+def _splits(usage: Mapping[str, int], pool: str, bounds: Mapping[str, int]) -> Iterator[dict[str, int]]:
+    """The usage with each way in which a pool whose split is not told may come to be the dearest."""
+    kinds = POOLS[pool]
+    others = {unit: count for unit, count in usage.items() if unit not in kinds}
+    seen = sum(count for unit, count in usage.items() if unit in kinds and unit not in bounds)
+    total = max(usage[pool], bounds[pool], seen)
+    yield {**others, pool: total}
+    for kind in kinds:
+        if kind != pool:
             most = min(total, max(bounds.get(kind, total), usage.get(kind, 0)))
-            yield {**others, pool: total - most, kind: most} if kind != pool else {**others, pool: total}
+            yield {**others, pool: total - most, kind: most}
 
 
 def _marks(world: World, held: Held) -> dict[str, int]:

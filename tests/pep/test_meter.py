@@ -1,0 +1,196 @@
+"""How a call that Remit sent is settled: by what its answer said, once, and never less for leaving early."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import replace
+
+import pytest
+from fakes.leaving import Leaving, chat, leaving, leaving_catalogue, run
+from fakes.world import EUR, OPERATOR, subject
+from hypothesis import given
+from hypothesis import strategies as st
+from remit.core.answer import Answer
+from remit.core.catalogue import Price
+from remit.core.price import estimate
+from remit.pep.meter import End, Held, How, Metered, meter, settle
+from remit.pep.oversight import budgets
+from remit.pep.report import lapse_due
+
+ANALYSIS = subject("analysis")
+MILLI = EUR // 1000
+HELD = {"input_token": 50, "output_token": 100}  # at 1 and 10 thousandths of a EUR each
+PRICES = (
+    Price("llm/*", "call", MILLI, "EUR"),
+    Price("llm/*", "input_token", 1 * MILLI, "EUR"),
+    Price("llm/*", "cache_read_token", MILLI // 10, "EUR"),
+    Price("llm/*", "cache_write_token", 2 * MILLI, "EUR"),
+    Price("llm/*", "output_token", 10 * MILLI, "EUR"),
+    Price("llm/*", "output_audio_token", 80 * MILLI, "EUR"),
+    Price("llm/*", "web_search", 7 * MILLI, "EUR", optional=True),
+)
+
+
+def held_by(site: Leaving, units: Mapping[str, int], decision: str = "d") -> Held:
+    """A reservation of as much as these bounds may cost."""
+    now = site.world.clock.now()
+    bound = estimate(site.world.catalogue, "llm", "large", usage=units, time_ns=now, maxima={})
+    assert bound.amount is not None
+    return Held(decision, "analysis", "", "llm", "large", now, bound.amount, bound.units)
+
+
+@pytest.mark.parametrize(
+    ("end", "expected"),
+    [
+        (End(How.NOT_SENT), Metered("voided", 0, {})),
+        (End(How.NOT_SENT, {"output_token": 5}, complete=True), Metered("voided", 0, {})),
+        (End(How.SUCCEEDED, {"input_token": 5, "output_token": 1}, complete=True), 15),
+        (End(How.SUCCEEDED, {"input_token": 500, "output_token": 1000}, complete=True), 10_500),
+        (End(How.FAILED, {"input_token": 5, "output_token": 0}, complete=True), 5),
+        (End(How.FAILED), 0),
+        (End(How.FAILED, {}, complete=True), 0),
+        (End(How.SUCCEEDED), 1050),
+        (End(How.SUCCEEDED, {"input_token": 5}, complete=True), 1005),
+        (End(How.CUT), 1050),
+        (End(How.CUT, {"input_token": 5}), 1005),
+        (End(How.CUT, {"input_token": 5, "output_token": 3}), 1005),
+        (End(How.CUT, {"input_token": 80, "output_token": 300}), 3080),
+        (End(How.CUT, {"input_token": 5, "cache_read_token": 20}), 1025),
+    ],
+    ids=lambda value: f"{value.how}-{dict(value.usage)}-{value.complete}" if isinstance(value, End) else "",
+)
+def test_each_end_costs_what_is_known_of_it(end: End, expected: Metered | int) -> None:
+    """In thousandths: nothing sent, nothing paid; what is told, lower or higher; a refusal, the call alone; else all
+    that may have been made."""
+    site = leaving()
+
+    found = meter(site.world, held_by(site, HELD), end)
+
+    if isinstance(expected, Metered):
+        assert found == expected
+    else:
+        assert (found.state, found.cost) == ("settled", expected * MILLI)
+        assert found.presumed is ((not end.complete and end.how is not How.FAILED) or found.cost == 1005 * MILLI)
+
+
+def test_what_has_no_price_any_more_costs_what_was_reserved() -> None:
+    site = leaving()
+    held = held_by(site, HELD)
+    site.world.installation = replace(
+        site.world.installation, catalogue=replace(site.world.installation.catalogue, prices=())
+    )
+
+    assert meter(site.world, held, End(How.SUCCEEDED, {"input_token": 1}, complete=True)).cost == held.reserved
+
+
+bounds = st.fixed_dictionaries({"input_token": st.integers(0, 400), "output_token": st.integers(0, 400)})
+shares = st.lists(st.integers(0, 400), min_size=3, max_size=3)
+
+
+def split(total: int, parts: list[int], units: tuple[str, ...]) -> dict[str, int]:
+    """At most `total` over these units."""
+    found = {}
+    for unit, part in zip(units, parts, strict=False):
+        found[unit] = min(part, total)
+        total -= found[unit]
+    return found
+
+
+@given(bounds, shares, shares, st.integers(0, 100), st.integers(0, 2))
+def test_who_leaves_early_never_pays_less_than_who_stays(
+    bound: dict[str, int], inputs: list[int], outputs: list[int], seen: int, told: int
+) -> None:
+    """Whatever the whole answer would have said within what was reserved, and whatever of it had come: its input or
+    not, of its output any part."""
+    site = leaving(prices=PRICES)
+    held = held_by(site, bound)
+    used = split(bound["input_token"], inputs, ("input_token", "cache_read_token", "cache_write_token"))
+    made = split(bound["output_token"], outputs, ("output_token", "output_audio_token"))
+    stays = meter(site.world, held, End(How.SUCCEEDED, {**used, **made}, complete=True))
+    come = {unit: count * seen // 100 for unit, count in made.items()}
+
+    leaves = meter(site.world, held, End(How.CUT, [{}, used, {**used, **come}][told]))
+
+    assert stays.cost <= leaves.cost <= held.reserved
+    assert not stays.presumed and leaves.presumed
+
+
+async def begun(site: Leaving) -> Held:
+    """The reservation of a question that was permitted."""
+    passage = await site.egress.begin(ANALYSIS, chat())
+    assert not isinstance(passage, Answer)
+    return passage.held
+
+
+async def month(site: Leaving) -> tuple[int, int]:
+    (room,) = await budgets(site.world, OPERATOR, "month")
+    return room.spent, room.held
+
+
+ENDS = [
+    End(How.SUCCEEDED, {"input_token": 5, "output_token": 1}, complete=True),
+    End(How.NOT_SENT),
+    End(How.CUT, error="the stream ended"),
+]
+
+
+@pytest.mark.parametrize("end", ENDS, ids=lambda end: end.how)
+def test_a_call_is_settled_exactly_once_however_often_it_is_told(end: End) -> None:
+    """At once and again: one report, one change of the budget, by the first that came."""
+
+    async def scene() -> None:
+        site = leaving()
+        held = await begun(site)
+
+        found = await asyncio.gather(*(settle(site.world, held, end) for _ in range(8)))
+        assert await settle(site.world, held, ENDS[0]) is None
+
+        told = [each for each in found if each is not None]
+        assert len(told) == 1 and await month(site) == (told[0].cost, 0)
+        reports = await site.world.store.about(held.decision)
+        assert len(reports) == 1
+        body = await site.body(reports[0].record.id)
+        assert (body["cost"], body["state"]) == (str(told[0].cost), told[0].state)
+        assert (body["metered"], body["claimed"]) == (True, False)
+
+    run(scene())
+
+
+@pytest.mark.parametrize("end", ENDS, ids=lambda end: end.how)
+def test_an_end_after_a_lapse_replaces_the_presumption_once(end: End) -> None:
+    """Nothing is owed for what was never sent, although its hold had lapsed meanwhile."""
+
+    async def scene() -> None:
+        site = leaving()
+        held = await begun(site)
+        site.pass_seconds(301)
+        assert await lapse_due(site.world) == 1 and await month(site) == (held.reserved, 0)
+
+        found = await settle(site.world, held, end)
+        again = await settle(site.world, held, ENDS[0])
+
+        assert found is not None and found.state == "settled" and again is None
+        assert await month(site) == (meter(site.world, held, end).cost, 0)
+
+    run(scene())
+
+
+def test_the_catalogue_s_prices_at_the_decision_hold() -> None:
+    """A price that began meanwhile does not change what a call under way costs."""
+
+    async def scene() -> None:
+        site = leaving()
+        later = site.world.clock.now() + 10**9
+        dearer = Price("llm/*", "output_token", EUR, "EUR", since=later)
+        site.world.installation = replace(
+            site.world.installation, catalogue=leaving_catalogue(prices=(*site.world.catalogue.prices, dearer))
+        )
+        held = await begun(site)
+        site.pass_seconds(5)
+
+        found = await settle(site.world, held, ENDS[0])
+
+        assert found is not None and found.cost == 15 * MILLI
+
+    run(scene())
