@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from threading import Thread
-from typing import Any
+from typing import Annotated, Any
 
 import httpx2
 import pytest
@@ -22,7 +22,7 @@ from fakes.mcp_gate import listening
 from mcp import Client, MCPError
 from mcp.client.context import ClientRequestContext
 from mcp.client.streamable_http import streamable_http_client
-from mcp.server.mcpserver import Context, MCPServer
+from mcp.server.mcpserver import Elicit, MCPServer, Resolve
 from mcp.types import ElicitRequestParams, ElicitResult
 from mcp_server_time.server import create_server
 from pydantic import BaseModel
@@ -71,15 +71,19 @@ class Who(BaseModel):
     name: str
 
 
+async def ask_who() -> Elicit[Who]:
+    """What has to be known before a table is booked."""
+    return Elicit("for whom?", Who)
+
+
 def desk() -> MCPServer:
     """A server that asks back."""
     server = MCPServer("desk")
 
     @server.tool()
-    async def book(ctx: Context) -> str:
+    async def book(who: Annotated[Who, Resolve(ask_who)]) -> str:
         """Books a table."""
-        asked = await ctx.elicit("for whom?", Who)
-        return f"booked: {asked.data.name}" if asked.action == "accept" and asked.data else "not booked"
+        return f"booked: {who.name}"
 
     return server
 
@@ -176,7 +180,9 @@ def egress(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Egress]:
 @contextmanager
 def started(place: Path, log: Any) -> Iterator[str]:
     """`remit up` with its egress: what it says when it is ready. It must end well."""
-    ports = ["--egress-http", "127.0.0.1:0", "--egress-proxy", "off", "--grpc", "127.0.0.1:0"]
+    with listening() as (port, _):
+        pass
+    ports = ["--egress-http", f"127.0.0.1:{port}", "--egress-proxy", "off", "--grpc", "127.0.0.1:0"]
     command = [*REMIT, "up", "--json", "--egress", "--socket", "off", "--http", "off", *ports]
     with subprocess.Popen(command, cwd=place, stdout=subprocess.PIPE, stderr=log, text=True) as process:
         assert process.stdout is not None

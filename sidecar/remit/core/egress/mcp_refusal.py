@@ -17,6 +17,7 @@ from remit.core.egress.exchange import Headers, HttpRequest
 from remit.core.egress.mcp_headers import VERSION
 from remit.core.egress.mcp_message import INVALID_REQUEST, PARSE_ERROR, SESSIONS_END, VERSIONS, McpRefused, read_message
 
+FORBIDDEN = 403
 _MAX_READ = 64 << 20
 
 
@@ -39,12 +40,15 @@ def mcp_refused(
     retry: bool = False,
     fault: McpRefused | None = None,
 ) -> Refusal:
-    """The answer to a request that does not go on: `code` is Remit's reason, `fault` what was wrong with its form."""
+    """The answer to a request that does not go on: `code` is Remit's reason, `fault` what was wrong with its form, for
+    which the protocol has a status of its own."""
     error = {
         "code": fault.rpc if fault else status,
         "message": message,
         "data": {**(fault.properties if fault else {}), "remit": {"code": code, "decision": decision}},
     }
+    if fault and status == FORBIDDEN:
+        status = fault.status
     known, id = _asked(request)
     answer = {"jsonrpc": "2.0", **({"id": id} if known else {}), "error": error}
     headers = [("content-type", "application/json"), *(() if retry else [("x-should-retry", "false")])]
