@@ -22,6 +22,7 @@ MAX_WAIT_SECONDS = 3600
 _ENCODED = re.compile(r"(?:[!-$&-~ ]|%[0-9A-Fa-f]{2}){1,1536}", re.ASCII)
 _SECONDS = re.compile(r"[0-9]{1,6}", re.ASCII)
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}", re.ASCII)
+_OURS = re.compile(r"\s*remit\.(workflow|purpose|actor)(?![A-Za-z0-9._-])", re.ASCII)
 _MEMBER = re.compile(r"\s*remit\.(workflow|purpose|actor)\s*=\s*([^,;\s]*)\s*(?:;[^,]*)?", re.ASCII)
 
 
@@ -110,7 +111,10 @@ def _members(headers: Headers) -> Iterable[tuple[str, str]]:
     for name, value in headers:
         if name == "baggage":
             for member in value.split(","):
-                if matched := _MEMBER.fullmatch(member):
+                if ours := _OURS.match(member):
+                    matched = _MEMBER.fullmatch(member)
+                    if matched is None:
+                        raise _Malformed(f"baggage remit.{ours[1]}: expected KEY=VALUE, percent-encoded")
                     yield matched[1], decode(matched[2])
 
 
