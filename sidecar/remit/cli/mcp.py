@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hmac
 import os
-import signal
-import sys
-from asyncio.subprocess import Process
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import click
 
-from remit.backends.mcp_server import GRACE, NotFound, start, stop, surroundings
+from remit.app.mcp_stdio import NoStreams, NotStarted, Permit, Question, ServerEnded, StdioServer, TooLong
+from remit.app.mcp_stdio import Refused as NotPermitted
+from remit.backends.mcp_server import surroundings
 from remit.cli.connection import Connection, connected
 from remit.cli.failure import Failure, Refused, Unreachable
 from remit.cli.local import catalogue_paths
@@ -27,8 +25,6 @@ from remit.config.problem import CatalogueInvalid
 from remit.core.catalogue import Agent as Listed
 from remit.core.catalogue import Catalogue, Credential, Service
 from remit.core.egress.mcp_listing import Allowed, listed_for
-from remit.listeners.mcp_stdio import MAX_LINE, Line, Permit, Question, Relay, TooLong
-from remit.listeners.mcp_stdio import Refused as NotPermitted
 from remit.sdk.address import Target
 from remit.sdk.agent import Agent
 from remit.sdk.answers import Decision, Outcome
@@ -63,8 +59,20 @@ def run(connection: Connection, name: str, catalogue: tuple[Path, ...], **why: s
     secret = _credential(service, {"agent": caller.id, "team": caller.team, "service": name})
     ask: Ask = cast(Ask, {"timeout": connection.timeout, **{key: each for key, each in why.items() if each}})
     allowed = listed_for(service, roles=caller.roles, purposes=(why["purpose"],) if why["purpose"] else caller.purposes)
-    started = _Run(name, service, target, ask, allowed)
-    return asyncio.run(started.serve(surroundings(os.environ, secret)))
+    environment = surroundings(os.environ, secret)
+    try:
+        return asyncio.run(_serve(name, service, target, ask=ask, allowed=allowed, environment=environment))
+    except (NotStarted, NoStreams, TooLong) as error:
+        raise Failure(f"{name}: {error}") from error
+    except ServerEnded as error:
+        raise Unreachable(f"{name}: {error}") from error
+
+
+async def _serve(
+    name: str, service: Service, target: Target, *, ask: Ask, allowed: Allowed, environment: Mapping[str, str]
+) -> int:
+    async with Agent(target) as agent:
+        return await StdioServer(service, _Asking(agent, name, ask), allowed).serve(environment)
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,114 +186,3 @@ class _Told:
             await self._agent.report(self._decision, outcome, error=error)
         except RemitError as lost:
             note(f"remit: decision {self._decision.id} could not be reported; its reservation lapses: {lost}")
-
-
-@dataclass(frozen=True, slots=True)
-class _Run:
-    """One server and its client, until either has ended."""
-
-    name: str
-    service: Service
-    target: Target
-    ask: Ask
-    allowed: Allowed
-
-    async def serve(self, environment: Mapping[str, str]) -> int:
-        """Relay until the client, the server or a signal ends it; the exit code. Raises Failure, Unreachable."""
-        stopped = _signals()
-        async with _standard_streams() as (reader, to_client), Agent(self.target) as agent:
-            process = await self._start(environment)
-            assert process.stdin is not None and process.stdout is not None
-            relay = Relay(
-                _Asking(agent, self.name, self.ask),
-                self.allowed,
-                to_server=_writing(process.stdin),
-                to_client=to_client,
-                variants=frozenset(self.service.variants),
-            )
-            client = asyncio.create_task(relay.from_client(reader))
-            server = asyncio.create_task(relay.from_server(process.stdout))
-            try:
-                ends: set[asyncio.Future[Any]] = {client, server, stopped}
-                await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-                if client.done() and client.exception() is None:
-                    await self._last_answers(process, server)
-            finally:
-                code = await stop(process)
-                await relay.finish("the server has ended")
-                for each in (client, server):
-                    each.cancel()
-                await asyncio.gather(client, server, return_exceptions=True)
-        return self._ended(code, client, server, stopped)
-
-    async def _start(self, environment: Mapping[str, str]) -> Process:
-        try:
-            return await start(self.service.command, environment, line_bytes=MAX_LINE)
-        except (NotFound, OSError) as error:
-            raise Failure(f"{self.name}: {self.service.command[0]} cannot be started; expected a program") from error
-
-    async def _last_answers(self, process: Process, server: asyncio.Task[None]) -> None:
-        """The client has said all that it had to say; what it asked for is still to be answered."""
-        assert process.stdin is not None
-        process.stdin.close()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(GRACE):
-                await asyncio.shield(asyncio.wait({server}))
-
-    def _ended(
-        self, code: int, client: asyncio.Task[None], server: asyncio.Task[None], stopped: asyncio.Future[int]
-    ) -> int:
-        if stopped.done():
-            return 128 + stopped.result()
-        for each in (client, server):
-            error = None if each.cancelled() else each.exception()
-            if isinstance(error, TooLong):
-                raise Failure(f"{self.name}: {error}")
-            if error is not None and not isinstance(error, OSError):
-                raise error
-        if not client.done() or client.cancelled():
-            raise Unreachable(f"{self.name}: the server has ended (exit code {code}) while its client was there")
-        return 0
-
-
-def _signals() -> asyncio.Future[int]:
-    """Done with the number of the first signal that asks us to end."""
-    loop = asyncio.get_running_loop()
-    asked: asyncio.Future[int] = loop.create_future()
-
-    def ask(number: int) -> None:
-        if not asked.done():
-            asked.set_result(number)
-
-    for each in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        loop.add_signal_handler(each, ask, int(each))
-    return asked
-
-
-@contextlib.asynccontextmanager
-async def _standard_streams() -> AsyncIterator[tuple[asyncio.StreamReader, Line]]:
-    """What the client says, and how to answer it. Raises Failure where our streams are none that can be waited on."""
-    loop = asyncio.get_running_loop()
-    reader = asyncio.StreamReader(limit=MAX_LINE)
-    try:
-        coming, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin.buffer)
-        going, flow = await loop.connect_write_pipe(asyncio.streams.FlowControlMixin, sys.stdout.buffer)
-    except ValueError as error:
-        raise Failure("standard input and output: expected an MCP client's pipes") from error
-    writer = asyncio.StreamWriter(going, flow, None, loop)
-    try:
-        yield reader, _writing(writer)
-    finally:
-        with contextlib.suppress(OSError):
-            async with asyncio.timeout(GRACE):
-                await writer.drain()
-        coming.close()
-        going.close()
-
-
-def _writing(writer: asyncio.StreamWriter) -> Line:
-    async def write(line: bytes) -> None:
-        writer.write(line + b"\n")
-        await writer.drain()
-
-    return write
