@@ -164,3 +164,46 @@ def test_every_kind_of_token_falls_back_on_its_pool(unit: str) -> None:
     other = "output_token" if unit in INPUT else "input_token"
     listed = catalogue(price("input_token", 3), price("output_token", 3))
     assert charged(listed, {unit: 1, other: 0}).amount == 3
+
+
+IN_DOLLARS = Catalogue(
+    "EUR",
+    services={"api": Service(variants={"large": Variant()})},
+    prices=(price("input_token", 100), price("output_token", 500)),
+    table=tuple(
+        Price("api/large", unit, amount, "USD", public=True, optional=unit == "web_search")
+        for unit, amount in (("cache_read_token", 10), ("cache_write_token", 125), ("web_search", 10_000))
+    ),
+)
+"""What is used is priced in the ledger's currency; the rest is public, in another, and no rate is known."""
+
+
+def test_a_public_price_without_a_rate_is_not_needed_for_what_there_is_none_of() -> None:
+    """Own prices in the ledger's currency are enough where nothing else is used."""
+    usage = {"input_token": 8, "cache_write_token": 0, "output_token": 2}
+    assert reserved(IN_DOLLARS, usage).amount == charged(IN_DOLLARS, usage).amount == 1800
+
+
+def test_what_is_read_from_a_cache_costs_as_much_as_what_is_not_where_its_price_has_no_rate() -> None:
+    """It would be cheaper, so nothing is charged too low."""
+    assert charged(IN_DOLLARS, {"input_token": 8, "cache_read_token": 4, "output_token": 2}).amount == 2200
+
+
+@pytest.mark.parametrize("unit", ["cache_write_token", "web_search"])
+def test_what_costs_more_is_unknown_where_its_price_has_no_rate(unit: str) -> None:
+    """Dearer than what it would be charged as instead, or free."""
+    usage = {"input_token": 8, "output_token": 2, unit: 1}
+    assert reserved(IN_DOLLARS, usage).amount is None
+    assert charged(IN_DOLLARS, usage).amount is None
+
+
+def test_a_bound_that_may_be_written_to_a_cache_is_unknown_where_that_price_has_no_rate() -> None:
+    """Before a call nobody knows."""
+    assert reserved(IN_DOLLARS, {"input_token": 8, "output_token": 2}).amount is None
+
+
+def test_public_prices_alone_need_a_rate() -> None:
+    """Nothing of what is charged may be left out."""
+    table = (Price("api/large", "cache_read_token", 10, "USD", public=True),)
+    alone = Catalogue("EUR", services=IN_DOLLARS.services, table=table)
+    assert charged(alone, {"input_token": 8, "cache_read_token": 1}).amount is None

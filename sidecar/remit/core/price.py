@@ -130,7 +130,7 @@ def _priced(
     if not name[0]:
         return NO_COST
     try:
-        lines = _lines(catalogue, catalogue.prices_for(*name), usage=usage, time_ns=time_ns)
+        lines = _lines(catalogue, catalogue.prices_for(*name), usage=usage, time_ns=time_ns, bounds=bounds)
         units = _quantities(lines, usage, maxima=maxima, bounds=bounds)
         amount = _ceiling(_bound(lines, units) if bounds else _exact(lines, units))
     except _Unknown:
@@ -149,7 +149,9 @@ def _is_quantity(quantity: object) -> bool:
     return isinstance(quantity, int) and not isinstance(quantity, bool) and 0 <= quantity <= MAX_QUANTITY
 
 
-def _lines(catalogue: Catalogue, prices: Sequence[Price], *, usage: Mapping[str, int], time_ns: int) -> _Lines:
+def _lines(
+    catalogue: Catalogue, prices: Sequence[Price], *, usage: Mapping[str, int], time_ns: int, bounds: bool
+) -> _Lines:
     """Each priced unit's line; `prices` come so that of two for one line the later wins."""
     begun = _unreplaced([price for price in prices if price.since <= time_ns])
     if not begun:
@@ -164,7 +166,24 @@ def _lines(catalogue: Catalogue, prices: Sequence[Price], *, usage: Mapping[str,
     if any(price.unit not in groups and _POOL_OF.get(price.unit, price.unit) == price.unit for price in begun):
         raise _Unknown
     exchange = {currency: catalogue.rate(currency, time_ns) for currency in {price.currency for price in held.values()}}
-    return {unit: _line(by_mark, exchange) for unit, by_mark in groups.items()}
+    unpriced = {price.unit for price in held.values() if exchange[price.currency] is None and price.public}
+    left_out = {unit for unit in unpriced if _may_be_left_out(unit, groups[unit], usage, bounds=bounds)}
+    if left_out == groups.keys():
+        raise _Unknown
+    return {unit: _line(by_mark, exchange) for unit, by_mark in groups.items() if unit not in left_out}
+
+
+def _may_be_left_out(unit: str, by_mark: Mapping[str, list[Price]], usage: Mapping[str, int], *, bounds: bool) -> bool:
+    """Whether nothing is charged too low without a public price whose exchange rate is missing.
+
+    So where there is none of the unit, or where it has a dearer price instead: what is read from a cache costs what is
+    not. Catalogues in another currency that price what they use need no rate for the rest.
+    """
+    if unit == _POOL_OF.get(unit):
+        return False
+    optional = all(price.optional for prices in by_mark.values() for price in prices)
+    none = usage.get(unit) == 0 or (not usage.get(unit) and (optional or not bounds))
+    return none or unit.endswith("_read_token")
 
 
 def _place(item: tuple[tuple[str, str, int], Price]) -> tuple[str, str, int]:
