@@ -191,8 +191,9 @@ def test_the_egress_is_told_where_it_is_on(remit: Remit, egress: Path) -> None:
     assert "PROXY" not in remit("env").out
     assert "REMIT_EGRESS" not in remit("env", "--no-egress").out
     (egress / "kept").mkdir()
-    write_addresses(egress / "kept", (), ("127.0.0.1:5", "127.0.0.1:6"))
+    write_addresses(egress / "kept", ("egress http://127.0.0.1:5", "proxy http://127.0.0.1:6", "127.0.0.1:7"))
     told = remit("env", "--state", "kept").out
+    assert "REMIT_ADDRESS=127.0.0.1:7\n" in told
     assert "REMIT_EGRESS=http://127.0.0.1:5\n" in told
     assert "HTTP_PROXY=http://127.0.0.1:6\n" in told
 

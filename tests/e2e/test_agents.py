@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pytest
 import remit
+from fakes.envoy_world import free_port
 from fakes.governed import AGENTS, TOKEN, Governed, Ran, bare_environment, run_agent, tool_server
 from fakes.provider import CACHED, INPUT, KEYS, WORDS, Provider, provider
 from opentelemetry import context as otel
@@ -24,6 +25,7 @@ pytestmark = [pytest.mark.opa, pytest.mark.xdist_group("agents")]
 
 SAID = "".join(WORDS)
 RUNS = 50
+CAPS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 UNMODIFIED = ["openai_agent.py", "anthropic_agent.py", "langgraph_agent.py", "agents_sdk_agent.py", "mcp_agent.py"]
 LOOPS = [(program, how) for program in UNMODIFIED[2:4] for how in ("sync", "async", "stream")]
 TALKS = [(program, how) for program in UNMODIFIED[:2] for how in ("sync", "async")]
@@ -37,10 +39,7 @@ def upstream() -> Iterator[Provider]:
 
 @pytest.fixture(scope="module")
 def tools() -> Iterator[str]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    with tool_server(port) as url:
+    with tool_server(free_port()) as url:
         yield url
 
 
@@ -76,10 +75,19 @@ class Since:
 
     def cost(self, decision: Entry) -> int:
         """What the decision's call really cost, in nanos."""
-        reports = [each.body for each in self.records() if each.kind == "report" and each.ref == decision.id]
+        reports = self._reports(decision)
         assert len(reports) == 1, reports
         assert reports[0]["state"] == "settled", reports
         return int(reports[0]["cost"])
+
+    def _reports(self, decision: Entry) -> list[Mapping[str, Any]]:
+        """An agent may have its answer before the call is settled."""
+        late = time.monotonic() + 15
+        while True:
+            found = [each.body for each in self.records() if each.kind == "report" and each.ref == decision.id]
+            if found or time.monotonic() > late:
+                return found
+            time.sleep(0.02)
 
 
 def cost(cap: int) -> int:
@@ -134,7 +142,7 @@ def test_an_agent_is_governed_and_answered_as_before(governed: Governed, since: 
     for request in requests:
         assert not [name for name in request.headers if name.startswith("remit-")]
         assert TOKEN not in json.dumps([request.path, dict(request.headers), request.body])
-    caps = [request.body.get("max_tokens") or request.body.get("max_output_tokens") for request in requests]
+    caps = [next(request.body[name] for name in CAPS if name in request.body) for request in requests]
     assert sorted(since.cost(each) for each in calls) == sorted(cost(cap) for cap in caps)
 
 

@@ -14,6 +14,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from fakes.envoy_world import free_port
 from fakes.provider import KEYS
 from remit.backends.store_sqlite import open_journal
 from remit.cli.records import Entry, from_row
@@ -55,7 +56,7 @@ prices:
 budgets: {month: {when: {team: cx}, limit: 2000, window: month}}
 """
 REMIT = [sys.executable, "-c", "from remit.cli.main import main; main()"]
-LISTEN = ["--grpc", "127.0.0.1:0", "--http", "off", "--egress-http", "127.0.0.1:0", "--egress-proxy", "127.0.0.1:0"]
+LISTEN = ["--socket", "off", "--grpc", "127.0.0.1:0", "--http", "off"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +80,9 @@ class Governed:
         text = CATALOGUE.replace("HASH", hashed).replace("PROVIDER", provider).replace("TOOLS", tools)
         (place / "remit.yaml").write_text(text)
         self._log = (place / "up.log").open("w")
+        listen = [*LISTEN, "--egress-http", f"127.0.0.1:{free_port()}", "--egress-proxy", f"127.0.0.1:{free_port()}"]
         self._process = subprocess.Popen(
-            [*REMIT, "up", "--egress", "--json", "--socket", "off", *LISTEN],
+            [*REMIT, "up", "--egress", "--json", *listen],
             cwd=place,
             stdout=subprocess.PIPE,
             stderr=self._log,
@@ -88,7 +90,9 @@ class Governed:
         )
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
-        assert line, self.log
+        if not line:
+            self.stop()
+            raise AssertionError(self.log)
         self.address: str = json.loads(line)["addresses"][0]
         self.environment = {**bare_environment(), **self._told()}
 

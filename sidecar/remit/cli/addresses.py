@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 FILE = "addresses.json"
+EGRESS, PROXY = "egress http://", "proxy http://"
+"""Begin what the egress calls its two addresses."""
 
 
-def write_addresses(state: Path, addresses: Sequence[str], egress: tuple[str, str] | None = None) -> None:
-    """Name every address as a client dials it, whole or not at all.
-
-    `egress` is HOST:PORT of the egress and of its forward proxy ("" where that is off).
-    """
+def write_addresses(state: Path, addresses: Sequence[str]) -> None:
+    """Name every address as a client dials it; whole or not at all."""
     draft = state / f"{FILE}.new"
-    told = {"addresses": list(addresses), "pid": os.getpid(), **({"egress": list(egress)} if egress else {})}
-    draft.write_text(json.dumps(told) + "\n", encoding="utf-8")
+    draft.write_text(json.dumps({"addresses": list(addresses), "pid": os.getpid()}) + "\n", encoding="utf-8")
     draft.replace(state / FILE)
 
 
@@ -28,23 +26,25 @@ def forget_addresses(state: Path) -> None:
 
 def read_addresses(state: Path) -> str:
     """What to dial: "unix:PATH" before "HOST:PORT"; "" where nothing is written down that can be read."""
-    listed = _written(state).get("addresses")
-    named = [each for each in listed if isinstance(each, str)] if isinstance(listed, list) else []
-    dialled = [each for each in named if not each.startswith(("http://", "https://"))]
+    dialled = [each for each in _written(state) if "://" not in each]
     return min(dialled, key=lambda each: not each.startswith("unix:"), default="")
 
 
 def read_egress(state: Path) -> tuple[str, str] | None:
-    """Where the egress of a running sidecar listens, and its forward proxy; None where none is written down."""
-    match _written(state).get("egress"):
-        case [str(http), str(proxy)]:
-            return http, proxy
-    return None
+    """HOST:PORT of the egress of a running sidecar, and of its forward proxy ("" where off); None without an egress."""
+    listed = _written(state)
+    http, proxy = (_named(listed, prefix) for prefix in (EGRESS, PROXY))
+    return (http, proxy) if http else None
 
 
-def _written(state: Path) -> Mapping[str, object]:
+def _named(listed: Sequence[str], prefix: str) -> str:
+    return next((each.removeprefix(prefix) for each in listed if each.startswith(prefix)), "")
+
+
+def _written(state: Path) -> Sequence[str]:
     try:
         written = json.loads((state / FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return {}
-    return written if isinstance(written, dict) else {}
+        return []
+    listed = written.get("addresses") if isinstance(written, dict) else None
+    return [each for each in listed if isinstance(each, str)] if isinstance(listed, list) else []
