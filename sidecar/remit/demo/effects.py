@@ -1,4 +1,9 @@
-"""The world that the agents act on: a database, a model API, an e-mail API. No question is asked here."""
+"""The world that the agents act on: a database, a model API, an e-mail API. No question is asked here.
+
+The model API is called with its official client, which finds address and key in its own variables (`OPENAI_BASE_URL`,
+`OPENAI_API_KEY`); the e-mail API with plain HTTP (`MAIL_URL`, `MAIL_API_KEY`). Whether these are the providers' own or
+Remit's egress, nothing here can tell.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +11,12 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
 
-from aiohttp import ClientSession, ClientTimeout, TCPConnector
+import httpx2
+from openai import AsyncOpenAI
 
 MAX_TOKENS = 256
-SHARED_KEY = "sk-demo-shared"
-"""The one key that everybody uses with the third parties, as it so often is."""
+DECISION = "remit-decision"
 
 
 class UpstreamFailed(Exception):
@@ -21,73 +24,52 @@ class UpstreamFailed(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
-    """Where the world is: the customers' database, and the base URLs of the model and e-mail APIs."""
-
-    database: Path
-    models: str
-    mail: str
-
-
-@dataclass(frozen=True, slots=True)
-class Completion:
-    """What a model said, and the tokens that it read and wrote."""
+class Done:
+    """What an API answered (`text`, where it says something), and the decision that the answer names ("" for none)."""
 
     text: str
-    read: int
-    written: int
+    decision: str
 
 
 class Effects:
-    """`async with Effects(places) as effects:`; each method is one real effect."""
+    """Each method is one real effect. `http` is what requests leave by; openai's and httpx2's own errors are raised."""
 
-    def __init__(self, places: Places) -> None:
-        self._places = places
-        self._session: ClientSession | None = None
-
-    async def __aenter__(self) -> Self:
-        self._session = ClientSession(
-            headers={"authorization": f"Bearer {SHARED_KEY}"},
-            timeout=ClientTimeout(total=20),
-            connector=TCPConnector(limit=64),
-        )
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._session is not None:
-            await self._session.close()
+    def __init__(self, database: Path, http: httpx2.AsyncClient, environment: Mapping[str, str]) -> None:
+        self._database = database
+        self._http = http
+        self._models = AsyncOpenAI(http_client=http)
+        self._mail = environment["MAIL_URL"]
+        key = environment.get("MAIL_API_KEY")
+        self._mail_key = {"authorization": f"Bearer {key}"} if key else {}
 
     def read(self, customer: str, columns: Sequence[str]) -> dict[str, str]:
         """Named columns of one customer, as text."""
         names = ", ".join(f'"{column}"' for column in columns)
         query = f"SELECT {names} FROM customers WHERE id = ?"  # noqa: S608 (the columns are the agents' own constants)
-        with sqlite3.connect(f"{self._places.database.as_uri()}?mode=ro", uri=True) as database:
+        with sqlite3.connect(f"{self._database.as_uri()}?mode=ro", uri=True) as database:
             row = database.execute(query, (customer,)).fetchone()
         database.close()
         if row is None:
             raise UpstreamFailed(f"no customer {customer!r}")
         return {column: str(value) for column, value in zip(columns, row, strict=True)}
 
-    async def complete(self, variant: str, prompt: str, request_id: str) -> Completion:
-        """One call of the model API. `request_id` is what its own log will show."""
-        body = {"model": variant, "max_tokens": MAX_TOKENS, "messages": [{"role": "user", "content": prompt}]}
-        answer = await self._post(f"{self._places.models}/v1/chat/completions", body, request_id)
-        usage = answer["usage"]
-        text = str(answer["choices"][0]["message"]["content"])
-        return Completion(text, int(usage["prompt_tokens"]), int(usage["completion_tokens"]))
+    async def complete(self, variant: str, prompt: str, headers: Mapping[str, str]) -> Done:
+        """One call of the model API, with these headers besides."""
+        answer = await self._models.chat.completions.with_raw_response.create(
+            model=variant,
+            max_tokens=MAX_TOKENS,
+            messages=[{"role": "user", "content": prompt}],
+            extra_headers=headers,
+        )
+        said = answer.parse().choices[0].message.content
+        return Done(said or "", answer.headers.get(DECISION, ""))
 
-    async def mail(self, to: str, subject: str, text: str, request_id: str) -> None:
-        """Hand a message to the e-mail API."""
-        body = {"to": to, "subject": subject, "text": text}
-        await self._post(f"{self._places.mail}/messages", body, request_id)
-
-    async def _post(self, url: str, body: Mapping[str, Any], request_id: str) -> Any:
-        if self._session is None:
-            raise UpstreamFailed("not entered: use `async with`")
-        headers = {"x-request-id": request_id} if request_id else {}
-        async with self._session.post(url, json=body, headers=headers) as response:
-            if response.status >= 300:
-                raise UpstreamFailed(f"{url}: {response.status} {await response.text()}")
-            return await response.json()
+    async def mail(self, to: str, subject: str, text: str, headers: Mapping[str, str]) -> Done:
+        """Hand a message to the e-mail API, with these headers besides."""
+        answer = await self._http.post(
+            f"{self._mail}/messages",
+            json={"to": to, "subject": subject, "text": text},
+            headers={**self._mail_key, **headers},
+        )
+        answer.raise_for_status()
+        return Done("", answer.headers.get(DECISION, ""))

@@ -12,6 +12,7 @@ from typing import Any
 
 from grpc import aio
 
+from remit.core.canonical import digest
 from remit.demo.page import NANOS
 from remit.v1 import audit_pb2, audit_pb2_grpc, oversight_pb2, oversight_pb2_grpc, resources_pb2
 
@@ -50,6 +51,11 @@ class Noted:
         resource = self.body.get("resource", {})
         name = "/".join(part for part in (resource.get("id"), resource.get("variant")) if part)
         return f"{resource.get('type', '')}:{name}"
+
+    @property
+    def sent(self) -> str:
+        """The digest of the request that Remit sent for a decision, "" where it sent none."""
+        return str(self.body.get("sent", {}).get("digest", ""))
 
     def argument(self, name: str) -> Any:
         """An argument that policy had recorded in clear."""
@@ -127,6 +133,11 @@ def decisions(records: Iterable[Noted], *, effect: str = "", target: str = "", c
         and target in ("", each.target)
         and (not code or code in each.codes)
     ]
+
+
+def arrived(entry: Mapping[str, Any]) -> str:
+    """The digest of a request in a third party's book, made as Remit's journal makes that of what it sends."""
+    return digest([entry["method"], entry["path"], entry["sha256"]])
 
 
 def metered(metrics: str) -> Counter[str]:

@@ -1,24 +1,29 @@
-"""The agents' powers with Remit: each is asked for before, done, and reported after.
+"""The agents' powers with Remit.
 
-The calls themselves are still the agent's own: it could leave Remit out, as long as nothing else brokers its way
-to the APIs. That is why the catalogue says `metering: agent` of the services.
+What an agent reads, passes on and decides, it asks Remit about before, with the SDK. What it calls leaves through
+Remit's egress: the same clients as without Remit, whose variables name the egress now, and an HTTP client that carries
+the workflow along. The egress decides, holds the keys, and meters what the answers say.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
+import httpx2
+import openai
+
 import remit
-from remit.demo.effects import MAX_TOKENS, Effects
+from remit.demo.effects import DECISION, Done, Effects
 from remit.demo.seam import Envelope, Job, Learnt, NoAnswer, Refused
 
-Noted = Callable[[remit.Decision], None]
-"""Told of every decision that the agent was answered."""
+Noted = Callable[[str, str, str], None]
+"""Told of every decision that the agent was answered: its id, ALLOW or DENY, and of a call's refusal what was said."""
 
-PER_CALL = "screen"
-"""The model API's variant that is priced by the call, not by tokens."""
+FORBIDDEN = 403
+_CHEAPER = re.compile(r"\bCheaper: ([a-z0-9-]+)\.")
 
 
 class Governed:
@@ -34,24 +39,21 @@ class Governed:
     async def read(self, customer: str, columns: Sequence[str], *, why: str) -> Learnt:
         """Named columns of a customer; their labels join the session before a byte is read."""
         fields = [f"customers.{column}" for column in columns]
-        async with self._acting("data.read", "dataset:crm", fields=fields, reason=why) as act:
-            return Learnt(self._effects.read(customer, columns), act.decision.id)
+        with answered(self._noted):
+            read = self._agent.action("data.read", "dataset:crm", fields=fields, reason=why, parent=self._last)
+            async with read as act:
+                self._follow(act.decision.id)
+                return Learnt(self._effects.read(customer, columns), act.decision.id)
 
     async def ask(self, variant: str, prompt: str, *, why: str) -> Learnt:
-        """What the model says; the most that it may cost is set aside first, what it cost is settled after."""
-        most = {} if variant == PER_CALL else {"input_token": len(prompt.encode()), "output_token": MAX_TOKENS}
-        call = self._acting("api.call", "service:models", operation="chat", variant=variant, usage=most, reason=why)
-        async with call as act:
-            said = await self._effects.complete(variant, prompt, act.decision.id)
-            if most:
-                act.used(input_token=said.read, output_token=said.written)
-            return Learnt({"text": said.text}, act.decision.id)
+        """What the model says."""
+        done = await self._called(self._effects.complete(variant, prompt, self._parent()), why)
+        return Learnt({"text": done.text}, done.decision)
 
     async def send(self, to: str, subject: str, text: str, *, why: str) -> Learnt:
         """Send an e-mail."""
-        async with self._acting("message.send", "service:mail", operation="messages", reason=why) as act:
-            await self._effects.mail(to, subject, text, act.decision.id)
-            return Learnt({}, act.decision.id)
+        done = await self._called(self._effects.mail(to, subject, text, self._parent()), why)
+        return Learnt({}, done.decision)
 
     async def decide(self, summary: str, details: Mapping[str, Any], *, why: str, knowing: Sequence[str]) -> Learnt:
         """Have it recorded: what was decided, why, and what was known."""
@@ -59,7 +61,7 @@ class Governed:
             decision = await self._agent.record(
                 summary, reason=why, arguments=details, inputs=list(knowing), parent=self._last
             )
-        self._follow(decision)
+        self._follow(decision.id)
         return Learnt({}, decision.id)
 
     async def pass_on(self, to: str, text: str, *, why: str) -> Envelope:
@@ -68,17 +70,20 @@ class Governed:
             passport = await self._agent.handoff(to, message=text, reason=why, parent=self._last)
         return Envelope(to, text, passport)
 
-    @asynccontextmanager
-    async def _acting(self, action: str, resource: str, **ask: Any) -> AsyncIterator[remit.Action]:
-        with answered(self._noted):
-            async with self._agent.action(action, resource, parent=self._last, **ask) as act:
-                self._follow(act.decision)
-                yield act
+    def _parent(self) -> dict[str, str]:
+        return {"Remit-Parent": self._last} if self._last else {}
 
-    def _follow(self, decision: remit.Decision) -> None:
+    async def _called(self, call: Awaitable[Done], why: str) -> Done:
+        """A call that leaves through the egress; its workflow, purpose and reason go along."""
+        with remit.workflow(reason=why), called(self._noted):
+            done = await call
+        self._follow(done.decision)
+        return done
+
+    def _follow(self, decision: str) -> None:
         """What comes next comes of this."""
-        self._noted(decision)
-        self._last = decision.id
+        self._noted(decision, "ALLOW", "")
+        self._last = decision
 
 
 class GovernedSeam:
@@ -98,7 +103,7 @@ class GovernedSeam:
             return
         with answered(self._noted):
             accepted = await self._agent.accept(job.envelope.passport, message=job.envelope.text)
-        self._noted(accepted.decision)
+        self._noted(accepted.decision.id, accepted.decision.effect.value, "")
         with remit.workflow(context=accepted):
             received = Learnt({"text": job.envelope.text}, accepted.decision.id)
             yield Governed(self._agent, self._effects, self._noted, received)
@@ -110,7 +115,31 @@ def answered(noted: Noted) -> Iterator[None]:
     try:
         yield
     except remit.Denied as denied:
-        noted(denied.decision)
+        noted(denied.decision.id, denied.decision.effect.value, "")
         raise Refused(denied.codes, denied.cheaper, str(denied)) from denied
     except remit.Unavailable as nobody:
         raise NoAnswer(str(nobody)) from nobody
+
+
+@contextmanager
+def called(noted: Noted) -> Iterator[None]:
+    """The clients' own errors as the seam's: 403 is an answer, no answer and 5xx are none."""
+    try:
+        yield
+    except openai.PermissionDeniedError as denied:
+        raise refused(denied, denied.response, noted) from denied
+    except httpx2.HTTPStatusError as denied:
+        if denied.response.status_code != FORBIDDEN:
+            raise NoAnswer(str(denied)) from denied
+        raise refused(denied, denied.response, noted) from denied
+    except (openai.APIConnectionError, openai.InternalServerError, httpx2.TransportError) as nobody:
+        raise NoAnswer(str(nobody)) from nobody
+
+
+def refused(error: Exception, response: httpx2.Response, noted: Noted) -> Refused:
+    """What the egress's refusal says: code and message stand where the API's own errors have them."""
+    told = response.json()["error"]
+    message = str(told["message"])
+    noted(response.headers.get(DECISION, ""), "DENY", f"{type(error).__name__}: {message}")
+    cheaper = _CHEAPER.search(message)
+    return Refused([str(told["code"])], cheaper[1] if cheaper else "", message)

@@ -12,7 +12,7 @@ from typing import Any
 from aiohttp import ClientSession
 
 from remit.demo.children import ChildFailed, Children, Worker, python, until
-from remit.demo.effects import Places
+from remit.demo.places import Layout
 from remit.demo.seam import Job
 
 AGENTS = ("analysis", "decision", "communication")
@@ -50,13 +50,16 @@ async def _fetch(url: str) -> Any:
         return await response.json()
 
 
-async def start_upstreams(children: Children, books: Path, stem: str, ports: Sequence[int]) -> Upstreams:
-    """Two third parties, each a process that writes its books to the directory `books`, under names with that stem."""
+async def start_upstreams(children: Children, layout: Layout, stem: str, ports: Sequence[int]) -> Upstreams:
+    """Two third parties, each a process with its own key and books, under names with that stem."""
     kinds = dict(zip(("models", "mail"), ports, strict=True))
     processes = tuple(
         children.start(
             f"{stem}-{kind}",
-            python("remit.demo.upstream.serve", kind, str(port), str(books / f"{stem}-{kind}.jsonl")),
+            python(
+                *("remit.demo.upstream.serve", kind, str(port)),
+                *(str(layout.books / f"{stem}-{kind}.jsonl"), str(layout.key(kind))),
+            ),
         )
         for kind, port in kinds.items()
     )
@@ -68,19 +71,19 @@ async def start_upstreams(children: Children, books: Path, stem: str, ports: Seq
 
 
 async def start_agents(
-    children: Children, mode: str, places: Places, environments: Mapping[str, Mapping[str, str]]
+    children: Children, mode: str, database: Path, environments: Mapping[str, Mapping[str, str]]
 ) -> dict[str, Worker]:
     """The three agents, each a process with its own environment (and in it, its own credential)."""
-    started = (start_agent(children, (name, name, mode), places, environments.get(name, {})) for name in AGENTS)
+    started = (start_agent(children, (name, name, mode), database, environments[name]) for name in AGENTS)
     return dict(zip(AGENTS, await asyncio.gather(*started), strict=True))
 
 
 async def start_agent(
-    children: Children, how: tuple[str, str, str], places: Places, environment: Mapping[str, str]
+    children: Children, how: tuple[str, str, str], database: Path, environment: Mapping[str, str]
 ) -> Worker:
     """One agent; `how` is its name, which agent it is, and straight or governed."""
     name, _, mode = how
-    command = python("remit.demo.agents.run", *how, str(places.database), places.models, places.mail)
+    command = python("remit.demo.agents.run", *how, str(database))
     process = await children.talk(f"{name}-{mode}", command, environment)
     worker = Worker(name, process, children.log(f"{name}-{mode}"))
     await worker.ready()

@@ -8,7 +8,7 @@ from time import time_ns
 from typing import Any
 
 from remit.demo.children import until
-from remit.demo.evidence import Noted, billed, decisions, metered
+from remit.demo.evidence import Noted, arrived, billed, decisions, metered
 from remit.demo.page import NANOS, euros
 from remit.demo.seam import Job
 from remit.demo.with_remit import AT_ONCE, PURPOSE, Run
@@ -47,8 +47,8 @@ async def killed(run: Run) -> None:
         len(answered) >= MEANWHILE and not lost and end.get("no answer", 0) > 0,
     )
     sent, _ = await run.upstreams.books()
-    allowed = {each.id for each in decisions(records, effect="ALLOW")}
-    loose = [entry for entry in sent[len(sent_before) :] if entry["request_id"] not in allowed]
+    allowed = {each.sent for each in decisions(records, effect="ALLOW")}
+    loose = [entry for entry in sent[len(sent_before) :] if arrived(entry) not in allowed]
     page.expect(
         "calls that went out without a permission, while nobody could give one",
         f"{len(loose)} of {len(sent) - len(sent_before)}",
@@ -86,8 +86,8 @@ async def presumed(run: Run, lapses: Sequence[Noted], permits: Mapping[str, Note
     """The ledger is the bill, plus exactly what was presumed of calls that nobody reported."""
     models, mail = await run.upstreams.books()
     bill, meter = billed(models, mail).total(), metered(await run.sidecar.metrics()).total()
-    sent = {entry["request_id"]: int(entry["nanos"]) for entry in models}
-    above = sum(int(permits[each.ref].body["reserved"]) - sent.get(each.ref, 0) for each in lapses)
+    paid = {arrived(entry): int(entry["nanos"]) for entry in models}
+    above = sum(int(permits[each.ref].body["reserved"]) - paid.get(permits[each.ref].sent, 0) for each in lapses)
     run.page.expect(
         "the ledger is the bill plus what was presumed, never less",
         f"{euros(meter)} = {euros(bill)} + {euros(above)}",

@@ -7,7 +7,8 @@ import signal
 from collections.abc import Sequence
 from pathlib import Path
 
-from remit.cli.opa import ready
+from remit.backends import envoy_install, opa_install
+from remit.cli.programs import ready
 from remit.cli.screen import progress
 from remit.demo.children import Children
 from remit.demo.closing import shown, verified
@@ -16,7 +17,7 @@ from remit.demo.killed import killed
 from remit.demo.page import Page
 from remit.demo.places import WORLD, Layout, NotOurs, free_ports, prepare, remember
 from remit.demo.sidecar import Sidecar, write_catalogue
-from remit.demo.with_remit import accounts, budget, observed, stage, with_remit
+from remit.demo.with_remit import accounts, budget, keyless, observed, stage, with_remit
 from remit.demo.without_remit import without
 
 DONE, FAILED, WRONGLY, INTERRUPTED = 0, 1, 2, 130
@@ -27,10 +28,12 @@ def run(keep: bool, state: Path, world: Path = WORLD) -> int:
     """Play the demo in the directory `state`; the exit code. `keep` leaves the second act's processes running.
 
     `world` holds the customers, the catalogue and the policy that it is played with. Raises the command line's
-    Failure where no Open Policy Agent can be found or built.
+    Failure where no Open Policy Agent or Envoy can be found or made.
     """
-    with progress("looking for an Open Policy Agent") as tell:
-        ready(None, tell)  # before the clock starts: building one takes minutes, once
+    # Before the clock starts: building an Open Policy Agent takes minutes, once.
+    for installation in (opa_install.INSTALLATION, envoy_install.INSTALLATION):
+        with progress(f"looking for {installation.program.name}") as tell:
+            ready(installation, None, tell)
     page = Page()
     try:
         layout = prepare(state, world)
@@ -76,14 +79,14 @@ def _stop_on_signals() -> None:
 
 async def play(page: Page, layout: Layout, children: Children, *, keep: bool) -> Sequence[str]:
     """Both acts and what comes after; what to tell of what stays."""
-    ports = free_ports(6)
-    upstreams = await start_upstreams(children, layout.books, "without", ports[:2])
+    ports = free_ports(7)
+    upstreams = await start_upstreams(children, layout, "without", ports[:2])
     await without(page, layout, children, upstreams)
-    upstreams = await start_upstreams(children, layout.books, "with", ports[2:4])
+    upstreams = await start_upstreams(children, layout, "with", ports[2:4])
     sidecar = Sidecar(layout, children, ports[4:])
     write_catalogue(layout, upstreams)
     page.heading("2 · With Remit")
-    page.say(f"remit up: ready after {await sidecar.up():.1f} s, with an Open Policy Agent of its own")
+    page.say(f"remit up: ready after {await sidecar.up():.1f} s, with an Open Policy Agent and an Envoy of its own")
     # Pinned before anybody could have wanted to change anything.
     key = (layout.root / KEY).read_text(encoding="ascii")
     acts = await stage(page, layout, children, upstreams, sidecar)
@@ -91,6 +94,7 @@ async def play(page: Page, layout: Layout, children: Children, *, keep: bool) ->
         await with_remit(acts)
         await budget(acts)
         await accounts(acts)
+        await keyless(acts, children)
         await observed(acts, children)
         page.heading("3 · kill -9 in the middle")
         await killed(acts)
@@ -113,6 +117,7 @@ def left(layout: Layout, children: Children, upstreams: Upstreams, sidecar: Side
     remember(layout, {name: process.pid for name, process in kept.items()})
     return (
         f"sidecar      grpc {sidecar.grpc}   http://{sidecar.http}/metrics",
+        f"egress       {sidecar.egress}",
         f"model API    {upstreams.models}/books",
         f"e-mail API   {upstreams.mail}/inbox",
         f"ask it       REMIT_STATE={layout.root} remit budget list",

@@ -12,11 +12,13 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from secrets import token_urlsafe
 
 WORLD = Path(__file__).parent / "world"
 """What ships with the package: the customers, the catalogue, a policy of one's own."""
 
 MARK = "demo.json"
+PROVIDERS = ("models", "mail")
 COLUMNS = ["id", "name", "email", "region", "product", "iban", "tax_number", "income", "note"]
 
 
@@ -48,8 +50,12 @@ class Layout:
 
     @property
     def credentials(self) -> Path:
-        """One file for each agent and person, with its token."""
+        """One file for each agent and person, with its token, and one for each provider, with its API key."""
         return self.root / "credentials"
+
+    def key(self, provider: str) -> Path:
+        """The file with the API key of a provider (models or mail)."""
+        return self.credentials / f"{provider}.key"
 
     @property
     def books(self) -> Path:
@@ -75,10 +81,18 @@ def prepare(root: Path, world: Path) -> Layout:
     layout.root.chmod(0o700)
     for each in (layout.credentials, layout.books, layout.logs):
         each.mkdir(mode=0o700)
+    for provider in PROVIDERS:
+        create(layout.key(provider), f"sk-{provider}-{token_urlsafe(32)}")
     remember(layout, {})
     shutil.copytree(world / "policies", layout.policies)
     build_customers(world / "customers.csv", layout.customers)
     return layout
+
+
+def create(path: Path, secret: str) -> None:
+    """A file with a secret, for its owner alone."""
+    path.touch(mode=0o600)
+    path.write_text(secret, encoding="ascii")
 
 
 def remember(layout: Layout, running: dict[str, int]) -> None:

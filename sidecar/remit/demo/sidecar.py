@@ -17,9 +17,10 @@ from time import monotonic
 
 from aiohttp import ClientError, ClientSession, ClientTimeout
 
+from remit.cli.egress_variables import Secret, egress_variables
 from remit.demo.children import ChildFailed, Children, until
 from remit.demo.intake import Upstreams
-from remit.demo.places import Layout
+from remit.demo.places import PROVIDERS, Layout, create
 
 WHO = ("intake", "analysis", "decision", "communication", "newcomer", "olga")
 AUDITOR = "olga"
@@ -46,14 +47,14 @@ def write_catalogue(layout: Layout, upstreams: Upstreams) -> None:
     """The catalogue with fresh credentials: each token in a file of its own, only its hash in the catalogue."""
     hashes = {name: _new_credential(layout.credentials / name) for name in WHO}
     template = Template((layout.world / "remit.yaml").read_text(encoding="utf-8"))
-    text = template.substitute(hashes, models=upstreams.models, mail=upstreams.mail)
+    keys = {f"{provider}_key": str(layout.key(provider)) for provider in PROVIDERS}
+    text = template.substitute(hashes, **keys, models=upstreams.models, mail=upstreams.mail)
     layout.catalogue.write_text(text, encoding="utf-8")
 
 
 def _new_credential(path: Path) -> str:
     token = token_urlsafe(32)
-    path.touch(mode=0o600)
-    path.write_text(token, encoding="ascii")
+    create(path, token)
     return f"sha256:{sha256(token.encode()).hexdigest()}"
 
 
@@ -64,7 +65,7 @@ class Sidecar:
         self._layout = layout
         self._children = children
         self._process: Popen[bytes] | None = None
-        self.grpc, self.http = (f"127.0.0.1:{port}" for port in ports)
+        self.grpc, self.http, self.egress = (f"127.0.0.1:{port}" for port in ports)
 
     @property
     def pid(self) -> int:
@@ -104,8 +105,21 @@ class Sidecar:
         return str(self._layout.credentials / name)
 
     def environment(self, agent: str) -> dict[str, str]:
-        """What an agent needs to find its sidecar and prove who it is."""
-        return {"REMIT_ADDRESS": self.grpc, "REMIT_TOKEN_FILE": self.credential(agent)}
+        """What an agent needs to find its sidecar and prove who it is: what `remit env` says, and where mail goes."""
+        file = Path(self.credential(agent))
+        named = egress_variables(
+            [("models", "openai"), ("mail", "http")],
+            http=self.egress,
+            proxy="",
+            token_file=file,
+            known=file.read_text(encoding="ascii"),
+        ).named
+        return {
+            "REMIT_ADDRESS": self.grpc,
+            "REMIT_TOKEN_FILE": str(file),
+            **{name: value.text if isinstance(value, Secret) else value for name, value in named.items()},
+            "MAIL_URL": f"http://{self.egress}/mail",
+        }
 
     async def metrics(self) -> str:
         """GET /metrics."""
@@ -133,6 +147,7 @@ class Sidecar:
             *("--grpc", self.grpc),
             *("--http", self.http),
             *("--socket", "off"),
+            *("--egress", "--egress-http", self.egress, "--egress-proxy", "off"),
         ]
 
     async def _ready_or_gone(self) -> bool:

@@ -23,11 +23,11 @@ class Straight:
 
     async def ask(self, variant: str, prompt: str, *, why: str) -> Learnt:
         """What the model says."""
-        return Learnt({"text": (await self._effects.complete(variant, prompt, "")).text})
+        return Learnt({"text": (await self._effects.complete(variant, prompt, {})).text})
 
     async def send(self, to: str, subject: str, text: str, *, why: str) -> Learnt:
         """Send an e-mail."""
-        await self._effects.mail(to, subject, text, "")
+        await self._effects.mail(to, subject, text, {})
         return Learnt({})
 
     async def decide(self, summary: str, details: Mapping[str, Any], *, why: str, knowing: Sequence[str]) -> Learnt:

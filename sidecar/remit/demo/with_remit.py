@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import remit
-from remit.demo.children import Children, Worker
-from remit.demo.effects import Places
+from remit.demo.children import PATIENCE, ChildFailed, Children, Worker, python
 from remit.demo.evidence import (
     Auditor,
     Noted,
+    arrived,
     billed,
     calls,
     decisions,
@@ -19,8 +22,9 @@ from remit.demo.evidence import (
     metered,
 )
 from remit.demo.intake import Upstreams, onboard, start_agent, start_agents
+from remit.demo.memory import look
 from remit.demo.page import Page, euros
-from remit.demo.places import Layout, customers
+from remit.demo.places import PROVIDERS, Layout, customers
 from remit.demo.seam import Job
 from remit.demo.sidecar import Sidecar
 
@@ -40,7 +44,6 @@ class Run:
     sidecar: Sidecar
     auditor: Auditor
     intake: remit.Agent
-    places: Places
     workers: Mapping[str, Worker]
     rows: Sequence[Mapping[str, str]]
     workflows: dict[str, str] = field(default_factory=dict)
@@ -58,7 +61,7 @@ async def with_remit(run: Run) -> list[Noted]:
     page = run.page
     page.say(f"The same agents, customers and APIs; every action is asked of Remit first. {len(run.rows)} customers.")
     page.say(
-        "The agents still make the calls themselves (metering: agent); brokered egress comes with a later version."
+        "Their calls leave through Remit's egress: official client, other base URL. The sidecar alone has the API keys."
     )
     for row in run.rows:
         # Opened and closed by somebody else than those who act in it: what one customer's workflow taught an agent
@@ -92,6 +95,14 @@ async def variants(run: Run, records: Sequence[Noted]) -> None:
         f"{len(cheaper)} of {len(refused)} times",
         len(cheaper) == len(refused),
     )
+    told = [each for each in run.workers["analysis"].told if each.endswith(f" [{refused[0].id}]")] if refused else []
+    named = [each for each in run.workers["analysis"].told if each.startswith("PermissionDenied") and "small" in each]
+    run.page.expect(
+        "how the official client told the agent: openai.PermissionDeniedError, with the cheaper variant named",
+        f"{len(named)} of {len(refused)}",
+        len(named) == len(refused) > 0,
+    )
+    run.page.say(*told[:1] or ["(nothing)"])
 
 
 async def flow(run: Run, records: Sequence[Noted]) -> None:
@@ -170,13 +181,58 @@ async def accounts(run: Run) -> None:
         bool(bill) and meter == bill,
     )
     records = await run.auditor.traces(run.workflows.values())
-    allowed = {each.id for each in decisions(records, effect="ALLOW")}
-    ids = [entry["request_id"] for entry in (*models, *mail)]
+    sent = Counter(each.sent for each in decisions(records, effect="ALLOW") if each.sent)
+    received = Counter(arrived(entry) for entry in (*models, *mail))
     run.page.expect(
-        "calls in the providers' books, each with an ALLOW of its own in the journal",
-        f"{len(allowed.intersection(ids))} of {len(ids)}",
-        len(ids) == len(set(ids)) and allowed.issuperset(ids),
+        "requests in the providers' books, each with an ALLOW of its own in the journal for exactly these bytes",
+        f"{(sent & received).total()} of {received.total()}",
+        sent == received and bool(received),
     )
+    settled = [each.body for each in records if each.kind == "report" and each.body.get("metered")]
+    whole = [each for each in settled if each["state"] == "settled" and not each["presumed"] and not each["claimed"]]
+    run.page.expect(
+        "calls settled by what their answers said; an agent's word lowers nothing",
+        f"{len(whole)} of {received.total()}",
+        len(whole) == len(settled) == received.total(),
+    )
+
+
+async def keyless(run: Run, children: Children) -> None:
+    """The keys are the sidecar's; what an agent has opens nothing but the sidecar's door."""
+    keys = {provider: run.layout.key(provider).read_text(encoding="ascii") for provider in PROVIDERS}
+    found = {}
+    for name, worker in run.workers.items():
+        own = {"own": (run.layout.credentials / name).read_text(encoding="ascii")}
+        found[name] = await asyncio.to_thread(look, worker.pid, keys | own)
+    with_key = [
+        name for name, each in found.items() if any(each.environment[key] + each.memory[key] for key in PROVIDERS)
+    ]
+    controlled = all(each.environment["own"] and each.memory["own"] for each in found.values())
+    looked = sum(each.looked for each in found.values()) >> 20
+    run.page.expect(
+        "agents that hold an API key, in their environment or memory (their own credential for Remit is found there)",
+        f"{len(with_key)} of {len(found)}, {looked} MiB looked at",
+        not with_key and controlled,
+    )
+    before = await run.upstreams.books()
+    environment = run.sidecar.environment("analysis")
+    command = python("remit.demo.agents.stray", run.upstreams.models, run.upstreams.mail)
+    answers = await _said(children, command, environment)
+    run.page.expect(
+        "an agent that leaves Remit out and calls the providers itself, with all that it has",
+        ", ".join(f"{provider}: {answer}" for provider, answer in answers.items()),
+        all(answers[provider].startswith("401 ") for provider in PROVIDERS) and await run.upstreams.books() == before,
+    )
+
+
+async def _said(children: Children, command: Sequence[str], environment: Mapping[str, str]) -> dict[str, str]:
+    """The line of JSON that a process ends with."""
+    process = await children.talk("stray", command, environment)
+    output, _ = await asyncio.wait_for(process.communicate(), PATIENCE)
+    if process.returncode != 0:
+        raise ChildFailed(f"the stray agent ended with {process.returncode} (log: {children.log('stray')})")
+    said: dict[str, str] = json.loads(output)
+    return said
 
 
 async def budget(run: Run) -> None:
@@ -210,13 +266,13 @@ async def budget(run: Run) -> None:
 async def observed(run: Run, children: Children) -> None:
     """An agent in `mode: observe` does as it likes, and one sees what would have become of it."""
     environment = run.sidecar.environment("newcomer")
-    newcomer = await start_agent(children, ("newcomer", "analysis", "governed"), run.places, environment)
+    newcomer = await start_agent(children, ("newcomer", "analysis", "governed"), run.layout.customers, environment)
     async with remit.workflow(run.intake, purposes=[PURPOSE], reason="watch a new agent") as opened:
         await newcomer.do(Job("onboard", run.rows[0]["id"], opened.context))
     await newcomer.leave()
     models, _ = await run.upstreams.books()
-    let_through = {each.id for each in decisions(await run.auditor.trace(opened.id), effect="DENY", target=LARGE)}
-    sent = [entry for entry in models if entry["variant"] == "large" and entry["request_id"] in let_through]
+    let_through = {each.sent for each in decisions(await run.auditor.trace(opened.id), effect="DENY", target=LARGE)}
+    sent = [entry for entry in models if entry["variant"] == "large" and arrived(entry) in let_through]
     meter = metered(await run.sidecar.metrics())["models/large"]
     billed_large = sum(entry["nanos"] for entry in sent)
     run.page.expect(
@@ -228,7 +284,6 @@ async def observed(run: Run, children: Children) -> None:
 
 async def stage(page: Page, layout: Layout, children: Children, upstreams: Upstreams, sidecar: Sidecar) -> Run:
     """Everybody who plays in the second act. The intake is still to be entered."""
-    places = Places(layout.customers, upstreams.models, upstreams.mail)
     environments = {name: sidecar.environment(name) for name in ("analysis", "decision", "communication")}
     token = (layout.credentials / "olga").read_text(encoding="ascii")
     return Run(
@@ -240,7 +295,6 @@ async def stage(page: Page, layout: Layout, children: Children, upstreams: Upstr
         intake=remit.Agent.connect(
             sidecar.grpc, (layout.credentials / "intake").read_text(encoding="ascii"), name="intake"
         ),
-        places=places,
-        workers=await start_agents(children, "governed", places, environments),
+        workers=await start_agents(children, "governed", layout.customers, environments),
         rows=customers(layout.customers),
     )

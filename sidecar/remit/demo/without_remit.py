@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from remit.demo.children import Children
-from remit.demo.effects import Places
 from remit.demo.evidence import billed, calls, leaks
 from remit.demo.intake import AGENTS, Upstreams, onboard, start_agents
+from remit.demo.memory import look
 from remit.demo.page import Page, euros, masked
-from remit.demo.places import Layout, customers
+from remit.demo.places import PROVIDERS, Layout, customers
 from remit.demo.seam import Job
 
 AT_ONCE = 64
@@ -19,7 +20,14 @@ AT_ONCE = 64
 async def without(page: Page, layout: Layout, children: Children, upstreams: Upstreams) -> None:
     """Board every customer with nothing in between, and look at what became of it."""
     page.heading("1 · Without Remit")
-    workers = await start_agents(children, "straight", Places(layout.customers, upstreams.models, upstreams.mail), {})
+    keys = {provider: layout.key(provider).read_text(encoding="ascii") for provider in PROVIDERS}
+    own = {
+        "OPENAI_BASE_URL": f"{upstreams.models}/v1",
+        "OPENAI_API_KEY": keys["models"],
+        "MAIL_URL": upstreams.mail,
+        "MAIL_API_KEY": keys["mail"],
+    }
+    workers = await start_agents(children, "straight", layout.customers, dict.fromkeys(AGENTS, own))
     rows = customers(layout.customers)
     page.say(f"{len(AGENTS)} agents board {len(rows)} customers; then one screens {AT_ONCE} payments at once.")
     for row in rows:
@@ -30,6 +38,7 @@ async def without(page: Page, layout: Layout, children: Children, upstreams: Ups
     spent(page, models, mail)
     leaked(page, inbox, rows)
     unexplained(page, models, mail)
+    await holding(page, [worker.pid for worker in workers.values()], keys)
     for worker in workers.values():
         await worker.leave()
 
@@ -74,10 +83,20 @@ def leaked(page: Page, inbox: Sequence[Mapping[str, str]], rows: Sequence[Mappin
 def unexplained(page: Page, models: Sequence[Mapping[str, Any]], mail: Sequence[Mapping[str, Any]]) -> None:
     """By what the third parties can say of their callers, which is all that there is."""
     entries = [*models, *mail]
-    traced = sum(bool(entry["request_id"]) for entry in entries)
-    keys = {entry["key"] for entry in entries}
+    keys = [{entry["key"] for entry in book} for book in (models, mail)]
     page.expect(
         "nobody can say which agent did what, for whom and why",
-        f"{traced} of {len(entries)} calls lead to a decision; all came under {len(keys)} shared key",
-        traced == 0 and len(keys) == 1,
+        f"{len(entries)} calls; each provider knows {max(map(len, keys))} key, which all agents share",
+        bool(entries) and [len(each) for each in keys] == [1, 1],
+    )
+
+
+async def holding(page: Page, pids: Sequence[int], keys: Mapping[str, str]) -> None:
+    """By what the kernel shows of each agent; this is also how it is looked at with Remit."""
+    found = [await asyncio.to_thread(look, pid, dict(keys)) for pid in pids]
+    having = sum(all(each.environment.values()) and all(each.memory.values()) for each in found)
+    page.expect(
+        "agents that hold the providers' API keys, in their environment and memory",
+        f"{having} of {len(found)}",
+        having == len(found) > 0,
     )

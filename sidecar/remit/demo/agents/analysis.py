@@ -61,7 +61,7 @@ async def rescore(job: Job, powers: Powers) -> Result:
         async with gate:
             if silent.is_set():
                 return "not asked"
-            words = prompt("score", {"name": f"old customer {number}", "product": "account"})
+            words = prompt("rescore", {"name": f"old customer {number}", "product": "account"})
             outcome = await _outcome(powers.ask("small", words, why=f"old customer {number} again"))
             if outcome == "no answer":
                 silent.set()

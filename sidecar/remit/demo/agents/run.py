@@ -1,17 +1,19 @@
 """One agent as a process: jobs come as lines of JSON on stdin, answers go as lines of JSON to stdout.
 
-    python -m remit.demo.agents.run NAME analysis|decision|communication straight|governed DATABASE MODELS MAIL
+    python -m remit.demo.agents.run NAME analysis|decision|communication straight|governed DATABASE
 
-NAME is who it believes to be; with Remit, its credential has to prove it.
+NAME is who it believes to be; with Remit, its credential has to prove it. Where the APIs are, and what is shown to
+them, stands in the environment, as `effects.py` says.
 
-A line out is `{"result": …}`, `{"failed": …}`, or, while the work goes on, `{"noted": {"id", "effect"}}` for every
-decision that the agent was answered. The process ends with its stdin.
+A line out is `{"result": …}`, `{"failed": …}`, or, while the work goes on, `{"noted": {"id", "effect", "said"}}` for
+every decision that the agent was answered. The process ends with its stdin.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -19,14 +21,20 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import httpx2
+import openai
+
 import remit
 from remit.demo.agents import analysis, communication, decision
-from remit.demo.effects import Effects, Places, UpstreamFailed
+from remit.demo.effects import Effects, UpstreamFailed
 from remit.demo.governed import GovernedSeam
 from remit.demo.seam import Job, NoAnswer, Powers, Refused, Result, Seam
 from remit.demo.straight import StraightSeam
 
 Work = Callable[[Job, Powers], Awaitable[Result]]
+SECONDS = 20.0
+AT_ONCE = httpx2.Limits(max_connections=64, max_keepalive_connections=64)
+FAILURES = (Refused, NoAnswer, UpstreamFailed, remit.RemitError, openai.OpenAIError, httpx2.HTTPError)
 AGENTS: Mapping[str, Mapping[str, Work]] = {
     "analysis": analysis.JOBS,
     "decision": decision.JOBS,
@@ -34,12 +42,10 @@ AGENTS: Mapping[str, Mapping[str, Work]] = {
 }
 
 
-async def main(name: str, kind: str, mode: str, *where: str) -> None:
+async def main(name: str, kind: str, mode: str, database: str) -> None:
     """Work until stdin ends."""
-    database, models, mail = where
-    places = Places(Path(database), models, mail)
     lines = await _lines()
-    async with Effects(places) as effects, _seam(mode, name, effects) as seam:
+    async with _http(mode) as http, _seam(mode, name, Effects(Path(database), http, os.environ)) as seam:
         say({"ready": name})
         while line := await lines.readline():
             say(await done(AGENTS[kind], Job.read(json.loads(line)), seam))
@@ -50,8 +56,16 @@ async def done(jobs: Mapping[str, Work], job: Job, seam: Seam) -> dict[str, Any]
     try:
         async with seam.powers(job) as powers:
             return {"result": asdict(await jobs[job.kind](job, powers))}
-    except (Refused, NoAnswer, UpstreamFailed, remit.RemitError) as failure:
+    except FAILURES as failure:
         return {"failed": f"{type(failure).__name__}: {failure}"}
+
+
+def _http(mode: str) -> httpx2.AsyncClient:
+    """What requests leave by; with Remit, the workflow goes along to the egress, and to nobody else."""
+    if mode == "straight":
+        return httpx2.AsyncClient(timeout=SECONDS, limits=AT_ONCE)
+    client: httpx2.AsyncClient = remit.async_httpx_client(library=httpx2, timeout=SECONDS, limits=AT_ONCE)
+    return client
 
 
 @asynccontextmanager
@@ -63,9 +77,9 @@ async def _seam(mode: str, name: str, effects: Effects) -> AsyncIterator[Seam]:
         yield GovernedSeam(agent, effects, note)
 
 
-def note(decision: remit.Decision) -> None:
+def note(decision: str, effect: str, said: str) -> None:
     """Tell of a decision that was answered."""
-    say({"noted": {"id": decision.id, "effect": decision.effect.value}})
+    say({"noted": {"id": decision, "effect": effect, "said": said}})
 
 
 def say(document: Mapping[str, Any]) -> None:

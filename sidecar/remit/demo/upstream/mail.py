@@ -6,7 +6,7 @@ from typing import Any
 
 from aiohttp import web
 
-from remit.demo.upstream.books import EUR, Books, key_of
+from remit.demo.upstream.books import EUR, Books
 
 PRICE = EUR * 2 // 1000
 """EUR 0.002 a message."""
@@ -17,9 +17,9 @@ def application(books: Books) -> web.Application:
     inbox: list[dict[str, str]] = []
 
     async def accept(request: web.Request) -> web.Response:
-        key_of(request)
+        books.admit(request)
         inbox.append(_read(await request.json()))
-        books.charge(request, "", {"call": 1}, PRICE)
+        await books.charge(request, "", {"call": 1}, PRICE)
         return web.json_response({"id": f"m-{len(inbox)}"}, status=202)
 
     async def shown(request: web.Request) -> web.Response:

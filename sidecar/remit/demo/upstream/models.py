@@ -1,7 +1,7 @@
 """A model API in the manner of OpenAI's: `POST /v1/chat/completions`, priced variants, `usage` in every answer.
 
 No model stands behind it: answers are computed from the prompt, so that a run can be repeated. A prompt is a line
-`task: score | draft | screen` and lines `name: value`. What a prompt holds, a draft may repeat: that is how models
+`task: score | rescore | draft | screen` and lines `name: value`. What a prompt holds, a draft may repeat: that is how models
 let data out.
 """
 
@@ -15,7 +15,7 @@ from zlib import crc32
 
 from aiohttp import web
 
-from remit.demo.upstream.books import EUR, Books, key_of
+from remit.demo.upstream.books import EUR, Books
 
 MILLION = 1_000_000
 
@@ -45,14 +45,14 @@ def application(books: Books) -> web.Application:
     """The API with its books at /books."""
 
     async def complete(request: web.Request) -> web.Response:
-        key_of(request)
+        books.admit(request)
         body = await request.json()
         variant, prompt = _read(body)
         text = answer(prompt, wordy=variant == "large")
         read, written = tokens(prompt), tokens(text)
         await asyncio.sleep(thinking(prompt))
         usage = {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}
-        books.charge(request, variant, usage, TARIFFS[variant].bill(read, written))
+        await books.charge(request, variant, usage, TARIFFS[variant].bill(read, written))
         return web.json_response(_completion(variant, text, usage))
 
     app = web.Application()
@@ -74,7 +74,8 @@ def _read(body: Any) -> tuple[str, str]:
 
 def _completion(variant: str, text: str, usage: Mapping[str, int]) -> dict[str, Any]:
     choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
-    return {"object": "chat.completion", "model": variant, "choices": [choice], "usage": usage}
+    head = {"id": "chatcmpl-demo", "object": "chat.completion", "created": 0, "model": variant}
+    return {**head, "choices": [choice], "usage": usage}
 
 
 def tokens(text: str) -> int:
@@ -83,8 +84,9 @@ def tokens(text: str) -> int:
 
 
 def thinking(prompt: str) -> float:
-    """Seconds that an answer takes: 0.01 to 0.06, the same for the same prompt."""
-    return (1 + crc32(prompt.encode()) % 6) / 100
+    """Seconds that an answer takes: 0.01 to 0.06, more where it is to look again; the same for the same prompt."""
+    again = 0.3 if prompt.startswith("task: rescore") else 0.0
+    return again + (1 + crc32(prompt.encode()) % 6) / 100
 
 
 def answer(prompt: str, *, wordy: bool) -> str:
@@ -138,4 +140,9 @@ def _puzzled(said: Mapping[str, str], wordy: bool) -> str:
     return "I do not know this task."
 
 
-TASKS: Mapping[str, Callable[[Mapping[str, str], bool], str]] = {"score": _score, "draft": _draft, "screen": _screen}
+TASKS: Mapping[str, Callable[[Mapping[str, str], bool], str]] = {
+    "score": _score,
+    "rescore": _score,
+    "draft": _draft,
+    "screen": _screen,
+}
