@@ -38,7 +38,8 @@ class Stream:
         metadata = dict(context.invocation_metadata() or ())
         self._desk, self._context = desk, context
         self._writing = asyncio.Lock()
-        self._aborted = asyncio.Event()
+        self._task: asyncio.Task[Any] | None = None
+        self._aborted = self._well = self._settled = False
         self.exchange = Exchange(desk, str(metadata.get(LISTENER, "")), "egress")
         self.prolonged = asyncio.get_running_loop().time()
 
@@ -49,30 +50,23 @@ class Stream:
 
     async def run(self) -> None:
         """Serve until the exchange is over; aborts what is not."""
-        aborted = asyncio.ensure_future(self._aborted.wait())
+        self._task = asyncio.current_task()
         try:
-            while await self._step(aborted):
+            while await self._step():
                 pass
         except Broken as broken:
             _log.warning("an exchange was cut: %s", broken)
+        except asyncio.CancelledError:
+            if not self._aborted or self._task is None:
+                raise
+            self._task.uncancel()
         finally:
-            aborted.cancel()
             self._close()
         if not self._well:
             await self._context.abort(grpc.StatusCode.ABORTED, "not permitted to go on")
 
-    _well = False
-
-    async def _step(self, aborted: asyncio.Future[Any]) -> bool:
-        reading = asyncio.ensure_future(self._context.read())
-        try:
-            await asyncio.wait({reading, aborted}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            if not reading.done():
-                reading.cancel()
-        if aborted.done():
-            return False
-        raw: object = reading.result()
+    async def _step(self) -> bool:
+        raw: object = await self._context.read()
         if not isinstance(raw, bytes):
             self._well = self.exchange.state is State.OVER
             return False
@@ -80,16 +74,24 @@ class Stream:
             message = pb.ProcessingRequest.FromString(raw)
         except DecodeError as error:
             raise Broken("a message that is none") from error
-        # Decisions are recorded whoever still waits for them: the end of the stream does not cancel one.
-        taking = self._desk.work(self.exchange.take(message))
-        try:
-            answers = await asyncio.shield(taking)
-        except asyncio.CancelledError:
-            taking.add_done_callback(lambda _: self._withdraw())
-            raise
+        answers = await (self._decided(message) if _decides(message) else self.exchange.take(message))
         await self._write(answers)
         self._settle()
         return True
+
+    async def _decided(self, message: pb.ProcessingRequest) -> Sequence[pb.ProcessingResponse]:
+        """Decisions are recorded whoever still waits for them: the end of the stream does not cancel one."""
+        taking = self._desk.work(self.exchange.take(message))
+        try:
+            return await asyncio.shield(taking)
+        except asyncio.CancelledError:
+            taking.add_done_callback(lambda _: self._withdraw())
+            raise
+
+    def _abort(self) -> None:
+        self._aborted = True
+        if self._task is not None:
+            self._task.cancel()
 
     def moves(self, now: float) -> bool:
         """Whether it still moves, and half its reservation's time is over. What a tunnel does cannot be seen."""
@@ -103,13 +105,15 @@ class Stream:
         last = self.exchange.stop(reason)
         self._settle()
         if last is None:
-            self._aborted.set()
+            self._abort()
             return
         try:
-            await self._write([last])
-        except grpc.aio.BaseError as error:
-            _log.info("a stopped stream had ended by itself: %s", error)
-            self._aborted.set()
+            # A caller that does not read must not keep its stream open.
+            async with asyncio.timeout(LAST_WORDS_SECONDS):
+                await self._write([last])
+        except (TimeoutError, grpc.aio.BaseError) as error:
+            _log.info("a stopped stream could not be told why: %r", error)
+            self._abort()
 
     async def _write(self, answers: Sequence[pb.ProcessingResponse]) -> None:
         async with self._writing:
@@ -124,13 +128,15 @@ class Stream:
         self.exchange.withdraw()
         self._settle()
 
-    _settled = False
-
     def _settle(self) -> None:
         passage, end = self.exchange.passage, self.exchange.end
         if passage is not None and end is not None and not self._settled:
             self._settled = True
             self._desk.work(self._desk.settle(passage, end))
+
+
+def _decides(message: pb.ProcessingRequest) -> bool:
+    return message.HasField("request_body") or message.HasField("request_headers")
 
 
 class Processor:
