@@ -28,6 +28,7 @@ from remit.core.egress.mcp_message import McpRefused
 from remit.core.egress.refusal import stream_error
 from remit.core.egress.response import ResponseBody
 from remit.core.egress.routing import PROXY, route
+from remit.core.egress.signing import SIGNED_BESIDE
 from remit.core.egress.usage import make_reader
 from remit.core.errors import CallerError, ServiceError, Unauthenticated
 from remit.core.evidence import Cause
@@ -63,7 +64,7 @@ OURS = (
     "remit-wait",
 )
 HOPS = ("x-real-ip", "proxy-connection")
-DROPPED = (*OURS, *KEY_HEADERS, PROXY_CREDENTIAL, *HOPS)
+DROPPED = (*OURS, *KEY_HEADERS, *SIGNED_BESIDE, PROXY_CREDENTIAL, *HOPS)
 """What never leaves: Remit's own headers, an agent's credential under whichever provider's name, and hops.
 
 Not `x-forwarded-proto`, which Envoy finds its routes by: the route itself removes it, and the others like it."""
@@ -259,10 +260,6 @@ class Exchange:
         self._status = int(status)
         details = wire.attribute(attributes, "response.code_details")
         if self.state is State.NEW and details and not details.startswith(_UPSTREAM):
-            # Envoy refused the request before anybody was asked: nothing of it is known, not even whose it was.
-            text = f"the request was refused ({details[:200]})"
-            return self._refuse(self._own(self._status, Reason.REQUEST_MALFORMED.value, text))
-        if self.state is State.NEW and details and not details.startswith(_UPSTREAM):
             return await self._malformed(details)
         if self.state is State.KNOWN:
             return await self._local(details)
@@ -350,7 +347,7 @@ class Exchange:
         return ["content-length"] if listing is not None else []
 
     def _part(self, message: pb.HttpBody) -> pb.ProcessingResponse:
-        if self.state is State.OVER:
+        if self.state is State.OVER and self.passage is not None:
             return wire.part(b"", last=message.end_of_stream)
         if self.state is not State.ANSWERING or self._body is None:
             raise Broken("a response's body before its headers")
@@ -369,13 +366,13 @@ class Exchange:
 
     def _trailers(self, message: pb.HttpTrailers) -> Sequence[pb.ProcessingResponse]:
         """What the body's guard still held goes first: where trailers follow, no part of the body is the last one."""
-        if self.state is State.OVER:
-            return [wire.trailers()]
-        if self.state is not State.ANSWERING or self.passage is None:
+        if self.state not in (State.ANSWERING, State.OVER) or self.passage is None:
             raise Broken("trailers of what was never answered")
         try:
             if self.passage.secrets:
                 self._desk.echoes(self.passage.secrets).scan_headers(wire.read_headers(message.trailers)[1])
+            if self.state is State.OVER:
+                return [wire.trailers()]
             rest = self._body.end() if self._body is not None else b""
         except Echoed as echoed:
             raise self._echoed(echoed) from None
@@ -396,8 +393,8 @@ class Exchange:
         if self.passage is not None and self.end is None:
             whole = how in (How.SUCCEEDED, How.FAILED)
             seen = self._body.used(whole=whole) if self._body is not None else None
-            complete = self._place.tunnel or bool(seen and seen.complete)
-            self.end = End(how, dict(seen.units) if seen else {}, complete=complete and whole, error=error)
+            complete = (whole and self._place.tunnel) or bool(seen and seen.complete)
+            self.end = End(how, dict(seen.units) if seen else {}, complete=complete, error=error)
         self.state = State.OVER
 
     async def _unidentified(self, error: Unauthenticated) -> pb.ProcessingResponse:
