@@ -131,6 +131,17 @@ class Forgetful:
         return self._reader.seen()
 
 
+CHAT_TOLD = (
+    b'data: {"object": "chat.completion.chunk", "choices": [{}], '
+    b'"usage": {"prompt_tokens": 12, "completion_tokens": 7}}\n\n'
+)
+RESPONSE_DONE = b'data: {"type": "response.completed", "response": {"usage": {"input_tokens": 12, "output_tokens": 7}}}'
+MESSAGE_TOLD = (
+    b'data: {"type": "message_start", "message": {"usage": {"input_tokens": 12, "output_tokens": 1}}}\n\n'
+    b'data: {"type": "message_delta", "usage": {"output_tokens": 7}}\n\n'
+)
+
+
 def test_a_reader_that_forgets_a_split_is_found() -> None:
     """The property sees the fault that it is there for."""
     with pytest.raises(AssertionError):
@@ -138,17 +149,36 @@ def test_a_reader_that_forgets_a_split_is_found() -> None:
 
 
 @by_name
-def test_a_body_that_is_cut_off_is_never_complete(case: Mapping[str, Any]) -> None:
-    """Wherever it is cut, what was seen is not more than all, and not said to be all of it."""
+def test_a_body_that_is_cut_off_is_complete_only_after_its_last_word(case: Mapping[str, Any]) -> None:
+    """Wherever it is cut, what was seen is not more than all; and it is said to be all only where it is."""
     body, _ = body_of(case)
     whole = read(reader_of(case), body)
     for at in range(0, len(body), max(1, len(body) // COUNTS.examples)):
         reader = reader_of(case)
         reader.feed(body[:at])
         seen = reader.seen()
-        assert not seen.complete
+        assert not seen.complete or (seen == whole and at > 0 and b"data:" in body)
         if case["format"] != "bedrock.invoke":
             assert all(count <= whole.units.get(unit, 0) for unit, count in seen.units.items() if whole.units)
+
+
+@pytest.mark.parametrize(
+    ("name", "said", "last"),
+    [
+        ("openai.chat", CHAT_TOLD, b"data: [DONE]"),
+        ("openai.responses", b"", RESPONSE_DONE),
+        ("anthropic.messages", MESSAGE_TOLD, b'data: {"type": "message_stop"}'),
+    ],
+)
+def test_a_client_may_hang_up_on_the_last_word(name: str, said: bytes, last: bytes) -> None:
+    """Clients do: the stream's end then never comes, and yet all is told. A moment earlier it was not."""
+    reader = make_reader(name, content_type=SSE)
+    reader.feed(said + last)
+    assert not reader.seen().complete
+    reader.feed(b"\n\n")
+    seen = reader.seen()
+    assert seen.complete
+    assert (seen.units["input_token"], seen.units["output_token"]) == (12, 7)
 
 
 def test_a_stream_that_ends_early_is_not_complete_although_it_ends_well() -> None:

@@ -31,6 +31,8 @@ _FOLDS: Mapping[str, Callable[[], Fold]] = {
     "bedrock.converse": ConverseFold,
 }
 FORMATS = (*_FOLDS, "bedrock.invoke", "http", "mcp")
+# Streams with a last word of their own: clients hang up on it, before the body's end has come.
+_LAST_WORDS = (ChatFold, ResponsesFold, MessagesFold)
 
 
 class UsageReader(Protocol):
@@ -43,7 +45,7 @@ class UsageReader(Protocol):
         """The body has ended as it should."""
 
     def seen(self) -> Usage:
-        """What was stated until now, never complete: for a body that was cut off."""
+        """What was stated until now, for a body that was cut off; complete where a stream had said its last word."""
 
 
 def make_reader(
@@ -100,10 +102,14 @@ class _Events:
     def end(self) -> Usage:
         for event in self._framing.end():
             self._take(event)
-        return _usage(self._fold, complete=not self._open and not self._framing.lost)
+        return _usage(self._fold, complete=self._told)
 
     def seen(self) -> Usage:
-        return _usage(self._fold, complete=False)
+        return _usage(self._fold, complete=self._told and isinstance(self._fold, _LAST_WORDS))
+
+    @property
+    def _told(self) -> bool:
+        return not self._open and not self._framing.lost
 
     def _take(self, event: bytes) -> None:
         if self._framing.lost:
