@@ -16,7 +16,7 @@ from pathlib import Path
 
 import apsw
 import uvloop
-from remit.app import App
+from remit.app.sidecar import App
 from remit.backends.store_sqlite import SqliteStore
 from remit.backends.store_sqlite.ledger import Ledger
 from remit.backends.store_sqlite.schema import connect

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import grpc
 import pytest
-from remit.app import App
+from remit.app.sidecar import App
 from remit.backends.store_sqlite import open_journal
 from remit.config import Settings, load
 from remit.core.catalogue import Catalogue

@@ -15,7 +15,7 @@ from typing import Any
 import click
 import uvloop
 
-from remit.app import App
+from remit.app.sidecar import App
 from remit.backends.envoy_binary import EnvoyUnusable
 from remit.backends.envoy_process import EnvoyFailed
 from remit.backends.keys_file import KeysUnfit

@@ -114,7 +114,7 @@ EXPLANATIONS: dict[Reason, Explanation] = {
     Reason.PRICE_UNKNOWN: Explanation(
         "No price, or no exchange rate, is known for the call, so it cannot be reserved.",
         False,
-        "Add the price to the catalogue, or state the usage that it is priced by.",
+        "Add the price to the catalogue (public prices are in USD: `exchange` needs a rate), or state the usage.",
     ),
     Reason.VARIANT_NOT_LISTED: Explanation(
         "The service does not list the variant.", False, "Use a listed variant, or add this one to the catalogue."
