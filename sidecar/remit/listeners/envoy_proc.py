@@ -85,7 +85,11 @@ class Stream:
         try:
             return await asyncio.shield(taking)
         except asyncio.CancelledError:
-            taking.add_done_callback(lambda _: self._withdraw())
+            # Its answer was not written, whether it is there already or comes later.
+            if taking.done():
+                self._withdraw()
+            else:
+                taking.add_done_callback(lambda _: self._withdraw())
             raise
 
     def _abort(self) -> None:

@@ -1,0 +1,172 @@
+"""One ext_proc stream: ended well only when its exchange is over, aborted otherwise, and settled exactly once."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import grpc
+import pytest
+from fakes.egress_desk import FakeDesk, answers, asks, says, tells
+from fakes.loop import in_loop, until
+from remit._envoy.envoy.service.ext_proc.v3 import external_processor_pb2 as pb
+from remit.core.reason import Reason
+from remit.listeners.envoy_proc import Stream
+from remit.pep.meter import How
+
+EVENTS = (("content-type", "text/event-stream"),)
+REQUEST = [asks()]
+BEGUN = [asks(), answers(headers=EVENTS), tells(b"data: 1\n\n")]
+WHOLE = [*BEGUN, tells(b"", over=True)]
+
+
+class Aborted(Exception):
+    """What a real context raises where a stream is aborted."""
+
+
+class FakeContext:
+    """Envoy's side of a stream. `deaf` does not take what is written; `gone` fails it."""
+
+    def __init__(self, *, deaf: bool = False, gone: bool = False) -> None:
+        self.incoming: asyncio.Queue[object] = asyncio.Queue()
+        self.written: list[pb.ProcessingResponse] = []
+        self.deaf, self.gone, self.aborted = deaf, gone, False
+
+    def invocation_metadata(self) -> tuple[tuple[str, str], ...]:
+        return (("remit-listener", "egress"),)
+
+    def says(self, *messages: pb.ProcessingRequest) -> None:
+        for message in messages:
+            self.incoming.put_nowait(message.SerializeToString())
+
+    def ends(self) -> None:
+        self.incoming.put_nowait(grpc.aio.EOF)
+
+    async def read(self) -> object:
+        return await self.incoming.get()
+
+    async def write(self, message: bytes) -> None:
+        if self.gone:
+            raise grpc.aio.UsageError("the call is over")
+        if self.deaf:
+            await asyncio.Event().wait()
+        self.written.append(pb.ProcessingResponse.FromString(message))
+
+    async def abort(self, code: grpc.StatusCode, details: str) -> None:
+        self.aborted = True
+        raise Aborted
+
+
+class Served:
+    """A stream that is being served."""
+
+    def __init__(self, desk: FakeDesk, context: FakeContext | None = None) -> None:
+        self.desk, self.context = desk, context or FakeContext()
+        stream: Any = Stream(desk, self.context)  # type: ignore[arg-type]
+        self.stream: Stream = stream
+        self.task = asyncio.create_task(self.stream.run())
+
+    async def over(self) -> list[How]:
+        """How the call was settled, each time that it was, once the stream and all its work have ended."""
+        await asyncio.wait([self.task], timeout=5)
+        assert self.task.done()
+        if not self.task.cancelled() and self.task.exception() is not None:
+            assert self.context.aborted or self.context.gone
+        while self.desk.working:
+            await asyncio.wait(self.desk.working, timeout=5)
+        return [end.how for _, end in self.desk.settled]
+
+
+@pytest.mark.parametrize(
+    ("messages", "well", "how"),
+    [
+        ([], False, []),
+        ([asks("/llm/v1/chat/completions", "POST", over=False)], False, []),
+        (REQUEST, False, [How.CUT]),
+        (BEGUN, False, [How.CUT]),
+        (WHOLE, True, [How.SUCCEEDED]),
+        ([asks(headers=())], True, []),
+        ([*REQUEST, answers("503", details="no_healthy_upstream")], True, [How.NOT_SENT]),
+        ([*REQUEST, says(b"x")], False, [How.CUT]),
+    ],
+    ids=["nothing", "body awaited", "sent", "answering", "whole", "refused", "unsent", "broken"],
+)
+@in_loop
+async def test_a_stream_ends_well_only_when_its_exchange_is_over(
+    messages: list[pb.ProcessingRequest], well: bool, how: list[How]
+) -> None:
+    """Envoy lets bytes pass unseen after a stream that ended well."""
+    served = Served(FakeDesk())
+    served.context.says(*messages)
+    served.context.ends()
+
+    assert await served.over() == how
+    assert served.context.aborted is not well
+
+
+@pytest.mark.parametrize("raw", [b"\xff\xff\xff", b"\x0a\x05abc"])
+@in_loop
+async def test_bytes_that_are_no_message_abort_the_stream(raw: bytes) -> None:
+    served = Served(FakeDesk())
+    served.context.says(*REQUEST)
+    served.context.incoming.put_nowait(raw)
+    assert await served.over() == [How.CUT] and served.context.aborted
+
+
+@in_loop
+async def test_a_caller_that_leaves_during_its_decision_has_it_recorded_and_voided() -> None:
+    """The decision goes on, whoever waits for it; nothing is sent for it."""
+    desk = FakeDesk(gate=asyncio.Event())
+    served = Served(desk)
+    served.context.says(*REQUEST)
+    await until(lambda: bool(desk.attempts))
+
+    served.task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await served.task
+    assert not desk.settled
+    assert desk.gate is not None
+    desk.gate.set()
+
+    assert await served.over() == [How.NOT_SENT] and not served.context.written
+
+
+@in_loop
+async def test_a_stop_of_events_tells_why_and_of_all_else_aborts_and_both_are_settled_once() -> None:
+    told = Served(FakeDesk())
+    told.context.says(*BEGUN)
+    await until(lambda: len(told.context.written) == 3)
+    await told.stream.stop(Reason.HALTED)
+    assert b"halted" in told.context.written[-1].SerializeToString() and told.stream.passage is None
+    told.context.says(tells(b"more", over=True))
+    told.context.ends()
+    assert await told.over() == [How.CUT] and not told.context.aborted
+    assert b"more" not in told.context.written[-1].SerializeToString()
+
+    silent = Served(FakeDesk())
+    silent.context.says(*REQUEST)
+    await until(lambda: silent.stream.passage is not None)
+    await silent.stream.stop(Reason.HALTED)
+    assert await silent.over() == [How.CUT] and silent.context.aborted
+
+
+@pytest.mark.parametrize("state", ["deaf", "gone"])
+@in_loop
+async def test_who_cannot_be_told_is_aborted(state: str) -> None:
+    """A caller that does not read must not keep what was halted open."""
+    served = Served(FakeDesk())
+    served.context.says(*BEGUN)
+    await until(lambda: len(served.context.written) == 3)
+    setattr(served.context, state, True)
+
+    await served.stream.stop(Reason.HALTED)
+
+    assert await served.over() == [How.CUT] and served.context.aborted
+
+
+@in_loop
+async def test_where_what_was_decided_cannot_be_written_it_is_cut_and_settled() -> None:
+    """It may have arrived, or not."""
+    served = Served(FakeDesk(), FakeContext(gone=True))
+    served.context.says(*REQUEST)
+    assert await served.over() == [How.CUT]
