@@ -217,7 +217,7 @@ def test_tools_of_an_mcp_server_are_governed(governed: Governed, since: Since) -
     assert ran.said == [{"tools": ["add"]}, {"error": False, "text": ["3"]}]
     denied = run_agent(environment, "mcp_agent.py", url, "erase", '{"what": "all"}')
     assert denied.code == 0, denied.err
-    assert denied.said[1]["error"], denied.said
+    assert denied.said[1]["error"] and "unknown_resource" in denied.said[1]["text"][0], denied.said
     calls = [(each.body["action"], each.body["resource"]["operation"], each.body["effect"]) for each in since.calls()]
     assert [each for each in calls if each[0] == "tool.call"] == [
         ("tool.call", "add", "ALLOW"),

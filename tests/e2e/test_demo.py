@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from remit.demo.memory import look
 from remit.demo.places import WORLD
 
 pytestmark = [pytest.mark.opa, pytest.mark.timeout(240), pytest.mark.xdist_group("demo")]
@@ -70,7 +71,7 @@ def test_the_demo_meets_every_expectation_and_leaves_no_process(tmp_path: Path) 
 
     assert played.returncode == 0, played.stdout + played.stderr
     assert marked(played.stdout, "✗") == []
-    assert len(marked(played.stdout, "✓")) >= 25
+    assert len(marked(played.stdout, "✓")) >= 35
     for word in (
         "approval_required",
         "flow_label_exceeds_clearance",
@@ -78,19 +79,26 @@ def test_the_demo_meets_every_expectation_and_leaves_no_process(tmp_path: Path) 
         "score_missing",
         "40 = EUR 0.12 / EUR 0.003",
         "authentic",
+        "PermissionDeniedError: Remit: approval_required: ",
+        "Cheaper: small.",
+        "models: 401 AuthenticationError, mail: 401 Unauthorized",
     ):
         assert word in played.stdout
     assert "\x1b" not in played.stdout
     assert (state / "state.db").is_file()
     assert left_over(state) == []
+    for log in (state / "logs").glob("*.log"):
+        assert not any(key.read_text() in log.read_text() for key in (state / "credentials").glob("*.key")), log
 
 
 def test_the_demo_fails_where_what_it_shows_does_not_happen(tmp_path: Path) -> None:
-    """A provider cleared for all, a rule taken out, a budget that nothing fills: each is found; the exit code is 1."""
+    """A provider cleared for all, a rule taken out, a budget that nothing fills, a price that is not the provider's:
+    each is found; the exit code is 1."""
     world = tmp_path / "world"
     shutil.copytree(WORLD, world)
     replaced(world / "remit.yaml", "    clearance: [contact]\n", "    clearance: [contact, pii, finance]\n")
     replaced(world / "remit.yaml", "variant: screen}, limit: 0.12}", "variant: screen}, limit: 0.12001}")
+    replaced(world / "remit.yaml", "amount: 0.60", "amount: 0.61")
     policy = world / "policies" / "onboarding"
     replaced(policy / "onboarding.rego", 'input.context.arguments.outcome == "approve"', "false")
     for test in policy.glob("*_test.rego"):
@@ -104,6 +112,7 @@ def test_the_demo_fails_where_what_it_shows_does_not_happen(tmp_path: Path) -> N
     assert "letters stopped on their way" in failed
     assert "pre-approved" in failed
     assert "landed exactly at its limit" in failed
+    assert "metered by Remit" in failed
     assert "logs:" in played.stdout
     assert left_over(tmp_path / "demo") == []
 
@@ -164,3 +173,34 @@ def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
 
     assert played.returncode == 2
     assert f"Not a directory: '{tmp_path}/file/demo'; --state may name" in played.stdout
+
+
+def test_a_demo_without_its_client_library_says_what_to_install(tmp_path: Path) -> None:
+    """As from a wheel: exit code 2, and the extra is named."""
+    program = "import sys; sys.modules['openai'] = None; from remit.cli.main import main; main()"
+    command = [sys.executable, "-c", program, "demo", "--state", str(tmp_path / "demo")]
+
+    played = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+    assert played.returncode == 2
+    assert "pip install 'remit[server,demo]'" in played.stderr
+    assert not (tmp_path / "demo").exists()
+
+
+def test_a_secret_is_found_in_the_environment_and_in_the_memory_of_a_process() -> None:
+    """Where it is, and only there: what a program was given, and what it made itself."""
+    program = "import sys; kept = ''.join(reversed('terces-edam')); print(flush=True); sys.stdin.read()"
+    environment = {**os.environ, "GIVEN": "given-secret"}
+    with subprocess.Popen(
+        [sys.executable, "-c", program], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as running:
+        assert running.stdin is not None
+        assert running.stdout is not None
+        running.stdout.readline()
+        found = look(running.pid, {"given": "given-secret", "made": "made-secret", "none": "not" + "-there-at-all"})
+        running.stdin.close()
+
+    assert found.environment == {"given": 1, "made": 0, "none": 0}
+    assert found.memory["given"] > 0
+    assert found.memory["made"] > 0
+    assert found.memory["none"] == 0

@@ -46,7 +46,7 @@ services:
     owner: cx
     kind: mcp
     roles: [staff]
-    endpoints: {here: {url: "URL/clock/mcp", addresses: [127.0.0.0/8]}}
+    endpoints: {here: {url: "URL/clock/mcp"}}
     credentials: [{file: ./clock.key}]
     operations: [get_current_time]
     returns: [untrusted]
@@ -54,13 +54,13 @@ services:
   desk:
     owner: cx
     kind: mcp
-    endpoints: {here: {url: "URL/desk/mcp", addresses: [127.0.0.0/8]}}
+    endpoints: {here: {url: "URL/desk/mcp"}}
     operations: [book, client.response]
     clearance: [untrusted]
   closed:
     owner: cx
     kind: mcp
-    endpoints: {here: {url: "URL/desk/mcp", addresses: [127.0.0.0/8]}}
+    endpoints: {here: {url: "URL/desk/mcp"}}
 prices: [{match: "*/*", unit: call, amount: 0, currency: EUR}]
 """
 

@@ -9,7 +9,7 @@ import os
 import sys
 
 import httpx2
-from mcp import Client
+from mcp import Client, MCPError
 from mcp.client.streamable_http import streamable_http_client
 
 
@@ -20,8 +20,11 @@ async def use(url, tool, arguments):
     ):
         listed = await client.list_tools()
         print(json.dumps({"tools": [each.name for each in listed.tools]}))
-        result = await client.call_tool(tool, arguments)
-        print(json.dumps({"error": result.is_error, "text": [each.text for each in result.content]}))
+        try:
+            result = await client.call_tool(tool, arguments)
+            print(json.dumps({"error": result.is_error, "text": [each.text for each in result.content]}))
+        except MCPError as error:
+            print(json.dumps({"error": True, "text": [error.error.message]}))
 
 
 if __name__ == "__main__":
