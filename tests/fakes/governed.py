@@ -30,19 +30,19 @@ services:
   openai:
     owner: cx
     kind: openai
-    endpoints: {here: {url: "PROVIDER", region: eu, addresses: [127.0.0.0/8]}}
+    endpoints: {here: {url: "PROVIDER", region: eu}}
     credentials: [{file: openai.key}]
     variants: {gpt-small: {}}
   anthropic:
     owner: cx
     kind: anthropic
-    endpoints: {here: {url: "PROVIDER", region: eu, addresses: [127.0.0.0/8]}}
+    endpoints: {here: {url: "PROVIDER", region: eu}}
     credentials: [{file: anthropic.key}]
     variants: {claude-small: {}}
   clock:
     owner: cx
     kind: mcp
-    endpoints: {here: {url: "TOOLS", region: eu, addresses: [127.0.0.0/8]}}
+    endpoints: {here: {url: "TOOLS", region: eu}}
     operations: [add]
 prices:
   - {match: "openai/*", unit: input_token, per: 1_000_000, amount: 2, currency: EUR}

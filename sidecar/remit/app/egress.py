@@ -6,7 +6,9 @@ import asyncio
 import logging
 import os
 import secrets
+import socket
 from collections.abc import Callable, MutableMapping
+from dataclasses import replace
 from pathlib import Path
 
 from remit.backends.endpoint_addresses import EndpointAddresses
@@ -16,6 +18,7 @@ from remit.backends.envoy_places import EgressPlaces
 from remit.backends.envoy_process import EnvoyFailed
 from remit.backends.envoy_server import EnvoyServer
 from remit.backends.resolver_system import SystemResolver
+from remit.backends.signing_files import SigningFiles
 from remit.backends.vault_file import FileVault, take_environment
 from remit.config.settings import Address, EgressSettings
 from remit.core.catalogue import Catalogue
@@ -28,6 +31,7 @@ from remit.pep.world import World
 from remit.ports import Resolver
 
 RESOLVE_SECONDS = 30.0
+ROTATE_SECONDS = 0.25
 LOCALHOST = "127.0.0.1"
 LARGEST_BODY = 64 << 20
 
@@ -50,10 +54,12 @@ class EgressParts:
         environ: MutableMapping[str, str] = os.environ,
         resolver: Resolver | None = None,
     ) -> None:
+        settings = _chosen(settings)
         self._settings, self._directory, self._world, self._metrics = settings, directory, world, metrics
         self._environ, self._taken = environ, dict[str, str]()
         self._addresses = EndpointAddresses(resolver or SystemResolver())
         self._vault = FileVault(self._taken, Path.cwd())
+        self._signing = SigningFiles(self._vault, directory)
         self._nonce = secrets.token_urlsafe(24)
         self._egress = Egress(world, self._vault, self._addresses)
         desk = EgressDesk(
@@ -68,7 +74,7 @@ class EgressParts:
         )
         self._gate = EnvoyGate(desk, self._egress, self._places.sidecar_socket, body_bytes=LARGEST_BODY)
         self._envoy: EnvoyServer | None = None
-        self._resolving: asyncio.Task[None] | None = None
+        self._following: list[asyncio.Task[None]] = []
         self._stopping = False
 
     @property
@@ -88,15 +94,18 @@ class EgressParts:
         self._directory.chmod(0o700)
         binary = await asyncio.to_thread(obtain, self._environ, self._settings.binary, progress)
         self._take(catalogue)
+        await self._signing.start()
+        await self._signing.refresh(catalogue)
         await self._addresses.refresh(catalogue)
         await self._gate.start()
         self._envoy = EnvoyServer(binary.path, self._directory, changed=self._changed)
         await self._envoy.start(self._documents(catalogue))
-        self._resolving = asyncio.create_task(self._resolve())
+        self._following = [asyncio.create_task(each) for each in (self._resolve(), self._rotate())]
 
     async def reload(self, catalogue: Catalogue) -> None:
         """Have Envoy know a catalogue, before decisions are made by it. Raises EnvoyFailed; then the old one holds."""
         self._take(catalogue)
+        await self._signing.refresh(catalogue)
         await self._addresses.refresh(catalogue)
         if self._envoy is not None:
             await self._envoy.reload(self._documents(catalogue))
@@ -104,9 +113,9 @@ class EgressParts:
     async def stop(self, grace: float) -> None:
         """Let calls under way end within `grace` seconds, and settle all."""
         self._stopping = True
-        if self._resolving is not None:
-            self._resolving.cancel()
-            await asyncio.gather(self._resolving, return_exceptions=True)
+        for each in self._following:
+            each.cancel()
+        await asyncio.gather(*self._following, return_exceptions=True)
         await self._gate.stop(grace)
         if self._envoy is not None:
             await self._envoy.stop()
@@ -137,6 +146,30 @@ class EgressParts:
                     await self._envoy.update(self._documents(catalogue))
             except EnvoyFailed as error:
                 _log.error("Envoy did not take new addresses: %s", error)
+
+    async def _rotate(self) -> None:
+        """Have Envoy sign with keys as they are now."""
+        while True:
+            await asyncio.sleep(ROTATE_SECONDS)
+            try:
+                await self._signing.refresh(self._world.catalogue)
+            except OSError as error:
+                _log.error("a key to sign with could not be written: %s", error)
+
+
+def _chosen(settings: EgressSettings) -> EgressSettings:
+    """Free ports in the place of port 0: Envoy is told where to listen, and does not tell."""
+    proxy = settings.proxy and _free(settings.proxy)
+    return replace(settings, http=_free(settings.http), proxy=proxy)
+
+
+def _free(address: Address) -> Address:
+    if address.port:
+        return address
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    with socket.socket(family) as found:
+        found.bind((_pair(address)[0], 0))
+        return replace(address, port=found.getsockname()[1])
 
 
 def _pair(address: Address) -> tuple[str, int]:

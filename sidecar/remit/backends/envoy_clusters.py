@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from remit.backends.envoy_places import (
     SIDECAR,
+    SIGNING,
     TUNNELS,
     Addresses,
     Document,
@@ -20,6 +21,7 @@ from remit.backends.envoy_places import (
     endpoints_file,
     pipe,
     raw_cluster,
+    signing_file,
     socket_address,
     typed,
 )
@@ -32,6 +34,7 @@ _IDLE_SECONDS = 60
 _MAX_HEADERS = 100
 _MAX_HEADERS_KIB = 60
 _MANY = 100_000
+_SIGNING = "envoy.extensions.filters.http.aws_request_signing.v3"
 _PROTOCOLS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 
@@ -104,7 +107,9 @@ def _base(name: str, target: Target, places: EgressPlaces) -> Document:
 def _http_cluster(target: Target, service: Service, endpoint: Endpoint, places: EgressPlaces) -> Document:
     made = _base(cluster(target), target, places)
     tls = urlsplit(endpoint.url).scheme in _TLS
-    made["typed_extension_protocol_options"] = {_PROTOCOLS: _protocols(service.kind, tls=tls)}
+    made["typed_extension_protocol_options"] = {
+        _PROTOCOLS: {**_protocols(service.kind, tls=tls), **_signed(target, service, places)}
+    }
     if tls:
         made["transport_socket"] = {
             "name": "tls",
@@ -131,6 +136,36 @@ def _protocols(kind: str, *, tls: bool) -> Document:
         },
         **spoken,
     )
+
+
+def _signed(target: Target, service: Service, places: EgressPlaces) -> Document:
+    """Sign what goes to the endpoint, as it is once host and path are the endpoint's own.
+
+    The key stands in a file that Envoy reads anew when another is moved into its place, and in no document.
+    """
+    signer = service.signer(target[1])
+    if signer is None or signer.signing is None:
+        return {}
+    source = {
+        "filename": str(places.directory / signing_file(target)),
+        "watched_directory": {"path": str(places.directory / SIGNING)},
+    }
+    signing = typed(
+        f"{_SIGNING}.AwsRequestSigning",
+        service_name="bedrock",
+        region=signer.signing.region,
+        credential_provider={
+            "custom_credential_provider_chain": True,
+            "credentials_file_provider": {"credentials_data_source": source, "profile": "default"},
+        },
+    )
+    codec = typed("envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec")
+    return {
+        "http_filters": [
+            {"name": "signing", "typed_config": signing},
+            {"name": "codec", "typed_config": codec},
+        ]
+    }
 
 
 def _tls(name: str, authorities: str, kind: str) -> Document:

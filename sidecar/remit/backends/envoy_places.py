@@ -21,6 +21,9 @@ LISTENERS = "lds.json"
 CLUSTERS = "cds.json"
 SIDECAR = "remit"
 TUNNELS = "tunnels"
+SIGNING = "signing"
+"""The directory of the keys that Envoy signs with."""
+
 WHOLE = "whole"
 """The filter that waits for a request to be whole, and refuses one that is too large."""
 
@@ -77,6 +80,11 @@ def raw_cluster(target: Target) -> str:
 def endpoints_file(target: Target) -> str:
     """What the file with an endpoint's addresses is called. No id has an @."""
     return f"eds-{'@'.join(target)}.json"
+
+
+def signing_file(target: Target) -> str:
+    """What the file with the key that signs for an endpoint is called, below the directory."""
+    return f"{SIGNING}/{'@'.join(target)}"
 
 
 def routes_file(listener: str) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from remit.config.problem import Place
-from remit.config.reading import Cursor
-from remit.config.tree import Entries, Items
+from remit.config.reading import Cursor, way_to
+from remit.config.service_checks import check_services
 from remit.core.catalogue import Catalogue, Identity
 
 OPERATOR = "operator"
@@ -21,15 +21,19 @@ def check(catalogue: Catalogue, root: Cursor) -> None:
     _one_price_each(catalogue, root)
     _one_rate_each(catalogue, root)
     _maxima_bound_priced_units(catalogue, root)
+    _one_pod(catalogue, root)
+    check_services(catalogue, root)
 
 
 def _own_ids(catalogue: Catalogue, root: Cursor) -> None:
     for section, names in (("agents", catalogue.agents), ("people", catalogue.people)):
         if OPERATOR in names:
-            _at(root, section, OPERATOR).wrong("an id of its own", f'"{OPERATOR}", who holds the sidecar\'s own token')
+            way_to(root, section, OPERATOR).wrong(
+                "an id of its own", f'"{OPERATOR}", who holds the sidecar\'s own token'
+            )
     for name in catalogue.people:
         if name in catalogue.agents:
-            _at(root, "people", name).wrong("an id of its own", f'"{name}", which is an agent too')
+            way_to(root, "people", name).wrong("an id of its own", f'"{name}", which is an agent too')
 
 
 def _supervision_ends(catalogue: Catalogue, root: Cursor) -> None:
@@ -40,7 +44,7 @@ def _supervision_ends(catalogue: Catalogue, root: Cursor) -> None:
             seen.add(above)
             above = catalogue.agents[above].supervisor
         if above == name:
-            at = _at(root, "agents", name, "supervisor")
+            at = way_to(root, "agents", name, "supervisor")
             at.wrong("supervision that ends with somebody else", "a supervisor who answers to this agent")
 
 
@@ -51,7 +55,7 @@ def _own_identities(catalogue: Catalogue, root: Cursor) -> None:
         for method, value in _credentials(identity):
             owner = owners.setdefault((method, value), f"{section}.{name}")
             if owner != f"{section}.{name}":
-                at = _at(root, section, name, "identity")
+                at = way_to(root, section, name, "identity")
                 at.wrong("an identity of its own", f"a {method} that is also that of {owner}")
 
 
@@ -62,10 +66,18 @@ def _credentials(identity: Identity) -> Iterator[tuple[str, str]]:
     yield from (("fingerprint", value) for value in identity.fingerprints)
 
 
+def _one_pod(catalogue: Catalogue, root: Cursor) -> None:
+    """Everything on the sidecar's loopback is one agent, or it is nobody in particular."""
+    pods = [name for name, agent in catalogue.agents.items() if agent.identity.pod]
+    for name in pods[1:]:
+        at = way_to(root, "agents", name, "identity")
+        at.wrong("pod for one agent at most", f"a second one (the first: agents.{pods[0]})")
+
+
 def _one_price_each(catalogue: Catalogue, root: Cursor) -> None:
     seen: dict[tuple[str, str, str, int, int], Place] = {}
     for number, price in enumerate(catalogue.prices):
-        at = _at(root, "prices", number)
+        at = way_to(root, "prices", number)
         first = seen.setdefault((price.match, price.unit, price.given, price.since, price.above), at.node.place)
         if first != at.node.place:
             at.wrong("one price for a pattern, unit, mark, date and tier", f"a second one (the first: {first})")
@@ -74,7 +86,7 @@ def _one_price_each(catalogue: Catalogue, root: Cursor) -> None:
 def _one_rate_each(catalogue: Catalogue, root: Cursor) -> None:
     seen: set[tuple[str, int]] = set()
     for rate in catalogue.exchange:
-        at = _at(root, "exchange", rate.source)
+        at = way_to(root, "exchange", rate.source)
         if rate.source == rate.target:
             at.wrong("another currency than the ledger's", rate.source)
         elif (rate.source, rate.since) in seen:
@@ -85,12 +97,12 @@ def _one_rate_each(catalogue: Catalogue, root: Cursor) -> None:
 def _maxima_bound_priced_units(catalogue: Catalogue, root: Cursor) -> None:
     """A maximum under a name that is nearly a priced unit would bound nothing."""
     for name, service in catalogue.services.items():
-        own = _at(root, "services", name)
+        own = way_to(root, "services", name)
         for variant, listed in service.variants.items():
-            _check_units(catalogue, _at(own, "variants", variant), (name, variant), listed.max)
+            _check_units(catalogue, way_to(own, "variants", variant), (name, variant), listed.max)
         for number, override in enumerate(service.overrides):
             for variant, terms in override.variants.items():
-                at = _at(own, "overrides", number, "variants", variant)
+                at = way_to(own, "overrides", number, "variants", variant)
                 _check_units(catalogue, at, (name, variant), terms.max or {})
 
 
@@ -99,15 +111,4 @@ def _check_units(catalogue: Catalogue, at: Cursor, service_variant: tuple[str, s
     for unit in maxima:
         near = unit.removesuffix("s") if unit.endswith("s") else unit + "s"
         if unit not in priced and near in priced:
-            _at(at, "max", unit).wrong(f"{near}, the unit of its price", f"the unit {unit}")
-
-
-def _at(at: Cursor, *way: str | int) -> Cursor:
-    """The value at the end of a way of keys and numbers, or as far as it goes."""
-    for step in way:
-        match at.node:
-            case Entries(nodes=nodes) if step in nodes and isinstance(step, str):
-                at = at.entry(step, nodes[step])
-            case Items(nodes=listed) if isinstance(step, int):
-                at = at.item(step, listed[step])
-    return at
+            way_to(at, "max", unit).wrong(f"{near}, the unit of its price", f"the unit {unit}")

@@ -293,6 +293,17 @@ def section(build: Callable[[Section], T]) -> Reader[T]:
     return read
 
 
+def way_to(at: Cursor, *way: str | int) -> Cursor:
+    """The value at the end of a way of keys and numbers, or as far as it goes."""
+    for step in way:
+        match at.node:
+            case Entries(nodes=nodes) if step in nodes and isinstance(step, str):
+                at = at.entry(step, nodes[step])
+            case Items(nodes=listed) if isinstance(step, int):
+                at = at.item(step, listed[step])
+    return at
+
+
 def keys_of(node: Node | None) -> frozenset[str]:
     """The names in a mapping, as far as it is one."""
     return frozenset(node.nodes) if isinstance(node, Entries) else frozenset()

@@ -53,6 +53,7 @@ from remit.core.catalogue import (
     Rate,
     Route,
     Service,
+    Signing,
     Terms,
     Variant,
 )
@@ -75,6 +76,7 @@ _HEADER = re.compile(r"[a-z][a-z0-9-]{0,63}", re.ASCII)
 _PREFIX = re.compile(r"[!-~][ -~]{0,63}|", re.ASCII)
 _PATH_PREFIX = re.compile(r"/[A-Za-z0-9._~:@!$&'()*+,;=/-]{0,256}", re.ASCII)
 _VALUE = re.compile(r"[^\x00-\x1f\x7f]{1,128}")
+_REGION = re.compile(r"[a-z]{2}(-[a-z]+)+-[0-9]{1,2}", re.ASCII)
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}", re.ASCII)
 
 
@@ -160,7 +162,12 @@ def _credential(keys: Section, known: Known, endpoints: Collection[str]) -> Cred
         endpoints=keys.read("endpoints", distinct(reference(endpoints, "an endpoint of this service")), ()),
         paths=keys.read("paths", distinct(text(_PATH_PREFIX, "a path prefix such as /v1/")), ()),
         methods=keys.read("methods", distinct(choice(*METHODS)), ()),
+        signing=keys.read("signing", section(_signing), None),
     )
+
+
+def _signing(keys: Section) -> Signing:
+    return Signing(region=keys.require("region", text(_REGION, "an AWS region such as eu-west-1"), ""))
 
 
 def _link(keys: Section, known: Known) -> Link:

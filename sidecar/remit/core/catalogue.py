@@ -102,11 +102,19 @@ class Endpoint:
 
 
 @dataclass(frozen=True, slots=True)
+class Signing:
+    """A request to AWS is signed (Signature Version 4) for this region, instead of carrying its credential."""
+
+    region: str
+
+
+@dataclass(frozen=True, slots=True)
 class Credential:
     """Where a service's own credential lies: in a file or an environment variable (the other is "").
 
     It is sent in `header` after `prefix` ("" and None: as the kind of service has it), and bound to the endpoints,
     the path prefixes below them and the methods that are named; where none is named, to those of the service.
+    With `signing` it is a key pair (`core.egress.signing`) that signs and is never sent.
     """
 
     file: str = ""
@@ -117,6 +125,11 @@ class Credential:
     endpoints: tuple[str, ...] = ()
     paths: tuple[str, ...] = ()
     methods: tuple[str, ...] = ()
+    signing: Signing | None = None
+
+    def covers(self, endpoint: str) -> bool:
+        """Whether it is for an endpoint."""
+        return not self.endpoints or endpoint in self.endpoints
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +242,10 @@ class Service:
     command: tuple[str, ...] = field(default=(), metadata=_HIDDEN)
     body_bytes: int = field(default=1 << 20, metadata=_HIDDEN)
     timeout: int = field(default=600, metadata=_HIDDEN)
+
+    def signer(self, endpoint: str) -> Credential | None:
+        """The credential that signs what goes to an endpoint, None where nothing is signed."""
+        return next((each for each in self.credentials if each.signing and each.covers(endpoint)), None)
 
     def variant(self, name: str, attributes: Mapping[str, str]) -> Variant | None:
         """The variant on one request's terms: each override that selects it, in order. None: not listed."""

@@ -29,6 +29,7 @@ from remit.core.egress.exchange import HttpRequest, Mapped, Unmapped
 from remit.core.egress.kinds.mcp import action_of
 from remit.core.egress.mapping import map_request
 from remit.core.egress.mcp_listing import Allowed, listed_for
+from remit.core.egress.signing import FORM, read_key
 from remit.core.egress.target import check_target
 from remit.core.errors import PolicyFailure
 from remit.core.label import exceeding
@@ -38,7 +39,7 @@ from remit.pep.decide import HOLD_SECONDS, Decided, Way, decide
 from remit.pep.facts import attributes, gather, in_force
 from remit.pep.meter import End, Held, prolong, settle
 from remit.pep.world import SECOND, Installation, World
-from remit.ports import Endpoints, FactsQuery, Vault, VaultFailed
+from remit.ports import Endpoints, FactsQuery, Secret, Vault, VaultFailed
 
 CONNECT = "connect"
 """The operation of a tunnel, and of a connection to a service of kind tcp."""
@@ -73,7 +74,8 @@ class Attempt:
 class Passage:
     """A permitted call: what is sent for it, where to, and what its end is settled by.
 
-    `credential` is (header, value). `hold` is how long (ns) its reservation lasts without progress; `exceeding` the
+    `credential` is (header, value), None where there is none or it signs and is not sent; `secrets` must not come back.
+    `hold` is how long (ns) its reservation lasts without progress; `exceeding` the
     labels beyond the service's clearance that the session held already.
     """
 
@@ -99,7 +101,7 @@ class _Chosen:
 
     endpoint: str = ""
     credential: tuple[str, str] | None = None
-    secret: bytes = b""
+    secrets: tuple[bytes, ...] = ()
     facts: Facts | None = None
     workflow: str = ""
     purpose: str = ""
@@ -216,7 +218,7 @@ class Egress:
             ),
             hold=(service.hold_seconds or HOLD_SECONDS) * SECOND,
             credential=chosen.credential,
-            secrets=(chosen.secret,) if chosen.secret else (),
+            secrets=chosen.secrets,
             exceeding=frozenset(exceeding(held_labels, chosen.facts.resource.clearance)),
             returns=_returns(service, mapped),
         )
@@ -242,21 +244,18 @@ class Egress:
         if problem or (attempt.endpoints and endpoint not in attempt.endpoints):
             return _no(Reason.ENDPOINT_UNAVAILABLE, problem or f"this caller's endpoint is {endpoint}")
         # Asked a second time where facts had changed, and the catalogue may have as well.
-        chosen.credential, chosen.secret = None, b""
+        chosen.credential, chosen.secrets = None, ()
         selected["region"] = service.endpoints[endpoint].region
         if service.credentials and not attempt.tunnel:
-            listed = next((each for each in service.credentials if each.when.matches(selected)), None)
+            listed = _listed(service, endpoint, selected)
             wrong = _unbound(listed, endpoint, attempt.request)
             if listed is None or wrong:
                 return _no(Reason.CREDENTIAL_UNAVAILABLE, wrong)
             try:
                 secret = await self._vault.secret(listed)
+                chosen.credential, chosen.secrets = _carried(listed, service.kind, secret)
             except VaultFailed as failed:
                 return _no(Reason.CREDENTIAL_UNAVAILABLE, str(failed))
-            header, prefix = KEY_HEADERS.get(service.kind, BEARER)
-            prefix = prefix if listed.prefix is None else listed.prefix
-            chosen.credential = (listed.header or header, prefix + secret.value.decode("ascii"))
-            chosen.secret = secret.value
         chosen.endpoint, chosen.facts = endpoint, facts
         chosen.workflow, chosen.purpose = request.context.workflow, request.context.purpose
         return Way(sent=_sent(attempt, mapped, endpoint))
@@ -307,12 +306,30 @@ def _sent(attempt: Attempt, mapped: Mapped, endpoint: str) -> Mapping[str, Any]:
     return {"endpoint": endpoint, "method": request.method, "size": len(mapped.body), "digest": whole}
 
 
+def _listed(service: Service, endpoint: str, selected: Mapping[str, str]) -> Credential | None:
+    """The credential for this caller: one for the endpoint before one that only turns out to be for another."""
+    found = [each for each in service.credentials if each.when.matches(selected)]
+    return next((each for each in found if each.covers(endpoint)), found[0] if found else None)
+
+
+def _carried(credential: Credential, kind: str, secret: Secret) -> tuple[tuple[str, str] | None, tuple[bytes, ...]]:
+    """The header that a credential is sent in (none where it signs), and what of it is secret. Raises VaultFailed."""
+    if credential.signing is not None:
+        key = read_key(secret.value)
+        if key is None:
+            raise VaultFailed(secret.origin, found="something else", expected=FORM)
+        return None, key.secrets
+    header, prefix = KEY_HEADERS.get(kind, BEARER)
+    prefix = prefix if credential.prefix is None else credential.prefix
+    return (credential.header or header, prefix + secret.value.decode("ascii")), (secret.value,)
+
+
 def _unbound(credential: Credential | None, endpoint: str, request: HttpRequest) -> str:
     """Why the credential is not for this request, "" where it is."""
     if credential is None:
         return "none is for this caller"
     path = request.path.partition("?")[0]
-    if credential.endpoints and endpoint not in credential.endpoints:
+    if not credential.covers(endpoint):
         return f"it is not for endpoint {endpoint}"
     if credential.methods and request.method not in credential.methods:
         return f"it is not for {request.method}"
