@@ -19,7 +19,7 @@ from remit.core.egress.kinds.grpc import map_grpc
 from remit.core.egress.kinds.http import map_http
 from remit.core.egress.kinds.mcp import map_mcp
 from remit.core.egress.kinds.openai import map_openai
-from remit.core.egress.target import check_target
+from remit.core.egress.target import check_overrides, check_target
 
 Mapper = Callable[[Call], Mapped | None]
 """Reads a request of one kind: None where its path is none of the kind's. Raises Unmapped."""
@@ -43,7 +43,7 @@ MAPPERS: Mapping[str, Mapper] = {
 
 def map_request(service: Service, request: HttpRequest, *, attributes: Mapping[str, str]) -> Mapped:
     """What the request is to this service. `attributes` are what overrides select by. Raises Unmapped."""
-    wrong = check_target(request.path)
+    wrong = check_target(request.path) or check_overrides(request.headers)
     if wrong:
         raise Unmapped(wrong)
     if len(request.body) > service.body_bytes:

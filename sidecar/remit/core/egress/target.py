@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Iterable
 from urllib.parse import unquote_to_bytes
 
 from remit.core.egress.exchange import Unmapped
@@ -27,6 +28,20 @@ _UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz01
 _STRUCTURE = frozenset(b"/\\%")
 _CONTROLS = frozenset([*range(0x20), 0x7F])
 
+_OVERRIDING = frozenset(
+    {
+        "x-http-method-override",
+        "x-http-method",
+        "x-method-override",
+        "x-original-method",
+        "x-original-url",
+        "x-original-uri",
+        "x-rewrite-url",
+        "x-original-host",
+        "x-host",
+    }
+)
+
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*", re.ASCII)
 _PORT = re.compile(r"[1-9][0-9]{0,4}", re.ASCII)
@@ -41,6 +56,12 @@ def check_target(path: str) -> str:
         return "the target does not begin with a slash"
     way, _, query = path.partition("?")
     return _characters(path) or _path(way) or _query(query)
+
+
+def check_overrides(headers: Iterable[tuple[str, str]]) -> str:
+    """What is wrong with headers (names in lower case) that frameworks take a method, path or host from."""
+    found = sorted(_OVERRIDING.intersection(name for name, _ in headers))
+    return f"the header {found[0]} may make another request of it further on" if found else ""
 
 
 def segments(path: str) -> tuple[str, ...]:
