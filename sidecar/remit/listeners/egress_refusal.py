@@ -17,6 +17,8 @@ from remit.core.reason import Reason
 
 FORBIDDEN, UNAUTHENTICATED, TOO_LARGE, OVERLOADED, BAD_UPSTREAM, UNAVAILABLE = 403, 401, 413, 429, 502, 503
 
+_GRPC_STATUS = 200
+
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
@@ -59,4 +61,5 @@ def own(
         )
         return Refusal(code, found.status, found.headers, found.body)
     headers, body = refused(kind, status=status, code=code, message=told, decision=decision)
-    return Refusal(code, status, headers, body)
+    # gRPC has a status of its own among the headers: its clients take any other HTTP status for a broken proxy.
+    return Refusal(code, _GRPC_STATUS if kind == "grpc" else status, headers, body)

@@ -42,13 +42,15 @@ from remit.listeners.egress_refusal import (
     of_answer,
     own,
 )
-from remit.listeners.envoy_exchange import DROPPED
+from remit.listeners.envoy_exchange import leaving
 from remit.listeners.grpc_status import Overloaded
 from remit.pep.egress import Attempt, Passage
 
 CHECK = "/envoy.service.auth.v3.Authorization/Check"
 SERVICE = "remit-service"
 PARTIAL = "x-envoy-auth-partial-body"
+BODILESS = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
+"""Methods whose requests have no body where they state no length of one."""
 
 Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
 
@@ -124,7 +126,7 @@ class Checker:
         begun = await self._desk.begin(subject, attempt)
         if isinstance(begun, Answer):
             return self._denied(of_answer(kind, request, begun))
-        return _allowed(begun)
+        return _allowed(request, begun)
 
     def _denied(self, refusal: Refusal) -> pb.CheckResponse:
         self._desk.refused(refusal.code)
@@ -138,25 +140,24 @@ class Checker:
         )
 
 
-def _allowed(passage: Passage) -> pb.CheckResponse:
-    put = [passage.credential] if passage.credential else []
-    names = {name for name, _ in put}
+def _allowed(request: HttpRequest, passage: Passage) -> pb.CheckResponse:
+    put, drop = leaving(request, passage)
     answer = pb.CheckResponse(
         status=Status(code=0),
-        ok_response=pb.OkHttpResponse(
-            headers=_options(put), headers_to_remove=[name for name in DROPPED if name not in names]
-        ),
+        ok_response=pb.OkHttpResponse(headers=_options(put), headers_to_remove=drop),
     )
     answer.dynamic_metadata.update({"decision": passage.answer.id, "endpoint": passage.endpoint})
     return answer
 
 
 def _truncated(request: HttpRequest) -> Objection | None:
-    """A body that is not there whole must not be judged as if it were."""
+    """A body that is not there whole must not be judged as if it were; nor one that may come and is not shown."""
     named = dict(request.headers)
     length = named.get("content-length", "")
+    unseen = PARTIAL not in named and not request.body and not length
+    unseen = unseen and (request.method not in BODILESS or "transfer-encoding" in named)
     partial = named.get(PARTIAL, "false") != "false"
-    if partial or (length and length != str(len(request.body))):
+    if partial or unseen or (length and length != str(len(request.body))):
         return Objection(Reason.REQUEST_MALFORMED, "the body is not there whole", binding=True)
     return None
 

@@ -239,18 +239,11 @@ class Exchange:
     def _send(self, passage: Passage, *, at_headers: bool) -> pb.ProcessingResponse:
         put: list[tuple[str, str]] = [] if self._place.tunnel else [("accept-encoding", IDENTITY)]
         put += [(_PLAIN[passage.kind][0], IDENTITY)] if passage.kind in _PLAIN else []
-        put += [passage.credential] if passage.credential else []
-        put += [("baggage", kept) for kept in self._baggage() if kept]
-        names = {name for name, _ in put}
-        ours = {name for name, _ in self._request.headers if name.startswith("remit-")}
-        drop = [name for name in (*DROPPED, *sorted(ours - {*DROPPED}), "baggage") if name not in names]
+        more, drop = leaving(self._request, passage)
+        put += more
         body = None if at_headers or passage.mapped.body == self._request.body else passage.mapped.body
         way = route(self._desk.nonce, passage.service, passage.endpoint)
         return wire.send_on(way, put=put, drop=drop, body=body, at_headers=at_headers)
-
-    def _baggage(self) -> Sequence[str]:
-        found = [without_ours(value) for name, value in self._request.headers if name == "baggage"]
-        return [",".join(each for each in found if each)]
 
     async def _response(self, message: pb.HttpHeaders, attributes: Mapping[str, Struct]) -> pb.ProcessingResponse:
         pseudo, headers = wire.read_headers(message.headers)
@@ -292,7 +285,9 @@ class Exchange:
             self.withdraw()
             raise Broken("an objection that did not hold")
         refusal = of_answer(self._kind, self._request, begun)
-        return self._refuse(Refusal(refusal.code, self._status or refusal.status, refusal.headers, refusal.body))
+        # gRPC says it among its headers; its clients look at no other status.
+        status = refusal.status if self._kind == "grpc" else self._status or refusal.status
+        return self._refuse(Refusal(refusal.code, status, refusal.headers, refusal.body))
 
     def _unanswered(self, details: str) -> pb.ProcessingResponse:
         """Envoy answers in the upstream's place: nothing was sent, or no answer came."""
@@ -419,6 +414,16 @@ class Exchange:
     @property
     def _kind(self) -> str:
         return self._desk.kind(self._place.service)
+
+
+def leaving(request: HttpRequest, passage: Passage) -> tuple[list[tuple[str, str]], list[str]]:
+    """Which headers are put into a request that leaves, and which are taken from it."""
+    baggage = (without_ours(value) for name, value in request.headers if name == "baggage")
+    kept = ",".join(each for each in baggage if each)
+    put = [*([passage.credential] if passage.credential else []), *([("baggage", kept)] if kept else [])]
+    names = {name for name, _ in put}
+    ours = {name for name, _ in request.headers if name.startswith("remit-")}
+    return put, [name for name in (*DROPPED, *sorted(ours - {*DROPPED}), "baggage") if name not in names]
 
 
 def _encoding(kind: str, headers: Headers) -> str:
