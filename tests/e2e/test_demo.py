@@ -79,9 +79,9 @@ def test_the_demo_meets_every_expectation_and_leaves_no_process(tmp_path: Path) 
         "score_missing",
         "40 = EUR 0.12 / EUR 0.003",
         "authentic",
-        "PermissionDeniedError: Remit: approval_required: ",
-        "Cheaper: small.",
-        "models: 401 AuthenticationError, mail: 401 Unauthorized",
+        "PermissionDeniedError: Remit: approval_required",
+        "Cheaper:",
+        "AuthenticationError",
     ):
         assert word in played.stdout
     assert "\x1b" not in played.stdout

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import shutil
 import sqlite3
@@ -34,7 +35,9 @@ async def shown(run: Run) -> None:
     """What a person sees who asks the running sidecar."""
     page, sidecar = run.page, run.sidecar
     customer = next((end["customer"] for end in run.ends if end["told"] == "by a person"), run.rows[0]["id"])
-    tree = await sidecar.command("trace", run.workflows[customer])
+    tree, budgets = await asyncio.gather(
+        sidecar.command("trace", run.workflows[customer]), sidecar.command("budget", "list")
+    )
     page.heading(f"4 · What happened with {customer}, and why")
     page.show(f"remit trace {run.workflows[customer]}", tree.text)
     parts = ("analysis", "decision", "communication", "approval_required", "flow_label_exceeds_clearance")
@@ -44,7 +47,6 @@ async def shown(run: Run) -> None:
         f"{len(named)} of {len(parts)}",
         tree.code == 0 and len(named) == len(parts),
     )
-    budgets = await sidecar.command("budget", "list")
     page.show("remit budget list", budgets.text)
     rows = {each.id for each in await run.auditor.budgets()}
     missing = sorted(name for name in rows if name not in budgets.output)
@@ -56,17 +58,16 @@ async def shown(run: Run) -> None:
 async def verified(page: Page, sidecar: Sidecar, root: Path, key: str) -> None:
     """The journal as it is, and a copy with one byte changed; `key` was pinned at the start. The sidecar has ended."""
     page.heading("5 · The journal tells of any change")
-    sound = await verify(sidecar, root, key)
+    copy = copied(root)
+    flipped = flip(copy / STORE)
+    sound, broken = await asyncio.gather(verify(sidecar, root, key), verify(sidecar, copy, key))
     page.show("remit audit verify", sound.text)
     page.expect(
         "the journal, checked with the pinned key",
         "authentic" if "authentic" in sound.output else f"exit code {sound.code}",
         sound.code == 0 and "authentic" in sound.output,
     )
-    copy = copied(root)
-    flipped = flip(copy / STORE)
     page.say(f"in a copy, a score in record {flipped.sequence}: one byte, {flipped.before} → {flipped.after}")
-    broken = await verify(sidecar, copy, key)
     page.show(f"remit audit verify --state {copy.name}", broken.text)
     found = re.search(rf"\b{flipped.sequence}\b", broken.text) is not None
     page.expect(

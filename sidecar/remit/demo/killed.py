@@ -36,6 +36,12 @@ async def killed(run: Run) -> None:
     answered = list(analysis.noted)[before:]
     page.say(f"killed process {pid} with {AT_ONCE} calls under way, against a budget with room for about half of them:")
     page.say(_told(end))
+    closed = await run.sidecar.closed()
+    page.expect(
+        "without the sidecar nothing leaves: its Envoy ended with it",
+        "connection refused" if closed else "the egress still listens",
+        closed,
+    )
     took = await run.sidecar.up()
     ready = time_ns()
     page.say(f"started again on the same state, ready after {took:.1f} s")

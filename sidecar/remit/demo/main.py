@@ -17,7 +17,7 @@ from remit.demo.killed import killed
 from remit.demo.page import Page
 from remit.demo.places import WORLD, Layout, NotOurs, free_ports, prepare, remember
 from remit.demo.sidecar import Sidecar, write_catalogue
-from remit.demo.with_remit import accounts, budget, keyless, observed, stage, with_remit
+from remit.demo.with_remit import accounts, budget, keyless, observed, past, stage, with_remit
 from remit.demo.without_remit import without
 
 DONE, FAILED, WRONGLY, INTERRUPTED = 0, 1, 2, 130
@@ -80,27 +80,28 @@ def _stop_on_signals() -> None:
 async def play(page: Page, layout: Layout, children: Children, *, keep: bool) -> Sequence[str]:
     """Both acts and what comes after; what to tell of what stays."""
     ports = free_ports(7)
-    upstreams = await start_upstreams(children, layout, "without", ports[:2])
-    await without(page, layout, children, upstreams)
-    upstreams = await start_upstreams(children, layout, "with", ports[2:4])
+    before, upstreams = await asyncio.gather(
+        start_upstreams(children, layout, "without", ports[:2]), start_upstreams(children, layout, "with", ports[2:4])
+    )
+    await without(page, layout, children, before)
     sidecar = Sidecar(layout, children, ports[4:])
     write_catalogue(layout, upstreams)
     page.heading("2 · With Remit")
-    page.say(f"remit up: ready after {await sidecar.up():.1f} s, with an Open Policy Agent and an Envoy of its own")
+    took, acts = await asyncio.gather(sidecar.up(), stage(page, layout, children, upstreams, sidecar))
+    page.say(f"remit up: ready after {took:.1f} s, with an Open Policy Agent and an Envoy of its own")
     # Pinned before anybody could have wanted to change anything.
     key = (layout.root / KEY).read_text(encoding="ascii")
-    acts = await stage(page, layout, children, upstreams, sidecar)
     async with acts.intake:
         await with_remit(acts)
         await budget(acts)
         await accounts(acts)
-        await keyless(acts, children)
-        await observed(acts, children)
+        await keyless(acts)
+        await past(acts, children)
+        await observed(acts)
         page.heading("3 · kill -9 in the middle")
         await killed(acts)
         await shown(acts)
-    for worker in acts.workers.values():
-        await worker.leave()
+    await asyncio.gather(*(worker.leave() for worker in acts.workers.values()))
     await sidecar.down()
     await verified(page, sidecar, layout.root, key)
     if not keep:

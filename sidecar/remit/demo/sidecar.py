@@ -94,6 +94,19 @@ class Sidecar:
         self.process.kill()
         await asyncio.to_thread(self.process.wait)
 
+    async def closed(self) -> bool:
+        """Whether nobody takes calls at the egress, or ceases to within a few seconds."""
+
+        async def refuses() -> bool:
+            try:
+                _, writer = await asyncio.open_connection(*self.egress.split(":"))
+            except OSError:
+                return True
+            writer.close()
+            return False
+
+        return await until(refuses, seconds=5)
+
     async def down(self) -> None:
         """Ask it to end, and wait for it."""
         code = await self._children.stop(self.process)

@@ -45,6 +45,7 @@ class Run:
     auditor: Auditor
     intake: remit.Agent
     workers: Mapping[str, Worker]
+    newcomer: Worker
     rows: Sequence[Mapping[str, str]]
     workflows: dict[str, str] = field(default_factory=dict)
     ends: list[Mapping[str, Any]] = field(default_factory=list)
@@ -197,7 +198,7 @@ async def accounts(run: Run) -> None:
     )
 
 
-async def keyless(run: Run, children: Children) -> None:
+async def keyless(run: Run) -> None:
     """The keys are the sidecar's; what an agent has opens nothing but the sidecar's door."""
     keys = {provider: run.layout.key(provider).read_text(encoding="ascii") for provider in PROVIDERS}
     found = {}
@@ -214,6 +215,10 @@ async def keyless(run: Run, children: Children) -> None:
         f"{len(with_key)} of {len(found)}, {looked} MiB looked at",
         not with_key and controlled,
     )
+
+
+async def past(run: Run, children: Children) -> None:
+    """An agent in the analysis agent's environment that calls the providers at their own addresses."""
     before = await run.upstreams.books()
     environment = run.sidecar.environment("analysis")
     command = python("remit.demo.agents.stray", run.upstreams.models, run.upstreams.mail)
@@ -263,13 +268,11 @@ async def budget(run: Run) -> None:
     )
 
 
-async def observed(run: Run, children: Children) -> None:
+async def observed(run: Run) -> None:
     """An agent in `mode: observe` does as it likes, and one sees what would have become of it."""
-    environment = run.sidecar.environment("newcomer")
-    newcomer = await start_agent(children, ("newcomer", "analysis", "governed"), run.layout.customers, environment)
     async with remit.workflow(run.intake, purposes=[PURPOSE], reason="watch a new agent") as opened:
-        await newcomer.do(Job("onboard", run.rows[0]["id"], opened.context))
-    await newcomer.leave()
+        await run.newcomer.do(Job("onboard", run.rows[0]["id"], opened.context))
+    await run.newcomer.leave()
     models, _ = await run.upstreams.books()
     let_through = {each.sent for each in decisions(await run.auditor.trace(opened.id), effect="DENY", target=LARGE)}
     sent = [entry for entry in models if entry["variant"] == "large" and arrived(entry) in let_through]
@@ -285,6 +288,10 @@ async def observed(run: Run, children: Children) -> None:
 async def stage(page: Page, layout: Layout, children: Children, upstreams: Upstreams, sidecar: Sidecar) -> Run:
     """Everybody who plays in the second act. The intake is still to be entered."""
     environments = {name: sidecar.environment(name) for name in ("analysis", "decision", "communication")}
+    workers, newcomer = await asyncio.gather(
+        start_agents(children, "governed", layout.customers, environments),
+        start_agent(children, ("newcomer", "analysis", "governed"), layout.customers, sidecar.environment("newcomer")),
+    )
     token = (layout.credentials / "olga").read_text(encoding="ascii")
     return Run(
         page=page,
@@ -295,6 +302,7 @@ async def stage(page: Page, layout: Layout, children: Children, upstreams: Upstr
         intake=remit.Agent.connect(
             sidecar.grpc, (layout.credentials / "intake").read_text(encoding="ascii"), name="intake"
         ),
-        workers=await start_agents(children, "governed", layout.customers, environments),
+        workers=workers,
+        newcomer=newcomer,
         rows=customers(layout.customers),
     )

@@ -39,8 +39,7 @@ async def without(page: Page, layout: Layout, children: Children, upstreams: Ups
     leaked(page, inbox, rows)
     unexplained(page, models, mail)
     await holding(page, [worker.pid for worker in workers.values()], keys)
-    for worker in workers.values():
-        await worker.leave()
+    await asyncio.gather(*(worker.leave() for worker in workers.values()))
 
 
 def spent(page: Page, models: Sequence[Mapping[str, Any]], mail: Sequence[Mapping[str, Any]]) -> None:

@@ -1,8 +1,8 @@
 """A model API in the manner of OpenAI's: `POST /v1/chat/completions`, priced variants, `usage` in every answer.
 
 No model stands behind it: answers are computed from the prompt, so that a run can be repeated. A prompt is a line
-`task: score | rescore | draft | screen` and lines `name: value`. What a prompt holds, a draft may repeat: that is how models
-let data out.
+`task: score | rescore | draft | screen` and lines `name: value`. What a prompt holds, a draft may repeat: that is how
+models let data out.
 """
 
 from __future__ import annotations
