@@ -14,6 +14,7 @@ from fakes.world import EUR, OPERATOR, FakePdp, allow_all, subject, verdict
 from remit.core.answer import Answer
 from remit.core.call import Call, Claimed, Objection, Report, WorkflowCall
 from remit.core.canonical import digest
+from remit.core.catalogue import Service
 from remit.core.model import Mode, Resource
 from remit.core.reason import Reason
 from remit.pep.egress import Attempt
@@ -298,6 +299,42 @@ def test_an_agent_s_report_changes_nothing_of_what_remit_sends(site: Leaving, ou
         assert await month(site) == (EUR // 10, 0)
         assert (await pipeline(site).report(ANALYSIS, told)).state == "settled"
         assert await month(site) == (EUR // 10, 0)
+
+    run(scene())
+
+
+def test_a_report_on_an_erased_decision_changes_nothing(site: Leaving) -> None:
+    """Its record does not say any more who sent it."""
+
+    async def scene() -> None:
+        passage = await site.passage(ANALYSIS, attempt())
+        await site.world.store.erase(passage.answer.id, by="ana", reason="asked to be forgotten")
+
+        reported = await pipeline(site).report(ANALYSIS, Report(passage.answer.id, "not_sent"))
+
+        assert (reported.state, reported.claimed) == ("held", True) and await month(site) == (0, EUR // 10)
+        await site.egress.ended(passage, End(How.SUCCEEDED))
+        assert await month(site) == (EUR // 10, 0)
+
+    run(scene())
+
+
+def test_a_caller_is_shown_the_tools_that_policy_would_not_deny_it() -> None:
+    """Asked tool by tool; an observed agent is shown all, since it may call all."""
+
+    async def scene() -> None:
+        site = leaving(lambda document: verdict("DENY" if document["resource"]["operation"] == "drop" else "ALLOW"))
+        passage = replace(await site.passage(ANALYSIS, attempt()), service="tools")
+        services = {**site.world.catalogue.services, "tools": Service("cx", "mcp", operations=("read", "drop"))}
+        site.world.installation = replace(
+            site.world.installation, catalogue=replace(site.world.catalogue, services=services)
+        )
+
+        shown = await site.egress.shown(passage)
+
+        assert [shown(tool) for tool in ("read", "drop", "other")] == [True, False, False]
+        everything = await site.egress.shown(replace(passage, subject=WATCHED))
+        assert all(everything(tool) for tool in ("read", "drop", "other"))
 
     run(scene())
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import pytest
 from fakes.leaving import Leaving, chat, leaving, leaving_catalogue, run
 from fakes.world import EUR, OPERATOR, subject
-from hypothesis import given
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from remit.core.answer import Answer
 from remit.core.catalogue import Price
@@ -17,6 +17,7 @@ from remit.core.price import estimate
 from remit.pep.meter import End, Held, How, Metered, meter, settle
 from remit.pep.oversight import budgets
 from remit.pep.report import lapse_due
+from remit.pep.world import World
 
 ANALYSIS = subject("analysis")
 MILLI = EUR // 1000
@@ -97,23 +98,54 @@ def split(total: int, parts: list[int], units: tuple[str, ...]) -> dict[str, int
     return found
 
 
-@given(bounds, shares, shares, st.integers(0, 100), st.integers(0, 2))
-def test_who_leaves_early_never_pays_less_than_who_stays(
-    bound: dict[str, int], inputs: list[int], outputs: list[int], seen: int, told: int
-) -> None:
+Meter = Callable[[World, Held, End], Metered]
+SITE = leaving(prices=PRICES)
+
+
+def leaves_for_no_less(measure: Meter) -> None:
+    """Search for a call that is cheaper cut than whole."""
+
+    # Found is found: a planted bug needs no smallest example.
+    @settings(phases=[Phase.generate] if measure is not meter else list(Phase))
+    @given(bounds, shares, shares, st.integers(0, 100), st.integers(0, 2))
+    def search(bound: dict[str, int], inputs: list[int], outputs: list[int], seen: int, told: int) -> None:
+        held = held_by(SITE, bound)
+        used = split(bound["input_token"], inputs, ("input_token", "cache_read_token", "cache_write_token"))
+        made = split(bound["output_token"], outputs, ("output_token", "output_audio_token"))
+        stays = measure(SITE.world, held, End(How.SUCCEEDED, {**used, **made}, complete=True))
+        come = {unit: count * seen // 100 for unit, count in made.items()}
+
+        leaves = measure(SITE.world, held, End(How.CUT, [{}, used, {**used, **come}][told]))
+
+        assert stays.cost <= leaves.cost <= held.reserved, "cheaper to leave"
+        assert not stays.presumed and leaves.presumed
+
+    search()
+
+
+def test_who_leaves_early_never_pays_less_than_who_stays() -> None:
     """Whatever the whole answer would have said within what was reserved, and whatever of it had come: its input or
     not, of its output any part."""
-    site = leaving(prices=PRICES)
-    held = held_by(site, bound)
-    used = split(bound["input_token"], inputs, ("input_token", "cache_read_token", "cache_write_token"))
-    made = split(bound["output_token"], outputs, ("output_token", "output_audio_token"))
-    stays = meter(site.world, held, End(How.SUCCEEDED, {**used, **made}, complete=True))
-    come = {unit: count * seen // 100 for unit, count in made.items()}
+    leaves_for_no_less(meter)
 
-    leaves = meter(site.world, held, End(How.CUT, [{}, used, {**used, **come}][told]))
 
-    assert stays.cost <= leaves.cost <= held.reserved
-    assert not stays.presumed and leaves.presumed
+def by_what_had_come(world: World, held: Held, end: End) -> Metered:
+    """A planted bug: what had not come costs nothing."""
+    found = meter(world, held, replace(end, complete=True) if end.usage else end)
+    return replace(found, presumed=end.how is How.CUT)
+
+
+def as_text(world: World, held: Held, end: End) -> Metered:
+    """A planted bug: what was still to come is taken for the cheaper kind."""
+    usage = {**held.units, **end.usage, "output_token": held.units["output_token"]}
+    whole = end if end.complete else replace(end, usage=usage, complete=True)
+    return replace(meter(world, held, whole), presumed=end.how is How.CUT)
+
+
+@pytest.mark.parametrize("planted", [by_what_had_come, as_text])
+def test_the_search_finds_a_meter_that_is_cheaper_to_leave(planted: Meter) -> None:
+    with pytest.raises(AssertionError, match="cheaper to leave"):
+        leaves_for_no_less(planted)
 
 
 async def begun(site: Leaving) -> Held:
