@@ -27,9 +27,7 @@ agents:
     roles: [support]
     purposes: [support]
     identity: {{token_hash: "sha256:{sha256(TOKEN.encode()).hexdigest()}"}}
-prices: [{{match: "*/*", unit: call, amount: 0, currency: EUR, optional: true}},
-  {{match: "*/*", unit: input_token, amount: 0, currency: EUR, optional: true}},
-  {{match: "*/*", unit: output_token, amount: 0, currency: EUR, optional: true}}]
+prices: [{{match: "*/*", unit: call, amount: 0, currency: EUR}}]
 """
 SECONDS = 30.0
 

@@ -43,6 +43,7 @@ from remit.listeners.egress_refusal import (
     BAD_UPSTREAM,
     FORBIDDEN,
     OVERLOADED,
+    TOO_LARGE,
     UNAUTHENTICATED,
     UNAVAILABLE,
     Refusal,
@@ -75,6 +76,7 @@ _PLAIN = {"grpc": ("grpc-accept-encoding", "grpc-encoding")}
 
 _UNSENT = ("no_healthy_upstream", "cluster_not_found", "route_not_found", "direct_response", "overflow")
 _UNCONNECTED = ("connection_failure", "connection_timeout", "overflow")
+_TOO_LARGE = "request_payload_too_large"
 _RESET = "upstream_reset_before_response_started"
 _UPSTREAM = "via_upstream"
 _STATUS = re.compile(r"[1-5][0-9]{2}", re.ASCII)
@@ -253,7 +255,7 @@ class Exchange:
         self._status = int(status)
         details = wire.attribute(attributes, "response.code_details")
         if self.state is State.NEW and details and not details.startswith(_UPSTREAM):
-            return await self._malformed(details)
+            return await self._malformed(details, headers)
         if self.state is State.KNOWN:
             return await self._local(details)
         if self.state is not State.SENT or self.passage is None:
@@ -265,11 +267,16 @@ class Exchange:
             return self._unanswered(details)
         return await self._answer(self.passage, headers, over=message.end_of_stream)
 
-    async def _malformed(self, details: str) -> pb.ProcessingResponse:
+    async def _malformed(self, details: str, headers: Headers) -> pb.ProcessingResponse:
         """Envoy itself refuses what never became a request: too large, cut off, or not HTTP as it should be."""
         await self._desk.malformed(self._peer, details[:200])
         status = self._status if self._status >= 400 else UNAVAILABLE
-        return self._refuse(self._own(status, Reason.REQUEST_MALFORMED.value, details[:200]))
+        kind = self._kind
+        if dict(headers).get("content-type", "").startswith("application/grpc"):
+            # All that is known of the request is how Envoy answers it: of gRPC's statuses, not of HTTP's.
+            kind, status = "grpc", TOO_LARGE if details.startswith(_TOO_LARGE) else UNAVAILABLE
+        code = Reason.REQUEST_MALFORMED.value
+        return self._refuse(own(kind, self._request, status=status, code=code, message=details[:200]))
 
     async def _local(self, details: str) -> pb.ProcessingResponse:
         """Envoy itself answers before anything was decided: the request was too large, or its body never came."""

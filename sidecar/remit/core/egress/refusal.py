@@ -40,7 +40,7 @@ _BEDROCK = {
     429: "ThrottlingException",
     503: "ServiceUnavailableException",
 }
-_GRPC = {400: "3", 401: "16", 403: "7", 404: "5", 429: "8", 503: "14"}
+_GRPC = {400: "3", 401: "16", 403: "7", 404: "5", 413: "8", 429: "8", 503: "14"}
 
 
 def refused(kind: str, *, status: int, code: str, message: str, decision: str) -> tuple[Headers, bytes]:
