@@ -75,6 +75,17 @@ def test_each_end_costs_what_is_known_of_it(end: End, expected: Metered | int) -
         assert found.presumed is ((not end.complete and end.how is not How.FAILED) or found.cost == 1005 * MILLI)
 
 
+def test_input_that_tools_of_the_provider_s_may_add_is_charged_as_reserved() -> None:
+    """What they find becomes input after the first was told; the whole answer tells it all."""
+    site = leaving()
+    held = replace(held_by(site, HELD), grows=True)
+
+    cut = meter(site.world, held, End(How.CUT, {"input_token": 5, "output_token": 3}))
+    whole = meter(site.world, held, End(How.SUCCEEDED, {"input_token": 5, "output_token": 3}, complete=True))
+
+    assert (cut.cost, whole.cost) == (1050 * MILLI, 35 * MILLI)
+
+
 def test_what_has_no_price_any_more_costs_what_was_reserved() -> None:
     site = leaving()
     held = held_by(site, HELD)

@@ -215,6 +215,7 @@ class Egress:
                 time=chosen.facts.time,
                 reserved=answer.reserved,
                 units=chosen.facts.estimate.units,
+                grows=bool(mapped.properties.get("hosted")),
             ),
             hold=(service.hold_seconds or HOLD_SECONDS) * SECOND,
             credential=chosen.credential,

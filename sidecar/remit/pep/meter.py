@@ -6,7 +6,8 @@
     cut, or usage not told    the estimate, with what was seen of the input; marked `presumed`
 
 A stream that was cut tells its input, and of its output only what had come: as much as was reserved may have been
-made, so that is what it is charged. A caller that leaves early must not pay less than one that stays.
+made, so that is what it is charged. A caller that leaves early must not pay less than one that stays. Where the
+provider runs tools of its own, what they find becomes input as well, after the first was told.
 """
 
 from __future__ import annotations
@@ -38,7 +39,10 @@ class How(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """The reservation to settle: nanos and units as reserved, `time` (ns) of the decision, whose prices hold."""
+    """The reservation to settle: nanos and units as reserved, `time` (ns) of the decision, whose prices hold.
+
+    `grows` says that input is still added while the answer is made.
+    """
 
     decision: str
     subject: str
@@ -48,6 +52,7 @@ class Held:
     time: int
     reserved: int
     units: Mapping[str, int]
+    grows: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +83,8 @@ def meter(world: World, held: Held, end: End) -> Metered:
         return _priced(world, held, _nothing_used(held), presumed=False)
     if end.complete:
         return _priced(world, held, dict(end.usage), presumed=False)
-    seen = {unit: count for unit, count in end.usage.items() if not _still_growing(unit)}
-    partial = {unit: max(count, held.units.get(unit, 0)) for unit, count in end.usage.items() if _still_growing(unit)}
+    seen = {unit: count for unit, count in end.usage.items() if not (held.grows or _still_growing(unit))}
+    partial = {unit: max(count, held.units.get(unit, 0)) for unit, count in end.usage.items() if unit not in seen}
     usage = {**held.units, **seen, **partial}
     found = _priced(world, held, usage, presumed=True)
     for pool, kinds in POOLS.items():
@@ -178,5 +183,5 @@ def _nothing_used(held: Held) -> dict[str, int]:
 
 
 def _still_growing(unit: str) -> bool:
-    """Whether more of it may have been made after the last that was seen. Input is told at the start, whole."""
+    """Whether more of it may have been made after the last that was seen. Most input is told at the start, whole."""
     return INPUT not in unit and "cache" not in unit
