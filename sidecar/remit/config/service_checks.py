@@ -102,7 +102,7 @@ def _opaque(service: Service, at: Cursor) -> None:
         here.wrong("`opaque` for a service that is reached through the forward proxy", f"kind {service.kind}")
     elif way_to(at, "clearance") is at:
         here.wrong("a `clearance` beside it ([] for none): nobody reads what goes through a tunnel", "none")
-    if service.credentials:
+    if service.credentials and service.kind != "tcp":
         way_to(at, "credentials").wrong("none: nothing can be added to what goes through a tunnel", "`opaque: true`")
 
 
@@ -110,10 +110,10 @@ def _credentials(service: Service, at: Cursor) -> None:
     if service.kind == "tcp" and service.credentials:
         way_to(at, "credentials").wrong("none: nothing can be added to what is not read", "kind tcp")
     for number, later in enumerate(service.credentials):
-        for earlier in service.credentials[:number]:
+        for place, earlier in enumerate(service.credentials[:number]):
             if earlier.when == EVERYTHING and _covers(earlier, later, service):
                 here = way_to(at, "credentials", number)
-                here.wrong("the first that is for a caller's endpoint is taken", "one that an earlier one hides")
+                here.wrong("the first that is for a caller and an endpoint", f"one that credentials[{place}] hides")
                 break
 
 
