@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click import Group
 from remit.cli.main import root
+from remit.config.loading import load
 from remit.config.settings import VARIABLES
 from remit.metrics import Metrics
+from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parents[1]
 
@@ -36,7 +39,7 @@ def test_every_metric_is_documented() -> None:
     assert {name for name in named if f'"{name}"' not in source} == set()
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/cli.md", "docs/catalogue.md", "docs/demo.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/cli.md", "docs/catalogue.md", "docs/demo.md", "docs/egress.md"])
 def test_every_command_that_is_shown_exists(page: str) -> None:
     """`remit X Y` in the docs is a command of the program."""
     shown = set(re.findall(r"(?:^|`|\$ )remit ([a-z]+)(?: ([a-z]+))?", read(page), re.MULTILINE))
@@ -64,3 +67,30 @@ def test_every_file_that_is_named_exists(page: str) -> None:
     named = re.findall(r"`((?:docs|tests|rego|bench|proto|sidecar|helm)/[A-Za-z0-9_./-]+)`", read(page))
 
     assert [each for each in named if not (ROOT / each).exists()] == []
+
+
+def test_the_catalogue_of_the_egress_page_is_one(tmp_path: Path) -> None:
+    """It loads as it stands there."""
+    shown = re.findall(r"```yaml\n(.*?)```", read("docs/egress.md"), re.DOTALL)
+    (tmp_path / "remit.yaml").write_text(shown[0], encoding="utf-8")
+
+    _, catalogue = load([tmp_path / "remit.yaml"], {}, {})
+
+    assert {each.kind for each in catalogue.services.values()} == {"openai", "http", "tcp"}
+
+
+def test_every_key_of_a_service_is_documented() -> None:
+    """docs/catalogue.md names each key that the complete catalogue uses below `services`."""
+    services = YAML(typ="safe").load(read("tests/cases/catalogue_full.yaml"))["services"].values()
+    named = set(re.findall(r"`([a-z_]+)[:`]", read("docs/catalogue.md")))
+
+    used = {key for service in services for key in keys_of(service)}
+
+    assert used - named == set()
+
+
+def keys_of(service: dict[str, Any]) -> set[str]:
+    """The keys of a service, and of what it lists that has keys of its own."""
+    parts = [service, *service.get("credentials", ()), *service.get("routes", ())]
+    parts += [*service.get("endpoints", {}).values(), *service.get("variants", {}).values()]
+    return {key for part in parts for key in part}
