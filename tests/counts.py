@@ -14,7 +14,7 @@ from dataclasses import dataclass
 @dataclass(frozen=True)
 class Counts:
     """`examples` and `steps` of Hypothesis; `machines` of its state machines, each of so many steps; images after
-    a power loss, kills of a sidecar, kills of a store, faults of a disk, and flipped bytes."""
+    a power loss, kills of a sidecar, kills of a store, faults of a disk, flipped bytes, and calls that break off."""
 
     examples: int
     machines: int
@@ -24,10 +24,11 @@ class Counts:
     store_kills: int
     faults: int
     flips: int
+    cuts: int
 
 
 PROFILES = {
-    "ci": Counts(examples=40, machines=40, steps=40, images=500, kills=12, store_kills=60, faults=30, flips=400),
+    "ci": Counts(examples=40, machines=40, steps=40, images=500, kills=12, store_kills=60, faults=30, flips=400, cuts=60),
     "soak": Counts(
         examples=2_000,
         machines=1_000,
@@ -37,6 +38,7 @@ PROFILES = {
         store_kills=10_000,
         faults=2_000,
         flips=10**6,
+        cuts=500,
     ),
 }
 PROFILE = os.environ.get("REMIT_PROFILE", "ci")
