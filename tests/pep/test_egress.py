@@ -15,9 +15,10 @@ from remit.core.answer import Answer
 from remit.core.call import Call, Claimed, Objection, Report, WorkflowCall
 from remit.core.canonical import digest
 from remit.core.catalogue import Service
+from remit.core.decision import Verdict
 from remit.core.model import Mode, Resource
 from remit.core.reason import Reason
-from remit.pep.egress import Attempt
+from remit.pep.egress import Attempt, Passage
 from remit.pep.meter import End, How
 from remit.pep.pipeline import Pipeline
 
@@ -163,6 +164,31 @@ def test_a_credential_is_good_at_its_endpoints_alone_and_below_its_paths(site: L
         assert code(await site.refused(DECISION, attempt())) == Reason.CREDENTIAL_UNAVAILABLE
 
     run(scene())
+
+
+def test_what_was_understood_by_one_catalogue_is_not_judged_by_another() -> None:
+    """A reload in between: whoever asks again is understood anew. One that leaves the service alone does not matter."""
+
+    async def scene(change: dict[str, Any]) -> Answer | Passage:
+        site = leaving()
+
+        def reloads(document: Any) -> Verdict:
+            if site.world.installation.pdp.revision == "r1":
+                services = {**site.world.catalogue.services}
+                services["crm"] = replace(services["crm"], **change)
+                changed = replace(site.world.catalogue, services=services)
+                site.world.installation = replace(
+                    site.world.installation, catalogue=changed, pdp=FakePdp(allow_all, "r2")
+                )
+                site.world.store.activate("r2")
+            return verdict("ALLOW")
+
+        site.world.installation = replace(site.world.installation, pdp=FakePdp(reloads, "r1"))
+        return await site.egress.begin(ANALYSIS, attempt())
+
+    changed = run(scene({"routes": ()}))
+    assert isinstance(changed, Answer) and code(changed) == Reason.FACTS_CHANGED and changed.retryable
+    assert isinstance(run(scene({})), Passage)
 
 
 def test_an_agent_that_no_credential_selects_is_given_none() -> None:

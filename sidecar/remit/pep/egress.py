@@ -126,12 +126,15 @@ class Egress:
         chosen = _Chosen()
 
         async def gate(installation: Installation, request: Request, facts: Facts) -> Way:
+            if not _same(service, installation.catalogue.services.get(attempt.service)):
+                # What was understood by one catalogue must not be judged by another.
+                return _no(Reason.FACTS_CHANGED, "the catalogue")
             return await self._way(installation, request, facts, attempt=attempt, mapped=mapped, chosen=chosen)
 
         decided = await decide(self._world, subject, call, gate=gate)
         if decided.answer.replayed and _permits(decided.answer):
             decided = await decide(self._world, subject, replace(call, key=""), gate=gate)
-        return self._outcome(subject, attempt, mapped, chosen=chosen, decided=decided)
+        return self._outcome(subject, attempt, mapped, service=service, chosen=chosen, decided=decided)
 
     async def unfit(self, passages: Iterable[Passage]) -> Sequence[tuple[Passage, Reason]]:
         """Those that must end now: halted, or their session has learnt what the service is not cleared for."""
@@ -190,10 +193,16 @@ class Egress:
         return self._world.store.failed
 
     def _outcome(
-        self, subject: Subject, attempt: Attempt, mapped: Mapped, *, chosen: _Chosen, decided: Decided
+        self,
+        subject: Subject,
+        attempt: Attempt,
+        mapped: Mapped,
+        *,
+        service: Service | None,
+        chosen: _Chosen,
+        decided: Decided,
     ) -> Passage | Answer:
         answer = decided.answer
-        service = self._world.catalogue.services.get(attempt.service)
         if not _permits(answer) or service is None or chosen.facts is None:
             return answer
         held_labels = {*chosen.facts.labels, *chosen.facts.resource.labels}
@@ -279,6 +288,10 @@ def _understood(service: Service | None, attempt: Attempt, subject: Subject) -> 
         return mapped, None
     except Unmapped as unmapped:
         return bare, Objection(Reason.REQUEST_UNMAPPED, unmapped.detail)
+
+
+def _same(one: Service | None, other: Service | None) -> bool:
+    return one is other or one == other
 
 
 def _call(attempt: Attempt, mapped: Mapped, objection: Objection | None) -> Call:
