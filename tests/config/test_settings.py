@@ -54,7 +54,7 @@ def test_every_setting_can_be_written_in_the_file() -> None:
         grpc=Address("127.0.0.1", 7450),
         http=Address("::1", 7451),
         ops=Address("0.0.0.0", 9090),
-        egress=EgressSettings(on=True, binary=Path("/usr/local/bin/envoy"), access_log=True),
+        egress=EgressSettings(on=True, binary=Path("/usr/local/bin/envoy"), access_log=True, tls=True),
         opa=OpaSettings(socket=here / "opa.sock", binary=Path("/usr/local/bin/opa"), timeout_ms=500, batch=16),
         tls=TlsSettings(cert=here / "tls/tls.crt", key=here / "tls/tls.key", client_ca=here / "tls/ca.crt"),
         limits=Limits(message_bytes=131072, metadata_bytes=4096, concurrency=256, call_seconds=20, drain_seconds=5),
@@ -74,6 +74,7 @@ VALUES: dict[str, tuple[str, object]] = {
     "egress.proxy": ("[::1]:0", Address("::1", 0)),
     "egress.binary": ("envoy", Path("envoy")),
     "egress.access_log": ("true", True),
+    "egress.tls": ("true", True),
     "opa.url": ("http://127.0.0.1:8181", "http://127.0.0.1:8181"),
     "opa.socket": ("o.sock", Path("o.sock")),
     "opa.binary": ("123", Path("123")),
@@ -211,6 +212,12 @@ def test_an_address_is_shown_as_it_is_written() -> None:
             {"REMIT_TLS_CERT": "a.crt"},
             {},
             "environment: REMIT_TLS_CERT: sidecar.tls.key: found nothing; expected a path",
+        ),
+        (
+            {"REMIT_EGRESS_TLS": "true"},
+            {},
+            "environment: REMIT_EGRESS_TLS: sidecar.egress.tls: found true; "
+            "expected false, or a certificate (`sidecar.tls`) to speak TLS with",
         ),
         (
             {},

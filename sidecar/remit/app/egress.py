@@ -14,13 +14,14 @@ from pathlib import Path
 from remit.backends.endpoint_addresses import EndpointAddresses
 from remit.backends.envoy_config import Documents, documents, system_authorities
 from remit.backends.envoy_install import obtain
-from remit.backends.envoy_places import EgressPlaces
+from remit.backends.envoy_places import EgressPlaces, EgressTls
 from remit.backends.envoy_process import EnvoyFailed
 from remit.backends.envoy_server import EnvoyServer
 from remit.backends.resolver_system import SystemResolver
 from remit.backends.signing_files import SigningFiles
+from remit.backends.tls_files import TlsFiles, TlsUnusable
 from remit.backends.vault_file import FileVault, take_environment
-from remit.config.settings import Address, EgressSettings
+from remit.config.settings import Address, EgressSettings, TlsSettings
 from remit.core.catalogue import Catalogue
 from remit.listeners.egress_desk import EgressDesk
 from remit.listeners.envoy_gate import EnvoyGate
@@ -51,6 +52,7 @@ class EgressParts:
         pipeline: Pipeline,
         identities: Identities,
         metrics: Metrics,
+        tls: TlsSettings | None = None,
         environ: MutableMapping[str, str] = os.environ,
         resolver: Resolver | None = None,
     ) -> None:
@@ -71,7 +73,9 @@ class EgressParts:
             proxy=_pair(settings.proxy) if settings.proxy else None,
             authorities=system_authorities(),
             access_log=settings.access_log,
+            tls=_tls(tls) if tls is not None and settings.tls else None,
         )
+        self._tls = TlsFiles(self._places)
         self._gate = EnvoyGate(desk, self._egress, self._places.sidecar_socket, body_bytes=LARGEST_BODY)
         self._envoy: EnvoyServer | None = None
         self._following: list[asyncio.Task[None]] = []
@@ -80,8 +84,9 @@ class EgressParts:
     @property
     def addresses(self) -> tuple[str, ...]:
         """Where agents reach it."""
-        proxy = (f"proxy http://{self._settings.proxy}",) if self._settings.proxy else ()
-        return (f"egress http://{self._settings.http}", *proxy)
+        scheme = "https" if self._places.tls else "http"
+        proxy = (f"proxy {scheme}://{self._settings.proxy}",) if self._settings.proxy else ()
+        return (f"egress {scheme}://{self._settings.http}", *proxy)
 
     @property
     def problem(self) -> str:
@@ -89,11 +94,12 @@ class EgressParts:
         return "" if self._envoy is not None and self._envoy.up else "Envoy does not answer"
 
     async def start(self, catalogue: Catalogue, progress: Progress) -> None:
-        """Raises EnvoyFailed, EnvoyUnusable, InstallFailed, CannotListen."""
+        """Raises EnvoyFailed, EnvoyUnusable, InstallFailed, CannotListen, TlsUnusable."""
         self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._directory.chmod(0o700)
         binary = await asyncio.to_thread(obtain, self._environ, self._settings.binary, progress)
         self._take(catalogue)
+        await self._tls.start()
         await self._signing.start()
         await self._signing.refresh(catalogue)
         await self._addresses.refresh(catalogue)
@@ -148,13 +154,18 @@ class EgressParts:
                 _log.error("Envoy did not take new addresses: %s", error)
 
     async def _rotate(self) -> None:
-        """Have Envoy sign with keys as they are now."""
+        """Have Envoy sign with keys, and show certificates, as they are now."""
         while True:
             await asyncio.sleep(ROTATE_SECONDS)
             try:
                 await self._signing.refresh(self._world.catalogue)
             except OSError as error:
                 _log.error("a key to sign with could not be written: %s", error)
+            try:
+                if await self._tls.refresh():
+                    _log.info("Envoy reads its certificates anew")
+            except (TlsUnusable, OSError) as error:
+                _log.error("Envoy keeps the certificates that it has: %s", error)
 
 
 def _chosen(settings: EgressSettings) -> EgressSettings:
@@ -170,6 +181,11 @@ def _free(address: Address) -> Address:
     with socket.socket(family) as found:
         found.bind((_pair(address)[0], 0))
         return replace(address, port=found.getsockname()[1])
+
+
+def _tls(tls: TlsSettings) -> EgressTls:
+    client_ca = tls.client_ca.absolute() if tls.client_ca is not None else None
+    return EgressTls(tls.cert.absolute(), tls.key.absolute(), client_ca)
 
 
 def _pair(address: Address) -> tuple[str, int]:

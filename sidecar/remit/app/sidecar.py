@@ -273,6 +273,7 @@ class App:
             pipeline=self._pipeline,
             identities=self._identity,
             metrics=self._metrics,
+            tls=self._settings.tls,
         )
         stack.push_async_callback(egress.stop, self._settings.limits.drain_seconds)
         await egress.start(self._catalogue, self._progress)

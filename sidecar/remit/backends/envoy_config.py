@@ -27,6 +27,7 @@ from remit.backends.envoy_places import (
     typed,
 )
 from remit.backends.envoy_routes import routes
+from remit.backends.envoy_tls import inlined, secrets
 from remit.core.catalogue import Catalogue
 
 Documents = Mapping[str, Document]
@@ -52,6 +53,8 @@ def documents(catalogue: Catalogue, places: EgressPlaces, addresses: Addresses, 
     made[CLUSTERS] = _versioned([typed(f"{_API}.cluster.v3.Cluster", **each) for each in clusters(catalogue, places)])
     for name, each in sorted(routes(catalogue, nonce).items()):
         made[routes_file(name)] = _versioned([typed(f"{_API}.route.v3.RouteConfiguration", **each)])
+    for name, each in sorted(secrets(places).items()):
+        made[name] = _versioned([each])
     made[LISTENERS] = _versioned(
         [typed(f"{_API}.listener.v3.Listener", **each) for each in listeners(catalogue, places)]
     )
@@ -75,9 +78,15 @@ def combined(found: Documents) -> Document:
         if name.startswith("rds-")
         for each in _resources(document)
     }
+    named = {
+        str(each["name"]): each
+        for name, document in found.items()
+        if name.startswith("sds-")
+        for each in _resources(document)
+    }
     static = whole["static_resources"]
     static["clusters"] += [_fixed(each, assigned) for each in _resources(found[CLUSTERS])]
-    static["listeners"] = [_inlined(each, routed) for each in _resources(found[LISTENERS])]
+    static["listeners"] = [_inlined(each, routed, named) for each in _resources(found[LISTENERS])]
     return whole
 
 
@@ -130,12 +139,15 @@ def _fixed(made: Document, assigned: Mapping[str, Document]) -> Document:
     return {**rest, "type": "STATIC", "load_assignment": {**assigned[named], "cluster_name": made["name"]}}
 
 
-def _inlined(made: Document, routed: Mapping[str, Document]) -> Document:
-    inlined: Document = copy.deepcopy(made)
-    config = inlined["filter_chains"][0]["filters"][0]["typed_config"]
+def _inlined(made: Document, routed: Mapping[str, Document], named: Mapping[str, Document]) -> Document:
+    whole: Document = copy.deepcopy(made)
+    chain = whole["filter_chains"][0]
+    config = chain["filters"][0]["typed_config"]
     if "rds" in config:
         config["route_config"] = routed[config.pop("rds")["route_config_name"]]
-    return inlined
+    if "transport_socket" in chain:
+        chain["transport_socket"] = inlined(chain["transport_socket"], named)
+    return whole
 
 
 def _bootstrap(places: EgressPlaces) -> Document:

@@ -18,8 +18,9 @@ from remit.backends.envoy_places import (
     socket_address,
     typed,
 )
+from remit.backends.envoy_tls import transport_socket
 from remit.core.catalogue import Catalogue
-from remit.core.egress.routing import EGRESS, LISTENER, PROXY, TCP
+from remit.core.egress.routing import CERTIFICATE, EGRESS, LISTENER, PROXY, TCP
 
 _KIB = 1024
 _HEADER_KIB = 60
@@ -48,9 +49,9 @@ def listeners(catalogue: Catalogue, places: EgressPlaces) -> list[Document]:
     if tcp:
         found.append(_listener(TCP, pipe(places.tunnel_socket), _http(TCP, places)))
     if places.egress is not None:
-        found.append(_listener(EGRESS, socket_address(places.egress), _http(EGRESS, places)))
+        found.append(_agents(EGRESS, places.egress, places))
     if places.proxy is not None:
-        found.append(_listener(PROXY, socket_address(places.proxy), _http(PROXY, places)))
+        found.append(_agents(PROXY, places.proxy, places))
     return sorted(found, key=lambda each: str(each["name"]))
 
 
@@ -71,6 +72,13 @@ def _listener(name: str, at: Document, network_filter: Document) -> Document:
     return made if "pipe" in at else {**made, "enable_reuse_port": False}
 
 
+def _agents(name: str, at: tuple[str, int], places: EgressPlaces) -> Document:
+    made = _listener(name, socket_address(at), _http(name, places))
+    if places.tls is not None:
+        made["filter_chains"][0]["transport_socket"] = transport_socket(places, places.tls)
+    return made
+
+
 def _tcp(name: str, listen: str) -> Document:
     proxy = typed(
         "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
@@ -82,6 +90,8 @@ def _tcp(name: str, listen: str) -> Document:
 
 
 def _http(name: str, places: EgressPlaces) -> Document:
+    tls = places.tls if name != TCP else None
+    certificates = tls is not None and tls.client_ca is not None
     manager = typed(
         _HCM,
         stat_prefix=name,
@@ -93,7 +103,9 @@ def _http(name: str, places: EgressPlaces) -> Document:
                 "initial_fetch_timeout": "2s",
             },
         },
-        http_filters=[_whole(), _judged(name), _router()],
+        http_filters=[_whole(), _judged(name, certificates=certificates), _router()],
+        # Whatever a request says of a certificate is not a certificate.
+        forward_client_cert_details="SANITIZE",
         early_header_mutation_extensions=[_stripped()],
         **_limits(),
         **_faithful(),
@@ -105,6 +117,8 @@ def _http(name: str, places: EgressPlaces) -> Document:
             "initial_connection_window_size": 1024 * _KIB,
         },
     )
+    if tls is not None:
+        manager["common_http_protocol_options"]["max_connection_duration"] = f"{tls.age}s"
     if name != EGRESS:
         manager["upgrade_configs"] = [{"upgrade_type": "CONNECT"}]
     if places.access_log:
@@ -160,15 +174,18 @@ def _whole() -> Document:
     }
 
 
-def _judged(name: str) -> Document:
+def _judged(name: str, *, certificates: bool) -> Document:
     """The sidecar's stream for each request. Its failure fails the request."""
+    told = [{"key": LISTENER, "value": name}]
+    if certificates:
+        told.append({"key": CERTIFICATE, "value": "%DOWNSTREAM_PEER_CERT%"})
     return {
         "name": JUDGED,
         "typed_config": typed(
             "envoy.extensions.filters.http.ext_proc.v3.ExternalProcessor",
             grpc_service={
                 "envoy_grpc": {"cluster_name": SIDECAR},
-                "initial_metadata": [{"key": LISTENER, "value": name}],
+                "initial_metadata": told,
             },
             failure_mode_allow=False,
             status_on_error={"code": "ServiceUnavailable"},

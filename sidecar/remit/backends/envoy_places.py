@@ -32,11 +32,26 @@ JUDGED = "judged"
 
 
 @dataclass(frozen=True, slots=True)
+class EgressTls:
+    """PEM files, by absolute path, that Envoy reads itself, now and whenever they change.
+
+    With `client_ca`, every client must show a certificate that it signed. A connection takes no new request after
+    `age` seconds: then who signs certificates is asked anew.
+    """
+
+    certificate: Path
+    key: Path
+    client_ca: Path | None = None
+    age: int = 600
+
+
+@dataclass(frozen=True, slots=True)
 class EgressPlaces:
     """Where agents reach Envoy, and the directory that it shares with the sidecar and nobody else.
 
     `egress` and `proxy` are (IP address, port), None for no such listener. `authorities` is the PEM file with who signs
-    certificates; `access_log` turns a log without paths and headers on. `connections` bounds what is open at once.
+    certificates; `access_log` turns a log without paths and headers on. `connections` bounds what is open at once. With
+    `tls`, agents speak TLS to both.
     """
 
     directory: Path
@@ -45,6 +60,7 @@ class EgressPlaces:
     authorities: str = "/etc/ssl/certs/ca-certificates.crt"
     access_log: bool = False
     connections: int = 4000
+    tls: EgressTls | None = None
 
     @property
     def sidecar_socket(self) -> Path:
@@ -60,6 +76,11 @@ class EgressPlaces:
     def tunnel_socket(self) -> Path:
         """Where Envoy's TCP listeners hand their connections to its own HTTP listener, to have them decided."""
         return self.directory / "tcp.sock"
+
+    @property
+    def tls_watched(self) -> Path:
+        """The directory that Envoy watches to read certificates anew: whatever is moved into it makes it do so."""
+        return self.directory / "tls"
 
     @property
     def log(self) -> Path:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 FILE = "addresses.json"
-EGRESS, PROXY = "egress http://", "proxy http://"
+EGRESS, PROXY = "egress ", "proxy "
 """Begin what the egress calls its two addresses."""
 
 
@@ -30,11 +30,15 @@ def read_addresses(state: Path) -> str:
     return min(dialled, key=lambda each: not each.startswith("unix:"), default="")
 
 
-def read_egress(state: Path) -> tuple[str, str] | None:
-    """HOST:PORT of the egress of a running sidecar, and of its forward proxy ("" where off); None without an egress."""
+def read_egress(state: Path) -> tuple[str, str, bool] | None:
+    """HOST:PORT of a running sidecar's egress, that of its forward proxy ("" where off), and whether both speak TLS.
+
+    None without an egress.
+    """
     listed = _written(state)
     http, proxy = (_named(listed, prefix) for prefix in (EGRESS, PROXY))
-    return (http, proxy) if http else None
+    tls = http.startswith("https://")
+    return (http.partition("://")[2], proxy.partition("://")[2], tls) if http else None
 
 
 def _named(listed: Sequence[str], prefix: str) -> str:

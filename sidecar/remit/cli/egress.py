@@ -11,7 +11,7 @@ import click
 
 from remit.backends.endpoint_addresses import EndpointAddresses
 from remit.backends.envoy_config import combined, documents, system_authorities
-from remit.backends.envoy_places import Addresses, Document, EgressPlaces
+from remit.backends.envoy_places import Addresses, Document, EgressPlaces, EgressTls
 from remit.backends.resolver_system import SystemResolver
 from remit.cli.failure import Failure
 from remit.cli.local import catalogue_paths
@@ -63,13 +63,15 @@ async def _resolved(catalogue: Catalogue) -> Addresses:
 
 
 def _places(settings: Settings) -> EgressPlaces:
-    egress = settings.egress
+    egress, tls = settings.egress, settings.tls
+    client_ca = tls.client_ca.absolute() if tls and tls.client_ca else None
     return EgressPlaces(
         (settings.state / "egress").absolute(),
         _pair(egress.http),
         _pair(egress.proxy) if egress.proxy else None,
         authorities=system_authorities(),
         access_log=egress.access_log,
+        tls=EgressTls(tls.cert.absolute(), tls.key.absolute(), client_ca) if tls and egress.tls else None,
     )
 
 

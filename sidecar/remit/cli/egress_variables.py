@@ -35,7 +35,7 @@ _KEYS: Mapping[str, str] = {
 # The Agents SDK sends what an agent does, and OPENAI_API_KEY with it, to a fixed address of OpenAI's.
 _BESIDES: Mapping[str, Mapping[str, str]] = {"openai": {"OPENAI_AGENTS_DISABLE_TRACING": "1"}}
 ANY_KEY = "remit"
-"""Where the sidecar knows its one agent without a credential, and client libraries insist on a key all the same."""
+"""Where the sidecar knows an agent without a token, and client libraries insist on a key all the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,16 +73,19 @@ def egress_variables(
     token_file: Path | None,
     known: str = "",
     pod: bool = False,
+    tls: bool = False,
 ) -> Variables:
     """For services (id, kind) behind the egress at `http` and its proxy ("" for none), both HOST:PORT.
 
-    Without a token file no key is named, except where the sidecar's one agent needs none (`pod`).
+    Without a token file no key is named, except where the sidecar's one agent needs none (`pod`), or where both speak
+    TLS (`tls`), and so an agent may prove itself by its certificate.
     """
-    key: Value | None = Secret(token_file, known) if token_file is not None else ANY_KEY if pod else None
-    named: dict[str, Value] = {"REMIT_EGRESS": f"http://{http}"}
+    key: Value | None = Secret(token_file, known) if token_file is not None else ANY_KEY if pod or tls else None
+    scheme = "https" if tls else "http"
+    named: dict[str, Value] = {"REMIT_EGRESS": f"{scheme}://{http}"}
     others = []
     for service, kind in services:
-        bases = {variable: f"http://{http}/{service}{ending}" for variable, ending in _BASES.get(kind, ())}
+        bases = {variable: f"{scheme}://{http}/{service}{ending}" for variable, ending in _BASES.get(kind, ())}
         if bases.keys() & named.keys():
             others.append(f"{service}: " + " ".join(f"{variable}={url}" for variable, url in bases.items()))
             continue
@@ -90,14 +93,14 @@ def egress_variables(
         if bases and key is not None:
             named[_KEYS[kind]] = key
         named |= _BESIDES.get(kind, {})
-    return Variables(named | (_through_proxy(proxy, token_file, known) if proxy else {}), tuple(others))
+    return Variables(named | (_through_proxy(scheme, proxy, token_file, known=known) if proxy else {}), tuple(others))
 
 
-def _through_proxy(proxy: str, token_file: Path | None, known: str) -> dict[str, Value]:
+def _through_proxy(scheme: str, proxy: str, token_file: Path | None, *, known: str) -> dict[str, Value]:
     # curl reads http_proxy in small letters alone; others read either.
-    by: Value = f"http://{proxy}"
+    by: Value = f"{scheme}://{proxy}"
     if token_file is not None:
-        by = Secret(token_file, known, before=f"http://{PROXY_USER}:", after=f"@{proxy}")
+        by = Secret(token_file, known, before=f"{scheme}://{PROXY_USER}:", after=f"@{proxy}")
     ways = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), by)
     return {**ways, "NO_PROXY": BYPASS, "no_proxy": BYPASS}
 

@@ -63,7 +63,7 @@ def command(
             variables["REMIT_TOKEN"] = known
     running = read_egress(settings.state)
     if egress or (egress is None and (settings.egress.on or running is not None)):
-        http, proxy = running or _where(settings)
+        http, proxy, tls = running or _where(settings)
         catalogue = _catalogue(state)
         pod = [agent for agent in catalogue.agents.values() if agent.identity.pod]
         found = egress_variables(
@@ -73,6 +73,7 @@ def command(
             token_file=token_file,
             known=known,
             pod=len(pod) == 1,
+            tls=tls,
         )
         variables |= found.named
         for line in found.others:
@@ -115,9 +116,9 @@ def _told(value: Value) -> bool:
     return not isinstance(value, Secret) or bool(value.known)
 
 
-def _where(settings: Settings) -> tuple[str, str]:
-    """Where the egress and its proxy listen by the settings."""
-    return str(settings.egress.http), str(settings.egress.proxy or "")
+def _where(settings: Settings) -> tuple[str, str, bool]:
+    """Where the egress and its proxy listen by the settings, and whether they speak TLS."""
+    return str(settings.egress.http), str(settings.egress.proxy or ""), settings.egress.tls
 
 
 def _catalogue(state: Path | None) -> Catalogue:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -65,6 +65,7 @@ class EgressSettings:
     """Where agents' calls leave: `on` runs an Envoy (the binary to run; with none, one is looked for).
 
     `http` takes http://ADDRESS/SERVICE/…, `proxy` is the forward proxy. `access_log` writes one line a request.
+    With `tls` both speak TLS alone, with the sidecar's certificate; agents may then prove themselves by theirs.
     """
 
     on: bool = False
@@ -72,6 +73,7 @@ class EgressSettings:
     proxy: Address | None = Address("127.0.0.1", 7453)
     binary: Path | None = None
     access_log: bool = False
+    tls: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +124,7 @@ VARIABLES: Mapping[str, str] = {
     "egress.proxy": "REMIT_EGRESS_PROXY",
     "egress.binary": "REMIT_ENVOY_BIN",
     "egress.access_log": "REMIT_EGRESS_ACCESS_LOG",
+    "egress.tls": "REMIT_EGRESS_TLS",
     "opa.url": "REMIT_OPA_URL",
     "opa.socket": "REMIT_OPA_SOCKET",
     "opa.binary": "REMIT_OPA_BIN",
@@ -151,6 +154,7 @@ _NUMBERS_AND_TRUTHS = {key for key in VARIABLES if key.startswith("limits.")} | 
     "opa.batch",
     "egress.on",
     "egress.access_log",
+    "egress.tls",
     "watch",
 }
 _ALTERNATIVES = ("opa.url", "opa.socket")
@@ -238,7 +242,7 @@ def _settings(keys: Section) -> Settings:
         http=keys.read("http", listen, DEFAULTS.http),
         # Health and metrics alone: probes and scrapes dial the pod's address, without TLS.
         ops=keys.read("ops", _off(_listener(secured=True)), DEFAULTS.ops),
-        egress=keys.read("egress", section(_egress), DEFAULTS.egress),
+        egress=keys.read("egress", section(_egress(certified=keys.has("tls"))), DEFAULTS.egress),
         opa=keys.read("opa", section(_opa), DEFAULTS.opa),
         tls=keys.read("tls", section(_tls), DEFAULTS.tls),
         limits=keys.read("limits", section(_limits), DEFAULTS.limits),
@@ -247,16 +251,24 @@ def _settings(keys: Section) -> Settings:
     )
 
 
-def _egress(keys: Section) -> EgressSettings:
+def _egress(*, certified: bool) -> Callable[[Section], EgressSettings]:
     # Always on loopback: what an agent shows there is its own credential.
     listen = _listener(secured=False)
-    return EgressSettings(
-        on=keys.read("on", truth, DEFAULTS.egress.on),
-        http=keys.read("http", listen, DEFAULTS.egress.http),
-        proxy=keys.read("proxy", _off(listen), DEFAULTS.egress.proxy),
-        binary=keys.read("binary", path, None),
-        access_log=keys.read("access_log", truth, DEFAULTS.egress.access_log),
-    )
+
+    def read(keys: Section) -> EgressSettings:
+        tls = keys.read("tls", truth, DEFAULTS.egress.tls)
+        if tls and not certified:
+            keys.wrong("tls", "false, or a certificate (`sidecar.tls`) to speak TLS with")
+        return EgressSettings(
+            on=keys.read("on", truth, DEFAULTS.egress.on),
+            http=keys.read("http", listen, DEFAULTS.egress.http),
+            proxy=keys.read("proxy", _off(listen), DEFAULTS.egress.proxy),
+            binary=keys.read("binary", path, None),
+            access_log=keys.read("access_log", truth, DEFAULTS.egress.access_log),
+            tls=tls,
+        )
+
+    return read
 
 
 def _opa(keys: Section) -> OpaSettings:

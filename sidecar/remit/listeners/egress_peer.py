@@ -1,9 +1,10 @@
 """Who calls at the egress: the agent's own credential, wherever its client library puts a key.
 
-In this order: `Remit-Token`; the token in a provider's key header (an agent's `OPENAI_API_KEY` simply is its Remit
-token), or at the forward proxy in `Proxy-Authorization`; else, where the sidecar's catalogue binds exactly one agent
-to it, that agent. A credential that is nobody's proves nobody, except where everything here is one agent's anyway:
-client libraries insist on a key, whatever it says.
+In this order: the client certificate of the connection; `Remit-Token`; the token in a provider's key header (an
+agent's `OPENAI_API_KEY` simply is its Remit token), or at the forward proxy in `Proxy-Authorization`; else, where the
+sidecar's catalogue binds exactly one agent to it, that agent. A credential that is nobody's proves nobody, except where
+a certificate names an agent or everything here is one agent's anyway: client libraries insist on a key, whatever it
+says. One that is another agent's than the certificate is refused.
 """
 
 from __future__ import annotations
@@ -12,11 +13,13 @@ import base64
 import binascii
 import re
 from collections.abc import Iterator
+from urllib.parse import unquote_to_bytes
 
 from remit.core.egress.exchange import HttpRequest
 from remit.core.errors import Unauthenticated
-from remit.core.evidence import Cause, Evidence
+from remit.core.evidence import Cause, Evidence, PeerCertificate
 from remit.core.model import Subject
+from remit.listeners.grpc_peer import read_certificate
 from remit.listeners.pipeline import Identities
 
 TOKEN = "remit-token"  # noqa: S105 (a header's name)
@@ -28,15 +31,22 @@ _BEARER = re.compile(r"[Bb]earer ([!-~]{1,4096})", re.ASCII)
 _BASIC = re.compile(r"[Bb]asic ([A-Za-z0-9+/=]{1,8192})", re.ASCII)
 
 
-def identify(request: HttpRequest, identities: Identities, peer: str, *, proxied: bool) -> Subject:
-    """The subject that the request proves. Raises Unauthenticated, and Duplicate for a credential given twice."""
+def identify(
+    request: HttpRequest, identities: Identities, peer: str, *, proxied: bool, certificate: str = ""
+) -> Subject:
+    """The subject that the request proves; `certificate` is that of its connection: PEM, percent-encoded, "" for none.
+
+    Raises Unauthenticated, and Duplicate for a credential given twice.
+    """
+    shown = read_certificate(unquote_to_bytes(certificate)) if certificate else None
     own = request.header(TOKEN)
     if own is not None:
         if not _TOKEN.fullmatch(own):
             raise Unauthenticated(Cause.MALFORMED, f"expected a token of printable characters in {TOKEN}")
-        return identities.identify(Evidence(own, None, peer))
+        return identities.identify(Evidence(own, shown, peer))
     pod = identities.pod()
-    found: dict[tuple[str, str], Subject] = {}
+    named = _by_certificate(identities, shown, peer) if shown is not None else None
+    found = {(named.type, named.id): named} if named is not None else {}
     refused: Unauthenticated | None = None
     for token in _tokens(request, proxied=proxied):
         try:
@@ -51,7 +61,19 @@ def identify(request: HttpRequest, identities: Identities, peer: str, *, proxied
         return next(iter(found.values()))
     if pod is not None:
         return pod
+    if shown is not None and refused is None:
+        raise Unauthenticated(Cause.UNKNOWN, "the client certificate is nobody's, and no token is beside it")
     raise refused or Unauthenticated(Cause.MISSING, f"expected the agent's token in {TOKEN} or as its API key")
+
+
+def _by_certificate(identities: Identities, certificate: PeerCertificate, peer: str) -> Subject | None:
+    """Whom it names, None where it is nobody's: then it does no harm."""
+    try:
+        return identities.identify(Evidence("", certificate, peer))
+    except Unauthenticated as error:
+        if error.cause is Cause.UNKNOWN:
+            return None
+        raise
 
 
 def _tokens(request: HttpRequest, *, proxied: bool) -> Iterator[str]:

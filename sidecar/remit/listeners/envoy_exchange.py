@@ -102,7 +102,7 @@ class Desk(Protocol):
     @property
     def nonce(self) -> str: ...
     def place(self, listener: str, pseudo: Mapping[str, str]) -> Place: ...
-    def identified(self, request: HttpRequest, peer: str, *, proxied: bool) -> Subject: ...
+    def identified(self, request: HttpRequest, peer: str, *, proxied: bool, certificate: str = "") -> Subject: ...
     async def unidentified(self, peer: str, error: Unauthenticated) -> None: ...
     async def malformed(self, peer: str, details: str) -> None: ...
     async def begin(self, subject: Subject, attempt: Attempt) -> Passage | Answer: ...
@@ -117,8 +117,8 @@ class Desk(Protocol):
 class Exchange:
     """Takes Envoy's messages one by one, and says what is to be answered. `end` is how it ended, once it has."""
 
-    def __init__(self, desk: Desk, listener: str, peer: str) -> None:
-        self._desk, self._listener, self._peer = desk, listener, peer
+    def __init__(self, desk: Desk, listener: str, peer: str, certificate: str = "") -> None:
+        self._desk, self._listener, self._peer, self._certificate = desk, listener, peer, certificate
         self.state = State.NEW
         self.passage: Passage | None = None
         self.end: End | None = None
@@ -184,7 +184,9 @@ class Exchange:
             headers,
         )
         try:
-            self._subject = self._desk.identified(self._request, self._peer, proxied=self._listener == PROXY)
+            self._subject = self._desk.identified(
+                self._request, self._peer, proxied=self._listener == PROXY, certificate=self._certificate
+            )
         except Duplicate as twice:
             return await self._unidentified(Unauthenticated(Cause.AMBIGUOUS, str(twice)))
         except Unauthenticated as error:

@@ -14,7 +14,7 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from remit._envoy.envoy.service.ext_proc.v3 import external_processor_pb2 as pb
-from remit.core.egress.routing import LISTENER
+from remit.core.egress.routing import CERTIFICATE, LISTENER
 from remit.core.errors import StoreUnavailable
 from remit.core.reason import Reason
 from remit.listeners.egress_desk import EgressDesk
@@ -40,7 +40,8 @@ class Stream:
         self._writing = asyncio.Lock()
         self._task: asyncio.Task[Any] | None = None
         self._aborted = self._well = self._settled = False
-        self.exchange = Exchange(desk, str(metadata.get(LISTENER, "")), "egress")
+        listener, certificate = (str(metadata.get(each, "")) for each in (LISTENER, CERTIFICATE))
+        self.exchange = Exchange(desk, listener, "egress", certificate)
         self.prolonged = asyncio.get_running_loop().time()
 
     @property

@@ -14,6 +14,10 @@ ROUTE_HEADER = "x-remit-route"
 LISTENER = "remit-listener"
 """The key of a stream's initial metadata that says where its request came in: EGRESS, PROXY or TCP."""
 
+CERTIFICATE = "remit-peer-certificate"
+"""The key of a stream's initial metadata that has the client certificate of its connection: PEM, percent-encoded.
+Only Envoy can say it: it is no header, and an agent's request has no part in it."""
+
 EGRESS = "egress"
 PROXY = "proxy"
 TCP = "tcp"
