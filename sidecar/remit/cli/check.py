@@ -17,6 +17,7 @@ from remit.backends.opa_bundle import Bundle, BundleInvalid, Sources, build, che
 from remit.backends.opa_sources import read_messages
 from remit.backends.policy_files import sources
 from remit.cli.advice import advise
+from remit.cli.egress_advice import advise_credentials, advise_egress
 from remit.cli.failure import NO, Failure
 from remit.cli.local import catalogue_paths
 from remit.cli.opa import ready
@@ -46,7 +47,8 @@ def command(catalogue: tuple[Path, ...], policy: tuple[Path, ...], as_json: bool
     """Check the catalogue, compile and type-check all policies, run their tests, and list every reason code.
 
     Exit code 1: a policy does not compile, or a test fails. 2: the catalogue or the settings cannot be used.
-    Warnings name entries that no request could ever use; they do not fail.
+    Warnings name entries that no request could ever use, and what is weaker than it looks: tunnels that nobody
+    meters, credentials that are not there or open to others. They do not fail.
 
     Example: remit check --catalogue remit.yaml --policy policies
     """
@@ -63,7 +65,7 @@ def _check(catalogue: tuple[Path, ...], policy: tuple[Path, ...], tell: Told) ->
         settings, read = load(catalogue_paths(catalogue), os.environ, flags)
     except CatalogueInvalid as error:
         raise Failure(*str(error).splitlines()) from error
-    advice = tuple(advise(read, time.time_ns()))
+    advice = (*advise(read, time.time_ns()), *advise_egress(read), *advise_credentials(read, Path.cwd()))
     opa = ready(settings.opa.binary, tell).path
     try:
         made = sources(read, settings.policies)
