@@ -73,21 +73,18 @@ class Since:
         """Decisions on calls that leave."""
         return [each for each in self.records() if each.kind == "decision" and each.body["action"] != "workflow.open"]
 
-    def cost(self, decision: Entry) -> int:
-        """What the decision's call really cost, in nanos."""
-        reports = self._reports(decision)
-        assert len(reports) == 1, reports
-        assert reports[0]["state"] == "settled", reports
-        return int(reports[0]["cost"])
-
-    def _reports(self, decision: Entry) -> list[Mapping[str, Any]]:
-        """An agent may have its answer before the call is settled."""
+    def costs(self, decisions: Sequence[Entry]) -> list[int]:
+        """What each decision's call really cost, in nanos. An agent may have its answer before a call is settled."""
         late = time.monotonic() + 15
-        while True:
-            found = [each.body for each in self.records() if each.kind == "report" and each.ref == decision.id]
-            if found or time.monotonic() > late:
-                return found
-            time.sleep(0.02)
+        reports: list[Entry] = []
+        while len(reports) < len(decisions) and time.monotonic() < late:
+            time.sleep(0.05)
+            reports = [each for each in self.records() if each.kind == "report"]
+        found = {each.ref: each.body for each in reports}
+        assert len(found) == len(reports), "a call was settled twice"
+        settled = [found[each.id] for each in decisions]
+        assert not [each for each in settled if each["state"] != "settled" or each["presumed"]], settled
+        return [int(each["cost"]) for each in settled]
 
 
 def cost(cap: int) -> int:
@@ -143,7 +140,7 @@ def test_an_agent_is_governed_and_answered_as_before(governed: Governed, since: 
         assert not [name for name in request.headers if name.startswith("remit-")]
         assert TOKEN not in json.dumps([request.path, dict(request.headers), request.body])
     caps = [next(request.body[name] for name in CAPS if name in request.body) for request in requests]
-    assert sorted(since.cost(each) for each in calls) == sorted(cost(cap) for cap in caps)
+    assert sorted(since.costs(calls)) == sorted(cost(cap) for cap in caps)
 
 
 @pytest.mark.parametrize(("program", "how"), TALKS)
@@ -186,9 +183,9 @@ def test_a_call_in_another_workflow_is_seen(governed: Governed, since: Since) ->
         assert_apart(governed.run("openai_agent.py", "async", tasks=tasks), since, workflows)
 
 
-@pytest.mark.parametrize("how", ["instrument", "client"])
+@pytest.mark.parametrize("how", ["instrument", "client", "langgraph", "agents_sdk", "baggage"])
 def test_fifty_workflows_at_once_stay_apart_by_their_headers(governed: Governed, since: Since, how: str) -> None:
-    """An agent that says `with remit.workflow(…)` and instruments its clients, or gives them one of ours."""
+    """An agent that says `with remit.workflow(…)`: its clients are instrumented, or one of ours, or send baggage."""
     workflows = asyncio.run(open_workflows(governed, [0] * RUNS))
     tasks = [
         {"context": workflow.context, "cap": 100 + number, "stream": number % 2 == 1}
@@ -202,9 +199,10 @@ def assert_apart(ran: Ran, since: Since, workflows: Sequence[remit.Workflow]) ->
     """Each workflow has exactly its own call: the cost tells the cap, and the cap whose it is."""
     assert ran.code == 0, ran.err
     assert [each.get("text") for each in ran.said] == [SAID] * RUNS, ran.said
-    found = {each.workflow: since.cost(each) for each in since.calls()}
+    calls = since.calls()
+    found = dict(zip([each.workflow for each in calls], since.costs(calls), strict=True))
     assert found == {workflow.id: cost(100 + number) for number, workflow in enumerate(workflows)}
-    assert len(since.calls()) == RUNS
+    assert len(calls) == RUNS
 
 
 def test_tools_of_an_mcp_server_are_governed(governed: Governed, since: Since) -> None:
