@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fakes.budget_stage import Heard, Stage, call, request
+from fakes.budget_stage import FLAT, Heard, Stage, call, request
 from fakes.budget_upstream import Play, whole_answer
 from fakes.loop import until
 
@@ -64,6 +64,7 @@ async def rush(stage: Stage, callers: Sequence[Caller], *, budget: tuple[str, st
 def _waiting(caller: Caller, go_on: asyncio.Event) -> Play:
     play = whole_answer(caller.kind, caller.stream)
     play.stop, play.go_on = 0, go_on
+    play.bill = FLAT if caller.model == "flat" else play.bill
     return play
 
 

@@ -79,9 +79,9 @@ def reservation(body: bytes) -> int:
     return len(body) * INPUT_NANOS + CAP * OUTPUT_NANOS
 
 
-def service(*, kind: str, port: int, **more: Any) -> Json:
-    """A service of the catalogue, at the upstream."""
-    endpoint = {"url": f"http://127.0.0.1:{port}", "region": "eu"}
+def service(*, kind: str, port: int, at: int = 0, **more: Any) -> Json:
+    """A service of the catalogue, at the upstream or at another port."""
+    endpoint = {"url": f"http://127.0.0.1:{at or port}", "region": "eu"}
     routes = [{"path": "/v1/do", "operation": "do", "variant": "/model", "arguments": {"text": "/text"}}]
     return {
         "owner": "cx",
@@ -96,7 +96,7 @@ def service(*, kind: str, port: int, **more: Any) -> Json:
 
 @dataclass
 class Stage:
-    """One sidecar and its upstream. `services` are kinds by name, or kinds with more; `budgets` those of a catalogue."""
+    """One sidecar and its upstream. `services` are kinds by name, or kinds with more; `budgets` a catalogue's."""
 
     place: Path
     services: Mapping[str, str | Json]
