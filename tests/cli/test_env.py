@@ -116,7 +116,7 @@ SERVICES = (
   shop: {owner: cx, kind: http}
 """
 )
-KEYS = ["OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GEMINI_API_KEY", "AZURE_OPENAI_API_KEY", "AWS_BEARER_TOKEN_BEDROCK"]
+KEYS = ["OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GEMINI_API_KEY", "AZURE_OPENAI_API_KEY", "AWS_ACCESS_KEY_ID"]
 PROXIES = ["HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"]
 
 
@@ -143,6 +143,7 @@ def test_official_clients_find_their_services(remit: Remit, egress: Path) -> Non
         "ANTHROPIC_BEDROCK_BASE_URL": f"{base}/bedrock",
     }
     assert [told[key] for key in KEYS] == ["rmt_mine"] * 5
+    assert told["AWS_SECRET_ACCESS_KEY"] == "remit" and "AWS_BEARER_TOKEN_BEDROCK" not in told
     assert [told[proxy] for proxy in PROXIES] == ["http://remit:rmt_mine@127.0.0.1:7453"] * 4
     assert told["NO_PROXY"] == told["no_proxy"] == "127.0.0.1,localhost,::1"
 

@@ -114,9 +114,13 @@ def test_what_an_agent_signed_itself_never_leaves(up: EgressUp, upstream: Bedroc
     assert TOKEN not in str(request)
 
 
-def test_a_token_as_bedrock_api_key_is_enough_for_the_agent(up: EgressUp, upstream: Bedrock) -> None:
-    """AWS_BEARER_TOKEN_BEDROCK is what `remit env` sets."""
-    answer = converse(up, {"authorization": f"Bearer {TOKEN}"})
+@pytest.mark.parametrize(
+    "of", ["Bearer {}", "AWS4-HMAC-SHA256 Credential={}/20261126/eu-west-1/bedrock/aws4_request, x"]
+)
+def test_the_token_in_an_aws_clients_key_is_enough_for_the_agent(up: EgressUp, upstream: Bedrock, of: str) -> None:
+    """As a client sends it that has the variables of `remit env` alone."""
+    assert converse(up, {"authorization": of.format("rmt_of_nobody")}).status_code == 401
+    answer = converse(up, {"authorization": of.format(TOKEN)})
     assert answer.status_code == 200 and TOKEN not in str(only(upstream))
 
 

@@ -32,6 +32,8 @@ _KEYS: Mapping[str, str] = {
     "azure": "AZURE_OPENAI_API_KEY",
     "bedrock": "AWS_BEARER_TOKEN_BEDROCK",
 }
+# botocore sends a bearer token over TLS alone; else its key id is the token, and what it signs with is nothing's.
+_SIGNER, _SIGNING = "AWS_ACCESS_KEY_ID", {"AWS_SECRET_ACCESS_KEY": "remit"}
 # The Agents SDK sends what an agent does, and OPENAI_API_KEY with it, to a fixed address of OpenAI's.
 _BESIDES: Mapping[str, Mapping[str, str]] = {"openai": {"OPENAI_AGENTS_DISABLE_TRACING": "1"}}
 ANY_KEY = "remit"
@@ -91,7 +93,7 @@ def egress_variables(
             continue
         named |= bases
         if bases and key is not None:
-            named[_KEYS[kind]] = key
+            named |= _SIGNING | {_SIGNER: key} if kind == "bedrock" and not tls else {_KEYS[kind]: key}
         named |= _BESIDES.get(kind, {})
     return Variables(named | (_through_proxy(scheme, proxy, token_file, known=known) if proxy else {}), tuple(others))
 

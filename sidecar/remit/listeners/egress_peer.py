@@ -28,6 +28,11 @@ PROXY = "proxy-authorization"
 
 _TOKEN = re.compile(r"[!-~]{1,4096}", re.ASCII)
 _BEARER = re.compile(r"[Bb]earer ([!-~]{1,4096})", re.ASCII)
+# What an AWS client makes of AWS_ACCESS_KEY_ID. Its signature proves nothing here: the id is the token.
+_SIGNED = re.compile(
+    r"AWS4-HMAC-SHA256 Credential=([!-~]{1,4096})/[0-9]{8}/[a-z0-9-]{1,64}/[a-z0-9-]{1,64}/aws4_request,[ -~]*",
+    re.ASCII,
+)
 _BASIC = re.compile(r"[Bb]asic ([A-Za-z0-9+/=]{1,8192})", re.ASCII)
 
 
@@ -87,6 +92,8 @@ def _token(name: str, value: str) -> Iterator[str]:
     if name in ("authorization", PROXY):
         if bearer := _BEARER.fullmatch(value):
             yield bearer[1]
+        elif signed := _SIGNED.fullmatch(value):
+            yield signed[1]
         elif basic := _BASIC.fullmatch(value):
             # What HTTP_PROXY=http://NAME:TOKEN@… becomes: the token is the password.
             try:
