@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from remit.backends.envoy_install import INSTALLATION
+from remit.backends.program import Binary
 from remit.cli import programs
 from remit.cli.local import find_settings
+from remit.cli.screen import Told
 
 
 @click.group("envoy")
@@ -33,3 +37,8 @@ def path(as_json: bool) -> None:
     Example: remit envoy path
     """
     programs.located(INSTALLATION, find_settings(None).egress.binary, as_json=as_json)
+
+
+def ready(configured: Path | None, tell: Told) -> Binary:
+    """The Envoy to run, installed where none is found. Raises Failure, Unreachable."""
+    return programs.ready(INSTALLATION, configured, tell)

@@ -7,8 +7,7 @@ import signal
 from collections.abc import Sequence
 from pathlib import Path
 
-from remit.backends import envoy_install, opa_install
-from remit.cli.programs import ready
+from remit.cli import envoy, opa
 from remit.cli.screen import progress
 from remit.demo.children import Children
 from remit.demo.closing import shown, verified
@@ -31,9 +30,9 @@ def run(keep: bool, state: Path, world: Path = WORLD) -> int:
     Failure where no Open Policy Agent or Envoy can be found or made.
     """
     # Before the clock starts: building an Open Policy Agent takes minutes, once.
-    for installation in (opa_install.INSTALLATION, envoy_install.INSTALLATION):
-        with progress(f"looking for {installation.program.name}") as tell:
-            ready(installation, None, tell)
+    for program, ready in (("an Open Policy Agent", opa.ready), ("an Envoy", envoy.ready)):
+        with progress(f"looking for {program}") as tell:
+            ready(None, tell)
     page = Page()
     try:
         layout = prepare(state, world)
