@@ -1,8 +1,8 @@
 # METADATA
 # title: Providers' own tools are listed
 # description: |
-#   A tool that the provider runs (a web search, a sandbox, a remote MCP server) is an effect of its own, which Remit does
-#   not see happen: the service's `operations` must list each by name, also where they list nothing else.
+#   A tool that the provider runs (a web search, a sandbox, a remote MCP server) is an effect of its own, which Remit
+#   does not see happen: the service's `operations` must list each by name, also where they list nothing else.
 # schemas:
 #   - input: schema.input
 # custom:
