@@ -93,7 +93,8 @@ def egress_variables(
             continue
         named |= bases
         if bases and key is not None:
-            named |= _SIGNING | {_SIGNER: key} if kind == "bedrock" and not tls else {_KEYS[kind]: key}
+            signing: dict[str, Value] = {**_SIGNING, _SIGNER: key}
+            named |= signing if kind == "bedrock" and not tls else {_KEYS[kind]: key}
         named |= _BESIDES.get(kind, {})
     return Variables(named | (_through_proxy(scheme, proxy, token_file, known=known) if proxy else {}), tuple(others))
 
