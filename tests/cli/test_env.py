@@ -206,3 +206,21 @@ def test_an_agent_that_needs_no_credential_gets_any_key(remit: Remit, egress: Pa
 
     assert "export OPENAI_API_KEY=remit\n" in remit("env", "--egress").out
     assert "export HTTP_PROXY=http://127.0.0.1:7453\n" in remit("env", "--egress").out
+
+
+def test_where_the_egress_speaks_tls_so_do_the_urls(remit: Remit, egress: Path) -> None:
+    """By the settings or by what runs; without a token, the key that client libraries insist on is any."""
+    tls = "sidecar: {tls: {cert: c, key: k}, egress: {on: true, tls: true}}\n"
+    (egress / "remit.yaml").write_text(SERVICES + tls)
+    told = json.loads(remit("env", "--shell", "json").out)
+    assert told["REMIT_EGRESS"] == "https://127.0.0.1:7452"
+    assert told["OPENAI_BASE_URL"] == "https://127.0.0.1:7452/models/v1"
+    assert told["OPENAI_API_KEY"] == "remit"
+    assert [told[proxy] for proxy in PROXIES] == ["https://127.0.0.1:7453"] * 4
+    shown = json.loads(remit("env", "--token-file", "it's mine", "--show", "--shell", "json").out)
+    assert shown["OPENAI_API_KEY"] == "rmt_mine"
+    assert shown["HTTPS_PROXY"] == "https://remit:rmt_mine@127.0.0.1:7453"
+    (egress / "kept").mkdir()
+    write_addresses(egress / "kept", ("egress https://127.0.0.1:5", "proxy https://127.0.0.1:6"))
+    told = json.loads(remit("env", "--state", "kept", "--shell", "json").out)
+    assert (told["REMIT_EGRESS"], told["HTTP_PROXY"]) == ("https://127.0.0.1:5", "https://127.0.0.1:6")

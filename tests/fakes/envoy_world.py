@@ -16,8 +16,9 @@ from fakes.envoy_upstream import Upstream, upstream
 from remit.backends.endpoint_addresses import EndpointAddresses
 from remit.backends.envoy_binary import find
 from remit.backends.envoy_config import Documents, documents, system_authorities
-from remit.backends.envoy_places import EgressPlaces
+from remit.backends.envoy_places import EgressPlaces, EgressTls
 from remit.backends.envoy_server import EnvoyServer, ServerSettings
+from remit.backends.tls_files import TlsFiles
 from remit.core.catalogue import Catalogue, Endpoint, Service
 from remit.ports import NotResolved
 
@@ -101,8 +102,10 @@ class World:
 
 
 @asynccontextmanager
-async def world(directory: Path, *, tls: ssl.SSLContext | None = None) -> AsyncIterator[World]:
-    """Run it all."""
+async def world(
+    directory: Path, *, tls: ssl.SSLContext | None = None, agents: EgressTls | None = None
+) -> AsyncIterator[World]:
+    """Run it all. `tls` is the upstream's, `agents` what they speak to Envoy."""
     async with AsyncExitStack() as stack:
         up = await stack.enter_async_context(upstream(tls))
         session = await stack.enter_async_context(aiohttp.ClientSession())
@@ -112,6 +115,7 @@ async def world(directory: Path, *, tls: ssl.SSLContext | None = None) -> AsyncI
             ("127.0.0.1", free_port()),
             authorities=system_authorities(),
             access_log=True,
+            tls=agents,
         )
         told: list[tuple[bool, str]] = []
         hosts = Hosts({"up.example": ["127.0.0.1"], "inside.example": ["127.0.0.1", "10.0.0.1"]})
@@ -122,6 +126,7 @@ async def world(directory: Path, *, tls: ssl.SSLContext | None = None) -> AsyncI
         sidecar = await stack.enter_async_context(AsyncExitStack())
         made = World(envoy, EndpointAddresses(hosts), judge, up, hosts, places, session, free_port(), told, sidecar)
         places.directory.mkdir(mode=0o700)
+        await TlsFiles(places).start()
         await sidecar.enter_async_context(judging(judge, places.sidecar_socket))
         await made.endpoints.refresh(made.catalogue())
         await envoy.start(made.documents(made.catalogue()))

@@ -75,7 +75,9 @@ def _listener(name: str, at: Document, network_filter: Document) -> Document:
 def _agents(name: str, at: tuple[str, int], places: EgressPlaces) -> Document:
     made = _listener(name, socket_address(at), _http(name, places))
     if places.tls is not None:
-        made["filter_chains"][0]["transport_socket"] = transport_socket(places, places.tls)
+        chain = made["filter_chains"][0]
+        chain["transport_socket"] = transport_socket(places, places.tls)
+        chain["transport_socket_connect_timeout"] = f"{_HEADERS_SECONDS}s"
     return made
 
 
