@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import subprocess
 import sys
+import threading
 from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,20 +19,61 @@ _STOP_SECONDS = 3.0
 NOTHING: Mapping[str, str] = {}
 
 
+class Process:
+    """A process that was started, for the loop that started it. `stderr` is what it logs."""
+
+    def __init__(self, started: subprocess.Popen[bytes], stderr: asyncio.StreamReader) -> None:
+        self._started, self.stderr = started, stderr
+        self._over = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        threading.Thread(target=self._reap, args=(loop,), daemon=True, name=f"child {started.pid}").start()
+
+    @property
+    def pid(self) -> int:
+        return self._started.pid
+
+    @property
+    def returncode(self) -> int | None:
+        return self._started.returncode
+
+    async def wait(self) -> int:
+        """Its exit code (negative: the signal that ended it), once it has ended."""
+        await self._over.wait()
+        return self._started.returncode
+
+    def terminate(self) -> None:
+        self._started.terminate()
+
+    def kill(self) -> None:
+        self._started.kill()
+
+    def _reap(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._started.wait()
+        with contextlib.suppress(RuntimeError):  # the loop was closed before
+            loop.call_soon_threadsafe(self._over.set)
+
+
 async def launch(
     program: Path, arguments: Sequence[str], *, directory: Path, environment: Mapping[str, str] = NOTHING
-) -> asyncio.subprocess.Process:
-    """Run a program in a session of its own; its stderr is piped. Raises OSError."""
-    return await asyncio.create_subprocess_exec(
-        *_command(program, arguments, environment),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.PIPE,
-        limit=_LINE_BYTES,
+) -> Process:
+    """Run a program in a session of its own; its stderr is piped. Raises OSError.
+
+    By the standard library, which uses vfork: uvloop forks, and then gRPC's handlers run in the child and abort it now
+    and then (seen). In this thread, since the kernel ties a child to the thread that has started it.
+    """
+    started = subprocess.Popen(  # noqa: S603, ASYNC220
+        _command(program, arguments, environment),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
         env={},
         cwd=directory,
         start_new_session=True,
     )
+    reader = asyncio.StreamReader(limit=_LINE_BYTES)
+    process = Process(started, reader)
+    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), started.stderr)
+    return process
 
 
 def _command(program: Path, arguments: Sequence[str], environment: Mapping[str, str]) -> list[str]:
@@ -47,7 +90,7 @@ def _command(program: Path, arguments: Sequence[str], environment: Mapping[str, 
 class Child:
     """A running program."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, process: Process) -> None:
         self._process = process
         self._lines: deque[str] = deque(maxlen=_LAST_LINES)
         self._reading = asyncio.get_running_loop().create_task(self._read())
@@ -92,10 +135,9 @@ class Child:
 
     async def _read(self) -> None:
         """Keep what it logs from filling the pipe, and its last lines for whoever asks why it ended."""
-        stream = self._process.stderr
-        while stream is not None:
+        while True:
             try:
-                line = await stream.readline()
+                line = await self._process.stderr.readline()
             except ValueError:  # a line beyond the limit: its pieces are of no use
                 continue
             if not line:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from pathlib import Path
 
-from remit.backends.child import Child, launch
+from remit.backends.child import Child, Process, launch
 
 # OPA's own grace for requests in flight; the supervisor drains before it stops one.
 _GRACE_SECONDS = 1
@@ -24,7 +23,7 @@ class OpaFailed(Exception):
 class OpaProcess(Child):
     """A running OPA. `start` gives one as soon as it runs, which is before it answers."""
 
-    def __init__(self, process: asyncio.subprocess.Process, socket: Path) -> None:
+    def __init__(self, process: Process, socket: Path) -> None:
         super().__init__(process)
         self._socket = socket
 
