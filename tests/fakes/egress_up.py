@@ -20,6 +20,7 @@ REMIT = [sys.executable, "-c", "from remit.cli.main import main; main()"]
 INNER = ["--grpc", "127.0.0.1:0", "--http", "off"]
 HEAD = f"""\
 currency: EUR
+sidecar: {{watch: false}}
 teams: {{cx: {{contact: "#cx"}}}}
 agents:
   support:

@@ -441,6 +441,39 @@ def test_labels_that_the_service_is_cleared_for_end_nothing(site: Leaving) -> No
     run(scene())
 
 
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"crm": None}, Reason.UNKNOWN_RESOURCE),
+        ({"crm": {"endpoints": {}}}, Reason.ENDPOINT_UNAVAILABLE),
+        ({"tunnel": {"opaque": False}}, Reason.TUNNEL_NOT_ALLOWED),
+        ({"crm": {"timeout": 1, "credentials": (), "owner": ""}, "tunnel": {"timeout": 1}, "shop": None}, None),
+    ],
+    ids=["service", "endpoint", "opaque", "other changes"],
+)
+def test_what_goes_to_something_that_is_no_more_is_unfit(site: Leaving, change: Any, why: Reason | None) -> None:
+    """Of observed agents too, as a new call would be refused; nothing else that changes ends what is under way."""
+
+    async def scene() -> None:
+        tunnel = replace(attempt("CONNECT", "/", service="tunnel"), tunnel=True)
+        under_way = [await site.passage(who, each) for who in (ANALYSIS, WATCHED) for each in (attempt(), tunnel)]
+        services = {**site.world.catalogue.services}
+        for name, fields in change.items():
+            if fields is None:
+                del services[name]
+            else:
+                services[name] = replace(services[name], **fields)
+        site.world.installation = replace(
+            site.world.installation, catalogue=replace(site.world.catalogue, services=services)
+        )
+        found = await site.egress.unfit(under_way)
+        assert {reason for _, reason in found} == ({why} if why else set())
+        assert {passage.service for passage, _ in found} == ({next(iter(change))} if why else set())
+        assert len(found) == (2 if why else 0)
+
+    run(scene())
+
+
 def test_a_call_is_prolonged_while_it_moves_and_for_a_day_at_most(site: Leaving) -> None:
     async def scene() -> None:
         passage = await site.passage(ANALYSIS, attempt())

@@ -137,7 +137,8 @@ class Egress:
         return self._outcome(subject, attempt, mapped, service=service, chosen=chosen, decided=decided)
 
     async def unfit(self, passages: Iterable[Passage]) -> Sequence[tuple[Passage, Reason]]:
-        """Those that must end now: halted, or their session has learnt what the service is not cleared for."""
+        """Those that must end now: halted, or what they go to is not in the catalogue any more, or their session has
+        learnt what the service is not cleared for."""
         groups: dict[tuple[str, str, str, str], list[Passage]] = {}
         for each in passages:
             key = (each.subject.id, each.subject.isolation, each.workflow, each.service)
@@ -149,8 +150,11 @@ class Egress:
             clearance = service.clearance if service else ()
             risen = frozenset(exceeding(stored.labels, clearance))
             for each in members:
+                gone = _gone(service, each)
                 if stored.halts and each.subject.type == "agent":
                     found.append((each, Reason.HALTED))
+                elif gone is not None:
+                    found.append((each, gone))
                 elif each.subject.mode is not Mode.OBSERVE and risen - each.exceeding:
                     found.append((each, Reason.FLOW_LABEL_EXCEEDS_CLEARANCE))
         return found
@@ -362,6 +366,16 @@ def _returns(service: Service, mapped: Mapped) -> Mapping[str, str]:
 
 def _permits(answer: Answer) -> bool:
     return answer.effect == "ALLOW" or not answer.enforced
+
+
+def _gone(service: Service | None, passage: Passage) -> Reason | None:
+    """Why what a call goes to is not there for it any more, None where it is: a new call would be refused the same."""
+    if service is None:
+        return Reason.UNKNOWN_RESOURCE
+    if passage.endpoint not in service.endpoints:
+        return Reason.ENDPOINT_UNAVAILABLE
+    tunnel = passage.mapped == Mapped(CONNECT) and passage.kind != "tcp"
+    return Reason.TUNNEL_NOT_ALLOWED if tunnel and not service.opaque else None
 
 
 def _no(reason: Reason, detail: str) -> Way:

@@ -1,0 +1,177 @@
+"""A reload under streams: what has not changed is never cut; what is gone is denied at once, and ends in a second."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from time import monotonic
+
+import aiohttp
+import pytest
+from fakes.egress_up import TOKEN, EgressUp, egress_up
+from fakes.envoy_upstream import Upstream, upstream
+from fakes.envoy_world import free_port
+from fakes.loop import in_loop, until
+
+pytestmark = [pytest.mark.opa, pytest.mark.envoy, pytest.mark.xdist_group("egress-reload")]
+
+OLD, NEW = "sk-the-old-key-of-the-api", "sk-the-new-key-of-the-api"
+SECONDS = 1.0
+SLACK = 0.7
+"""What a busy machine takes besides."""
+
+KEPT = """\
+kept:
+  owner: cx
+  endpoints: {{here: {{url: "http://127.0.0.1:{port}/v1", region: eu}}}}
+  credentials: [{{file: api.key}}]
+  routes: [{{path: "/{{what}}", operation: get, methods: [GET]}}]
+"""
+CHANGED = KEPT.replace("kept:", "changed:") + "  timeout: {timeout}\n  returns: {returns}\n"
+GONE = KEPT.replace("kept:", "gone:")
+WIRE = """\
+wire:
+  owner: cx
+  kind: tcp
+  listen: 127.0.0.1:{listen}
+  endpoints: {{here: {{url: "tcp://127.0.0.1:{raw}"}}}}
+"""
+
+
+class Scene:
+    """One sidecar, its upstream, and a client."""
+
+    def __init__(self, up: EgressUp, there: Upstream, client: aiohttp.ClientSession) -> None:
+        self.up, self.there, self._client = up, there, client
+
+    def services(self, *texts: str, timeout: int = 500, returns: str = "[]", listen: int = 0) -> str:
+        values = {"port": self.there.port, "raw": self.there.raw, "timeout": timeout, "returns": returns}
+        return "".join(each.format(**values, listen=listen) for each in texts)
+
+    async def reload(self, services: str, told: str = "reloaded: policy revision") -> None:
+        await asyncio.to_thread(self.up.reload, services, told)
+
+    async def get(self, path: str) -> aiohttp.ClientResponse:
+        return await self._client.get(f"{self.up.base}/{path}", headers={"remit-token": TOKEN})
+
+    async def key(self) -> str:
+        """The credential that an upstream is sent now."""
+        async with await self.get("kept/x") as answer:
+            assert answer.status == 200, await answer.text()
+        return self.there.requests[-1][2]["authorization"].removeprefix("Bearer ")
+
+    async def stream(self, service: str) -> aiohttp.ClientResponse:
+        """A stream that has begun."""
+        answer = await self.get(f"{service}/sse")
+        assert answer.status == 200, await answer.text()
+        assert await answer.content.readline() == b"data: first\n"
+        assert await answer.content.readline() == b"\n"
+        return answer
+
+    async def event(self, answer: aiohttp.ClientResponse, text: bytes) -> None:
+        """The next event is this one."""
+        assert await answer.content.readline() == b"data: " + text + b"\n"
+        assert await answer.content.readline() == b"\n"
+
+
+@asynccontextmanager
+async def scene(place: Path) -> AsyncIterator[Scene]:
+    (place / "api.key").write_text(OLD)
+    (place / "api.key").chmod(0o600)
+    async with upstream() as there, aiohttp.ClientSession() as client:
+        first = "".join((KEPT, CHANGED, GONE)).format(port=there.port, timeout=600, returns="[]")
+        with_up = egress_up(place, first)
+        up = await asyncio.to_thread(with_up.__enter__)
+        try:
+            yield Scene(up, there, client)
+        finally:
+            await asyncio.to_thread(with_up.__exit__, None, None, None)
+
+
+@in_loop
+async def test_services_come_go_and_change_under_streams(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Streams of a service that is there still go on to their end, those of one that is not end and say why."""
+    async with scene(tmp_path_factory.mktemp("reload")) as on:
+        kept, changed, gone = [await on.stream(each) for each in ("kept", "changed", "gone")]
+        on.there.more(b"data: second\n\n")
+        for each in (kept, changed, gone):
+            await on.event(each, b"second")
+
+        await on.reload(on.services(KEPT, CHANGED))
+        begun = monotonic()
+        refused = await on.get("gone/x")
+        assert (refused.status, (await refused.json())["error"]["code"]) == (403, "unknown_resource")
+        told = await gone.content.read()
+        assert monotonic() - begun < SECONDS + SLACK
+        assert b"event: error" in told and b"unknown_resource" in told
+
+        on.there.more(b"data: third\n\n")
+        for each in (kept, changed):
+            await on.event(each, b"third")
+        # Again, and with other addresses, labels and routes, and back: not one of them touches what has not changed.
+        await on.reload(on.services(KEPT, CHANGED, GONE, timeout=400, returns="[untrusted]"))
+        async with await on.get("gone/x") as back:
+            assert back.status == 200
+        on.there.more(b"data: fourth\n\n")
+        for each in (kept, changed):
+            await on.event(each, b"fourth")
+        on.there.more(b"")
+        for each in (kept, changed):
+            assert await each.content.read() == b""
+        await until(lambda: unreported(on.up) == set())
+        assert "fork" not in on.up.log, "gRPC's handlers may abort what is started beside the sidecar"
+
+
+@in_loop
+async def test_a_reload_that_is_refused_keeps_the_old_and_says_so(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Whoever refuses it: the catalogue's reader, or Envoy."""
+    async with scene(tmp_path_factory.mktemp("refused")) as on:
+        kept = await on.stream("kept")
+        refused = "reload refused, the one in force stays"
+        await on.reload("kept: {kind: tcp}\n", refused)
+        assert "services.kept: found none; expected `listen`" in on.up.log
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            await on.reload(on.services(KEPT, WIRE, listen=taken.getsockname()[1]), refused)
+        assert "Envoy" in on.up.log.rpartition(refused)[2]
+
+        for service in ("kept", "changed", "gone"):
+            async with await on.get(f"{service}/x") as answer:
+                assert answer.status == 200
+        on.there.more(b"data: second\n\n")
+        await on.event(kept, b"second")
+
+        port = free_port()
+        await on.reload(on.services(KEPT, WIRE, listen=port))
+        async with await on.get("gone/x") as answer:
+            assert answer.status == 403
+        on.there.more(b"data: third\n\n")
+        await on.event(kept, b"third")
+        kept.close()
+
+
+@in_loop
+async def test_a_rotated_credential_is_used_within_a_second(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """By new calls, without a reload; a stream that has begun with the old one goes on."""
+    async with scene(tmp_path_factory.mktemp("rotated")) as on:
+        kept = await on.stream("kept")
+        assert await on.key() == OLD
+        new = on.up.place / "api.new"
+        new.write_text(NEW)
+        new.chmod(0o600)
+        new.replace(on.up.place / "api.key")
+        begun = monotonic()
+        while await on.key() != NEW:
+            assert monotonic() - begun < SECONDS
+        on.there.more(b"data: second\n\n")
+        await on.event(kept, b"second")
+        assert (on.up.log.count("reloaded"), OLD in on.up.log, NEW in on.up.log) == (0, False, False)
+        kept.close()
+
+
+def unreported(up: EgressUp) -> set[str]:
+    """What was permitted and is not settled."""
+    permitted = {each.id for each in up.decisions() if each.body["effect"] == "ALLOW"}
+    return permitted - {each.ref for each in up.records() if each.kind == "report"}
