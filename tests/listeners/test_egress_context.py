@@ -11,9 +11,10 @@ from counts import COUNTS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from remit.core.call import Claimed
+from remit.core.egress.baggage import without_ours
 from remit.core.egress.exchange import HttpRequest
 from remit.core.reason import Reason
-from remit.listeners.egress_context import Surroundings, read_surroundings, without_ours
+from remit.listeners.egress_context import Surroundings, read_surroundings
 from ruamel.yaml import YAML
 
 CASES = YAML(typ="safe").load((Path(__file__).parents[1] / "cases" / "egress_context.yaml").read_text("utf-8"))

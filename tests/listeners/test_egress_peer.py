@@ -81,7 +81,7 @@ def test_a_credential_given_twice_is_none(name: str) -> None:
     [
         (("authorization", "Bearer sk-nobody"), Cause.UNKNOWN),
         (("x-api-key", "sk-nobody"), Cause.UNKNOWN),
-        (("authorization", SIGV4), Cause.MISSING),
+        (("authorization", SIGV4), Cause.UNKNOWN),  # AWS clients show their token as the key id
         (("authorization", SUPPORT), Cause.MISSING),
         (("authorization", f"Bearer  {SUPPORT}"), Cause.MISSING),
         (("authorization", "Basic !!!"), Cause.MISSING),
@@ -94,7 +94,7 @@ def test_a_credential_given_twice_is_none(name: str) -> None:
 def test_a_credential_that_is_nobody_s_proves_nobody_but_where_all_is_one_agent_s(
     header: tuple[str, str], cause: Cause
 ) -> None:
-    """Client libraries insist on a key, whatever it says; a signature of AWS's is no token."""
+    """Client libraries insist on a key, whatever it says; a key id of AWS clients that is nobody's is no token either."""
     assert who(header) == cause
     assert who(header, pod=True) == "pod"
 

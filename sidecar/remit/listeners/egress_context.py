@@ -116,8 +116,3 @@ def _members(headers: Headers) -> Iterable[tuple[str, str]]:
                     if matched is None:
                         raise _Malformed(f"baggage remit.{ours[1]}: expected KEY=VALUE, percent-encoded")
                     yield matched[1], decode(matched[2])
-
-
-def without_ours(baggage: str) -> str:
-    """A baggage header without Remit's members: they are nobody else's business."""
-    return ",".join(each for each in baggage.split(",") if each.strip() and not each.strip().startswith("remit."))

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from enum import Enum, auto
 from time import perf_counter
 from typing import Protocol
@@ -21,8 +22,10 @@ from google.protobuf.struct_pb2 import Struct
 from remit._envoy.envoy.service.ext_proc.v3 import external_processor_pb2 as pb
 from remit.core.answer import Answer
 from remit.core.call import Objection
+from remit.core.egress.baggage import without_ours
 from remit.core.egress.echo import Echoed, Echoes, EchoGuard
 from remit.core.egress.exchange import Duplicate, Headers, HttpRequest
+from remit.core.egress.kinds.mcp import surroundings as mcp_surroundings
 from remit.core.egress.mcp_listing import Allowed, McpResponse, lists_tools
 from remit.core.egress.mcp_message import McpRefused
 from remit.core.egress.refusal import stream_error
@@ -35,7 +38,7 @@ from remit.core.evidence import Cause
 from remit.core.model import Subject
 from remit.core.reason import EXPLANATIONS, Reason
 from remit.listeners import egress_wire as wire
-from remit.listeners.egress_context import Surroundings, read_surroundings, without_ours
+from remit.listeners.egress_context import Surroundings, read_surroundings
 from remit.listeners.egress_peer import KEY_HEADERS, TOKEN
 from remit.listeners.egress_peer import PROXY as PROXY_CREDENTIAL
 from remit.listeners.egress_places import Place
@@ -204,6 +207,9 @@ class Exchange:
         self._request = HttpRequest(
             request.method, request.scheme, request.authority, request.path, request.headers, message.body
         )
+        if self._kind == "mcp":
+            told = replace(self._request, headers=(*self._request.headers, *mcp_surroundings(self._request)))
+            self._surroundings = read_surroundings(told)
         return await self._decide(at_headers=False)
 
     async def _decide(self, *, at_headers: bool) -> pb.ProcessingResponse:
@@ -337,7 +343,8 @@ class Exchange:
         mapped, content_type = passage.mapped, headers.get("content-type", "")
         self._events = content_type.partition(";")[0].strip().lower() == "text/event-stream"
         reader = None
-        if mapped.format:
+        # What has no reader is priced by what is known of it before: a call is a call.
+        if mapped.format and (passage.returns or mapped.format != "http"):
             reader = make_reader(mapped.format, content_type=content_type, returns=passage.returns, headers=headers)
         listing = None
         if passage.kind == "mcp" and lists_tools(mapped):
@@ -397,7 +404,8 @@ class Exchange:
         if self.passage is not None and self.end is None:
             whole = how in (How.SUCCEEDED, How.FAILED)
             seen = self._body.used(whole=whole) if self._body is not None else None
-            complete = (whole and self._place.tunnel) or bool(seen and seen.complete)
+            unread = self._place.tunnel or (self._body is not None and not self._body.reads)
+            complete = (whole and unread) or bool(seen and seen.complete)
             self.end = End(how, dict(seen.units) if seen else {}, complete=complete, error=error)
         self.state = State.OVER
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from remit.core.catalogue import Service, Variant
 from remit.core.egress.exchange import HttpRequest, Unmapped
-from remit.core.egress.kinds.mcp import MAX_ARGUMENTS, action_of, is_plumbing, map_mcp
+from remit.core.egress.kinds.mcp import MAX_ARGUMENTS, action_of, is_plumbing, map_mcp, surroundings
 from remit.core.egress.mcp_headers import decoded
 from remit.core.egress.mcp_message import OPERATIONS, PLUMBING, McpRefused
 from ruamel.yaml import YAML
@@ -129,3 +129,33 @@ def test_any_json_is_mapped_or_refused(value: Any) -> None:
     except Unmapped:
         return
     assert mapped.operation in OPERATIONS or mapped.properties["method"] == "tools/call"
+
+
+META = {
+    "traceparent": "00-" + "1" * 32 + "-" + "2" * 16 + "-01",
+    "baggage": "remit.workflow=a.b.c, tenant=x,remit.actor=y",
+}
+CALL = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "t", "arguments": {}, "_meta": META}}
+
+
+def test_the_body_s_baggage_says_what_a_header_would_and_does_not_leave() -> None:
+    """Clients with OpenTelemetry put both into the message (SEP-414)."""
+    request = asked(CALL)
+
+    sent = json.loads(map_mcp(Service(kind="mcp"), request, attributes={}).body)
+
+    assert dict(surroundings(request)) == META
+    assert sent == {**CALL, "params": {**CALL["params"], "_meta": {**META, "baggage": " tenant=x"}}}
+
+
+def test_a_header_wins_over_the_body_s_word() -> None:
+    """It would have to be refused as twice the same otherwise."""
+    request = asked(CALL, baggage="tenant=y")
+    assert [name for name, _ in surroundings(request)] == ["traceparent"]
+
+
+@pytest.mark.parametrize("meta", [{}, {"baggage": 1, "traceparent": None}, {"baggage": "remit.workflow=a"}])
+def test_baggage_that_is_only_ours_or_none_leaves_no_trace(meta: dict[str, Any]) -> None:
+    """Nothing of Remit's reaches the server."""
+    request = asked({**CALL, "params": {**CALL["params"], "_meta": meta}})
+    assert b"remit" not in map_mcp(Service(kind="mcp"), request, attributes={}).body

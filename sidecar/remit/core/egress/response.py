@@ -26,6 +26,11 @@ class ResponseBody:
         self.size = 0
         """Bytes that the upstream sent so far."""
 
+    @property
+    def reads(self) -> bool:
+        """Whether the body is read for what was used."""
+        return self._reader is not None
+
     def feed(self, chunk: bytes) -> bytes:
         """What may go on now."""
         self.size += len(chunk)

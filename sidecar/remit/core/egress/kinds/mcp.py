@@ -13,7 +13,8 @@ from typing import Any
 
 from remit.core.canonical import encode_exact
 from remit.core.catalogue import Service
-from remit.core.egress.exchange import Duplicate, HttpRequest, Mapped
+from remit.core.egress.baggage import without_ours
+from remit.core.egress.exchange import Duplicate, Headers, HttpRequest, Mapped
 from remit.core.egress.mcp_headers import agreed_version, check_session, version_of
 from remit.core.egress.mcp_message import (
     END,
@@ -95,10 +96,30 @@ def _posted(service: Service, request: HttpRequest) -> Mapped:
         variant=mapped.variant,
         arguments=bounded(mapped.arguments),
         usage=mapped.usage,
-        body=encode_exact(message.content),
+        body=encode_exact(_sent(message)),
         properties={**mapped.properties, **_noted(message, version)},
         stream=True,
     )
+
+
+def _sent(message: Message) -> Mapping[str, Any]:
+    """The message without what is Remit's in its baggage: clients may carry that in the body instead of a header."""
+    baggage = message.meta.get("baggage")
+    if not isinstance(baggage, str) or (kept := without_ours(baggage)) == baggage:
+        return message.content
+    meta = {**message.meta, "baggage": kept} if kept else {k: v for k, v in message.meta.items() if k != "baggage"}
+    return {**message.content, "params": {**message.params, "_meta": meta}}
+
+
+def surroundings(request: HttpRequest) -> Headers:
+    """What the message's `_meta` says in the place of headers: its trace and its baggage (SEP-414)."""
+    try:
+        message = read_message(request.body, len(request.body))
+    except McpRefused:
+        return ()
+    names = {name for name, _ in request.headers}
+    found = ((name, message.meta.get(name)) for name in ("traceparent", "baggage") if name not in names)
+    return tuple((name, value) for name, value in found if isinstance(value, str))
 
 
 def _check_content(request: HttpRequest) -> None:
