@@ -14,6 +14,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from counts import COUNTS, dice
@@ -35,7 +36,13 @@ from fakes.loop import in_loop
 
 pytestmark = [pytest.mark.opa, pytest.mark.envoy, pytest.mark.xdist_group("budget cuts")]
 
-SERVICES = {"openai": "openai", "anthropic": "anthropic", "gemini": "gemini", "plain": "http"}
+SERVICES: dict[str, str | dict[str, Any]] = {
+    "openai": "openai",
+    "anthropic": "anthropic",
+    "gemini": "gemini",
+    "plain": "http",
+    "brief": {"kind": "openai", "timeout": 1},
+}
 BACK_SECONDS = 5.0
 """How long after a crash of Envoy's calls may be refused."""
 
@@ -162,6 +169,24 @@ async def test_a_call_of_an_api_that_counts_nothing_costs_its_call_however_it_en
             await call(running, request(names[-1], "http", model="flat", to="plain"))
     assert await ended(running)
     assert [running.of(each)[0].spent for each in names] == [FLAT] * 3
+    assert running.reckon() == []
+
+
+@in_loop
+async def test_an_upstream_that_falls_silent_is_cut_and_charged(running: Stage) -> None:
+    """Before its headers, after them and in the middle: the service's timeout ends the call, as reserved."""
+    async with running.upstream.serving():
+        names = []
+        for stop in (0, 1, 3):
+            play = whole_answer("openai", True)
+            play.stop = stop
+            names.append(running.upstream.add(play))
+        heard = await asyncio.gather(*(call(running, request(each, to="brief", stream=True)) for each in names))
+        assert await ended(running)
+    assert [(each.status, each.whole) for each in heard] == [(502, True), (200, False), (200, False)]
+    for name in names:
+        (booked,) = running.of(name)
+        assert booked.spent == booked.reserved and booked.presumed
     assert running.reckon() == []
 
 
