@@ -28,7 +28,9 @@ class Counts:
 
 
 PROFILES = {
-    "ci": Counts(examples=40, machines=40, steps=40, images=500, kills=12, store_kills=60, faults=30, flips=400, cuts=60),
+    "ci": Counts(
+        examples=40, machines=40, steps=40, images=500, kills=12, store_kills=60, faults=30, flips=400, cuts=60
+    ),
     "soak": Counts(
         examples=2_000,
         machines=1_000,

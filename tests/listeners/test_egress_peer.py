@@ -94,7 +94,7 @@ def test_a_credential_given_twice_is_none(name: str) -> None:
 def test_a_credential_that_is_nobody_s_proves_nobody_but_where_all_is_one_agent_s(
     header: tuple[str, str], cause: Cause
 ) -> None:
-    """Client libraries insist on a key, whatever it says; a key id of AWS clients that is nobody's is no token either."""
+    """Client libraries insist on a key, whatever it says; so does a key id of AWS clients."""
     assert who(header) == cause
     assert who(header, pod=True) == "pod"
 
