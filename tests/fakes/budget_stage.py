@@ -28,6 +28,7 @@ from remit.cli.records import Entry, from_row
 AGENTS = ("support", "second", "novice")
 TOKENS = {name: f"rmt_of_{name}_who_has_a_budget" for name in AGENTS}
 MUTANT = Path(__file__).with_name("budget_mutant.py")
+CLOCK = Path(__file__).with_name("budget_clock.py")
 REMIT = [sys.executable, "-c", "from remit.cli.main import main; main()"]
 INPUT_NANOS, CACHED_NANOS, OUTPUT_NANOS = 2_000, 1_000, 8_000
 FLAT = 10_000_000
@@ -102,6 +103,7 @@ class Stage:
     services: Mapping[str, str | Json]
     budgets: Mapping[str, Json] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
+    program: Path | None = None
     upstream: Upstream = field(default_factory=Upstream)
     port: int = field(default_factory=free_port)
     grpc: int = field(default_factory=free_port)
@@ -133,9 +135,9 @@ class Stage:
         (self.place / "upstream.key").write_text("sk-of-the-upstream")
         (self.place / "remit.yaml").write_text(json.dumps({**catalogue, **changes}))
 
-    def up(self, *, mutant: bool = False) -> None:
+    def up(self) -> None:
         """Start it; it serves once this returns."""
-        program = [sys.executable, str(MUTANT)] if mutant else REMIT
+        program = [sys.executable, str(self.program)] if self.program else REMIT
         listen = ["--grpc", f"127.0.0.1:{self.grpc}", "--http", f"127.0.0.1:{self.ops}", "--socket", "off"]
         listen += ["--egress", "--egress-http", f"127.0.0.1:{self.port}", "--egress-proxy", "off"]
         with (self.place / "up.log").open("a") as log:
@@ -273,14 +275,14 @@ def stage(
     services: Mapping[str, str | Json],
     budgets: Mapping[str, Json] | None = None,
     *,
-    mutant: bool = False,
+    program: Path | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> Iterator[Stage]:
-    """All of it, until the end of the block."""
-    made = Stage(place, services, budgets or {}, environment or {})
+    """All of it, until the end of the block. `program` is run in the place of `remit`."""
+    made = Stage(place, services, budgets or {}, environment or {}, program)
     made.write()
     try:
-        made.up(mutant=mutant)
+        made.up()
         yield made
     finally:
         made.end()

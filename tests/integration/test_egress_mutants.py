@@ -8,7 +8,7 @@ import pytest
 from counts import dice
 from fakes.budget_cuts import WAYS, cuts, perform_all
 from fakes.budget_rush import Caller, rush
-from fakes.budget_stage import FLAT, stage
+from fakes.budget_stage import FLAT, MUTANT, stage
 from fakes.loop import in_loop
 
 pytestmark = [pytest.mark.opa, pytest.mark.envoy, pytest.mark.xdist_group("budgets")]
@@ -20,7 +20,7 @@ BUDGETS = {"two": {"when": {"service": ["plain"]}, "limit": 2 * FLAT / 10**9}}
 async def test_a_sidecar_that_forgets_cut_calls_and_guards_no_budget_is_found_out(tmp_path: Path) -> None:
     """Calls that stay held, that are paid by what was seen, and that found no room."""
     services = {"openai": "openai", "anthropic": "anthropic", "gemini": "gemini", "plain": "http"}
-    with stage(tmp_path, services, BUDGETS, mutant=True) as made:
+    with stage(tmp_path, services, BUDGETS, program=MUTANT) as made:
         async with made.upstream.serving():
             crowd = await rush(made, [Caller("plain", "http")] * 8, budget=("two", ""))
             found = await perform_all(made, cuts(len(WAYS), dice("planted")))
