@@ -76,6 +76,8 @@ class Bedrock:
     got: list[Signed] = field(default_factory=list)
     echo: str = ""
     """What an answer brings back besides."""
+    go: threading.Event = field(default_factory=threading.Event)
+    """Answers wait for it; it is set but where a test clears it."""
 
     @property
     def url(self) -> str:
@@ -86,6 +88,7 @@ class Bedrock:
 def bedrock(secrets: Mapping[str, str], region: str) -> Iterator[Bedrock]:
     """Run it."""
     made = Bedrock(dict(secrets), region)
+    made.go.set()
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -96,6 +99,7 @@ def bedrock(secrets: Mapping[str, str], region: str) -> Iterator[Bedrock]:
             headers = {name: ",".join(self.headers.get_all(name, [])) for name in names}
             request = Signed(self.command, self.path, headers, body)
             made.got.append(request)
+            made.go.wait(20)
             wrong = request.wrong(made.secrets, made.region)
             text = {"message": wrong} if wrong else {**ANSWER, **({"echo": made.echo} if made.echo else {})}
             told = json.dumps(text).encode()

@@ -30,7 +30,10 @@ kept:
   credentials: [{{file: api.key}}]
   routes: [{{path: "/{{what}}", operation: get, methods: [GET]}}]
 """
-CHANGED = KEPT.replace("kept:", "changed:") + "  timeout: {timeout}\n  returns: {returns}\n"
+CHANGED = (
+    KEPT.replace("kept:", "changed:").replace("{port}/v1", "{changed}/v1")
+    + "  timeout: {timeout}\n  returns: {returns}\n"
+)
 GONE = KEPT.replace("kept:", "gone:")
 WIRE = """\
 wire:
@@ -47,8 +50,9 @@ class Scene:
     def __init__(self, up: EgressUp, there: Upstream, client: aiohttp.ClientSession) -> None:
         self.up, self.there, self._client = up, there, client
 
-    def services(self, *texts: str, timeout: int = 500, returns: str = "[]", listen: int = 0) -> str:
+    def services(self, *texts: str, timeout: int = 500, returns: str = "[]", listen: int = 0, changed: int = 0) -> str:
         values = {"port": self.there.port, "raw": self.there.raw, "timeout": timeout, "returns": returns}
+        values["changed"] = changed or self.there.port
         return "".join(each.format(**values, listen=listen) for each in texts)
 
     async def reload(self, services: str, told: str = "reloaded: policy revision") -> None:
@@ -82,7 +86,7 @@ async def scene(place: Path) -> AsyncIterator[Scene]:
     (place / "api.key").write_text(OLD)
     (place / "api.key").chmod(0o600)
     async with upstream() as there, aiohttp.ClientSession() as client:
-        first = "".join((KEPT, CHANGED, GONE)).format(port=there.port, timeout=600, returns="[]")
+        first = "".join((KEPT, CHANGED, GONE)).format(port=there.port, changed=there.port, timeout=600, returns="[]")
         with_up = egress_up(place, first)
         up = await asyncio.to_thread(with_up.__enter__)
         try:
@@ -112,7 +116,7 @@ async def test_services_come_go_and_change_under_streams(tmp_path_factory: pytes
         for each in (kept, changed):
             await on.event(each, b"third")
         # Again, and with other addresses, labels and routes, and back: not one of them touches what has not changed.
-        await on.reload(on.services(KEPT, CHANGED, GONE, timeout=400, returns="[untrusted]"))
+        await on.reload(on.services(KEPT, CHANGED, GONE, timeout=400, returns="[untrusted]", changed=on.there.raw))
         async with await on.get("gone/x") as back:
             assert back.status == 200
         on.there.more(b"data: fourth\n\n")

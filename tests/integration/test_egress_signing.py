@@ -6,6 +6,7 @@ import json
 import os
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -184,6 +185,23 @@ def test_a_key_that_is_gone_or_none_denies_and_leaves_envoys_file_empty(up: Egre
     until(lambda: "no such file" in converse(up).text.lower(), 2)
     assert all(FIRST[0] in each.headers["authorization"] for each in upstream.got)
     (up.place / "aws.key").touch()
+
+
+def test_another_region_holds_from_a_reload_on_and_cuts_nothing(up: EgressUp, upstream: Bedrock) -> None:
+    """A request under way is answered; the next one is signed for the new region."""
+    upstream.go.clear()
+    with ThreadPoolExecutor(1) as waiting:
+        under_way = waiting.submit(converse, up)
+        until(lambda: len(upstream.got) == 1)
+        up.reload(SERVICES.format(url=upstream.url).replace(REGION, "us-east-1"))
+        upstream.go.set()
+        assert under_way.result().status_code == 200
+    upstream.region = "us-east-1"
+    assert converse(up).status_code == 200
+    assert "/us-east-1/bedrock/" in upstream.got[-1].headers["authorization"]
+    upstream.region = REGION
+    up.reload(SERVICES.format(url=upstream.url))
+    assert converse(up).status_code == 200
 
 
 def admin(path: Path, target: str) -> bytes:
