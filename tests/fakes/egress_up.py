@@ -37,10 +37,10 @@ class EgressUp:
     """The sidecar of one place. `services` is the text below `services:`."""
 
     def __init__(self, place: Path, services: str, *more: str) -> None:
-        self.place, self.port = place, free_port()
+        self.place, self.port, self.proxy = place, free_port(), free_port()
         self.say(services)
         with (place / "up.log").open("w") as log:
-            listen = ["--egress-http", f"127.0.0.1:{self.port}", "--egress-proxy", f"127.0.0.1:{free_port()}"]
+            listen = ["--egress-http", f"127.0.0.1:{self.port}", "--egress-proxy", f"127.0.0.1:{self.proxy}"]
             self._process = subprocess.Popen(
                 [*REMIT, "up", "--egress", "--json", "--socket", "off", *INNER, *listen, *more],
                 cwd=place,

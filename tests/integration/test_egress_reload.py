@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from base64 import b64encode
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from time import monotonic
 
@@ -35,6 +36,13 @@ CHANGED = (
     + "  timeout: {timeout}\n  returns: {returns}\n"
 )
 GONE = KEPT.replace("kept:", "gone:")
+TUNNEL = """\
+{name}:
+  owner: cx
+  opaque: {opaque}
+  clearance: []
+  endpoints: {{here: {{url: "https://127.0.0.1:{raw}", region: eu}}}}
+"""
 WIRE = """\
 wire:
   owner: cx
@@ -66,6 +74,17 @@ class Scene:
         async with await self.get("kept/x") as answer:
             assert answer.status == 200, await answer.text()
         return self.there.requests[-1][2]["authorization"].removeprefix("Bearer ")
+
+    async def tunnel(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """A tunnel to what echoes."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.up.proxy)
+        known = b64encode(f"remit:{TOKEN}".encode()).decode()
+        at = f"127.0.0.1:{self.there.raw}"
+        writer.write(f"CONNECT {at} HTTP/1.1\r\nhost: {at}\r\nproxy-authorization: Basic {known}\r\n\r\n".encode())
+        assert b" 200 " in await reader.readline()
+        while await reader.readline() != b"\r\n":
+            pass
+        return reader, writer
 
     async def stream(self, service: str) -> aiohttp.ClientResponse:
         """A stream that has begun."""
@@ -127,6 +146,27 @@ async def test_services_come_go_and_change_under_streams(tmp_path_factory: pytes
             assert await each.content.read() == b""
         await until(lambda: unreported(on.up) == set())
         assert "fork" not in on.up.log, "gRPC's handlers may abort what is started beside the sidecar"
+
+
+@pytest.mark.parametrize("after", ["", TUNNEL.replace("{opaque}", "false")], ids=["no service", "not opaque"])
+@in_loop
+async def test_a_tunnel_lasts_as_long_as_it_may_be_opened(tmp_path_factory: pytest.TempPathFactory, after: str) -> None:
+    """Other services come and go around it; its own being no more, or no more opaque, ends it."""
+    async with scene(tmp_path_factory.mktemp("tunnel")) as on:
+        tunnel = TUNNEL.format(name="partner", opaque="true", raw=on.there.raw)
+        await on.reload(on.services(KEPT) + tunnel)
+        reader, writer = await on.tunnel()
+        for services in (on.services(KEPT, GONE), on.services(KEPT, CHANGED), ""):
+            await on.reload(services + tunnel)
+            writer.write(b"still\n")
+            assert await reader.readline() == b"still\n"
+        await on.reload(on.services(KEPT) + after.format(name="partner", raw=on.there.raw))
+        begun = monotonic()
+        with suppress(ConnectionError):
+            assert await reader.read() == b""
+        assert monotonic() - begun < SECONDS + SLACK
+        writer.close()
+        await until(lambda: on.there.tunnels == 0 and unreported(on.up) == set())
 
 
 @in_loop
