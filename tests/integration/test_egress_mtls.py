@@ -20,7 +20,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from fakes.egress_book import Answer, Book, Got, Line, Wire, serving
 from fakes.egress_up import EgressUp, until
-from fakes.envoy_world import free_port, world
+from fakes.envoy_world import world
 from fakes.loop import in_loop
 from listeners.certificates import DAY, Authority, Pair
 from remit.backends.envoy_places import EgressTls
@@ -78,12 +78,12 @@ class Up(EgressUp):
     """The sidecar, its upstreams and its certificates: `tls` is a link to the directory that has them."""
 
     def __init__(self, place: Path) -> None:
-        self.api, self.wire, self.proxy = Book(), Wire(), free_port()
+        self.api, self.wire = Book(), Wire()
         self._serving = serving(self.api, self.wire)
         self._serving.__enter__()
         self.write(place / "first", server())
         (place / "tls").symlink_to("first")
-        super().__init__(place, "", "--egress-proxy", f"127.0.0.1:{self.proxy}")
+        super().__init__(place, "")
 
     def write(self, directory: Path, pair: Pair, clients: bytes = AUTHORITY.certificate) -> None:
         """A directory with the files that the catalogue names."""
