@@ -14,7 +14,7 @@ from fakes.world import EUR, OPERATOR, FakePdp, allow_all, subject, verdict
 from remit.core.answer import Answer
 from remit.core.call import Call, Claimed, Objection, Report, WorkflowCall
 from remit.core.canonical import digest
-from remit.core.catalogue import Service
+from remit.core.catalogue import Credential, Service, Signing
 from remit.core.decision import Verdict
 from remit.core.model import Mode, Resource
 from remit.core.reason import Reason
@@ -162,6 +162,31 @@ def test_a_credential_is_good_at_its_endpoints_alone_and_below_its_paths(site: L
         for path in ("/v1/items/7", "/v1/items/7?all=1", "/v1/open/x"):
             assert (await site.passage(ANALYSIS, attempt("GET", path))).credential is not None
         assert code(await site.refused(DECISION, attempt())) == Reason.CREDENTIAL_UNAVAILABLE
+
+    run(scene())
+
+
+def test_a_key_that_signs_is_not_sent_and_must_not_come_back(site: Leaving) -> None:
+    """Where nobody signs, or the key is none, there is no way out; what is wrong with the key tells nothing of it."""
+
+    async def scene() -> None:
+        key = (b"AKIA0123456789ABCDEF", b"abcdefghij0123456789", b"session/0123456789==")
+        services = {**site.world.catalogue.services}
+        signs = Credential(file="aws", signing=Signing("eu-west-1"))
+        services["crm"] = replace(services["crm"], credentials=(signs,))
+        site.world.installation = replace(
+            site.world.installation, catalogue=replace(site.world.catalogue, services=services)
+        )
+        site.vault.put("aws", b":".join(key))
+        passage = await site.passage(ANALYSIS, attempt())
+        assert (passage.credential, passage.secrets) == (None, key[1:])
+
+        elsewhere = await site.refused(ANALYSIS, replace(attempt(), rewrites=False))
+        site.vault.put("aws", b"AKIA0123456789ABCDEF:tooshort")
+        malformed = await site.refused(ANALYSIS, attempt())
+        assert code(elsewhere) == code(malformed) == Reason.CREDENTIAL_UNAVAILABLE
+        assert "it signs" in elsewhere.reasons[0].message
+        assert "ACCESS_KEY_ID" in malformed.reasons[0].message and "tooshort" not in malformed.reasons[0].message
 
     run(scene())
 

@@ -262,7 +262,7 @@ class Egress:
         selected["region"] = service.endpoints[endpoint].region
         if service.credentials and not attempt.tunnel:
             listed = _listed(service, endpoint, selected)
-            wrong = _unbound(listed, endpoint, attempt.request)
+            wrong = _unbound(listed, endpoint, attempt)
             if listed is None or wrong:
                 return _no(Reason.CREDENTIAL_UNAVAILABLE, wrong)
             try:
@@ -342,11 +342,13 @@ def _carried(credential: Credential, kind: str, secret: Secret) -> tuple[tuple[s
     return (credential.header or header, prefix + secret.value.decode("ascii")), (secret.value,)
 
 
-def _unbound(credential: Credential | None, endpoint: str, request: HttpRequest) -> str:
+def _unbound(credential: Credential | None, endpoint: str, attempt: Attempt) -> str:
     """Why the credential is not for this request, "" where it is."""
     if credential is None:
         return "none is for this caller"
-    path = request.path.partition("?")[0]
+    request, path = attempt.request, attempt.request.path.partition("?")[0]
+    if credential.signing is not None and not attempt.rewrites:
+        return "it signs, which Remit's own Envoy alone does"
     if not credential.covers(endpoint):
         return f"it is not for endpoint {endpoint}"
     if credential.methods and request.method not in credential.methods:
