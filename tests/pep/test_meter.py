@@ -237,3 +237,17 @@ def test_the_catalogue_s_prices_at_the_decision_hold() -> None:
         assert found is not None and found.cost == 15 * MILLI
 
     run(scene())
+
+
+def test_a_price_that_changes_under_a_call_does_not_change_what_it_costs() -> None:
+    """It is settled by the catalogue that it was decided by, an undated price in it included."""
+    world = leaving(leaving_catalogue(prices=PRICES)).world
+    held = Held("d", "analysis", "", "llm", "large", world.clock.now(), 0, HELD, catalogue=world.catalogue)
+    dearer = tuple(replace(each, amount=each.amount * 7) for each in world.catalogue.prices)
+    end = End(How.SUCCEEDED, {"input_token": 5, "output_token": 1}, complete=True)
+    before = meter(world, held, end)
+
+    world.installation = replace(world.installation, catalogue=replace(world.catalogue, prices=dearer))
+
+    assert meter(world, held, end) == before
+    assert meter(world, replace(held, catalogue=None), end).cost == 7 * before.cost

@@ -22,7 +22,7 @@ from typing import Any
 from remit.core.answer import Answer
 from remit.core.call import Call, Claimed, Objection
 from remit.core.canonical import digest
-from remit.core.catalogue import Credential, Service
+from remit.core.catalogue import Catalogue, Credential, Service
 from remit.core.decision import Effect
 from remit.core.document import input_document
 from remit.core.egress.exchange import HttpRequest, Mapped, Unmapped
@@ -103,6 +103,7 @@ class _Chosen:
     credential: tuple[str, str] | None = None
     secrets: tuple[bytes, ...] = ()
     facts: Facts | None = None
+    catalogue: Catalogue | None = None
     workflow: str = ""
     purpose: str = ""
 
@@ -229,6 +230,7 @@ class Egress:
                 reserved=answer.reserved,
                 units=chosen.facts.estimate.units,
                 grows=bool(mapped.properties.get("hosted")),
+                catalogue=chosen.catalogue,
             ),
             hold=(service.hold_seconds or HOLD_SECONDS) * SECOND,
             credential=chosen.credential,
@@ -270,7 +272,7 @@ class Egress:
                 chosen.credential, chosen.secrets = _carried(listed, service.kind, secret)
             except VaultFailed as failed:
                 return _no(Reason.CREDENTIAL_UNAVAILABLE, str(failed))
-        chosen.endpoint, chosen.facts = endpoint, facts
+        chosen.endpoint, chosen.facts, chosen.catalogue = endpoint, facts, installation.catalogue
         chosen.workflow, chosen.purpose = request.context.workflow, request.context.purpose
         return Way(sent=_sent(attempt, mapped, endpoint))
 

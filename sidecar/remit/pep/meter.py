@@ -18,6 +18,7 @@ from enum import StrEnum
 from typing import Any
 
 from remit.core.canonical import digest
+from remit.core.catalogue import Catalogue
 from remit.core.effect import EndReservation, ProlongReservation
 from remit.core.errors import IllegalTransition
 from remit.core.price import CALL, POOLS, cost
@@ -41,7 +42,8 @@ class How(StrEnum):
 class Held:
     """The reservation to settle: nanos and units as reserved, `time` (ns) of the decision, whose prices hold.
 
-    `grows` says that input is still added while the answer is made.
+    `grows` says that input is still added while the answer is made. `catalogue` is the one it was decided by (None:
+    the one in force): a price that is changed meanwhile changes no call that is under way.
     """
 
     decision: str
@@ -53,6 +55,7 @@ class Held:
     reserved: int
     units: Mapping[str, int]
     grows: bool = False
+    catalogue: Catalogue | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,11 +151,15 @@ async def prolong(world: World, held: Held, hold: int) -> bool:
 
 def _priced(world: World, held: Held, usage: dict[str, int], *, presumed: bool) -> Metered:
     usage = {**_marks(world, held), **usage}
-    real = cost(world.catalogue, held.service, held.variant, usage=usage, time_ns=held.time, maxima={})
+    real = cost(
+        held.catalogue or world.catalogue, held.service, held.variant, usage=usage, time_ns=held.time, maxima={}
+    )
     if real.amount is None:
         # A unit that was not told: as much of it as was reserved.
         usage = {**held.units, **usage}
-        real = cost(world.catalogue, held.service, held.variant, usage=usage, time_ns=held.time, maxima={})
+        real = cost(
+            held.catalogue or world.catalogue, held.service, held.variant, usage=usage, time_ns=held.time, maxima={}
+        )
         presumed = True
     if real.amount is None:
         return Metered("settled", held.reserved, usage, presumed=True)
@@ -174,7 +181,7 @@ def _splits(usage: Mapping[str, int], pool: str, bounds: Mapping[str, int]) -> I
 
 def _marks(world: World, held: Held) -> dict[str, int]:
     """The way of processing that was asked for and reserved by; an answer that tells another one wins."""
-    marks = {price.given for price in world.catalogue.prices_for(held.service, held.variant)}
+    marks = {price.given for price in (held.catalogue or world.catalogue).prices_for(held.service, held.variant)}
     return {unit: count for unit, count in held.units.items() if unit in marks}
 
 
