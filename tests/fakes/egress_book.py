@@ -14,7 +14,26 @@ from threading import Event, Thread
 
 WAIT = 30.0
 
-Answer = Callable[["Got", asyncio.StreamWriter], Awaitable[None]]
+
+class Line:
+    """The other side of one connection, for an answer to write to."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader, self._writer = reader, writer
+
+    async def say(self, *parts: bytes) -> None:
+        """Write, at the speed at which it is read. Raises ConnectionError."""
+        for each in parts:
+            self._writer.write(each)
+            await self._writer.drain()
+
+    async def gone(self) -> None:
+        """Wait until the other side has hung up."""
+        while await self._reader.read(1 << 16):
+            pass
+
+
+Answer = Callable[["Got", Line], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,44 +53,43 @@ class Got:
 
 @dataclass
 class Book:
-    """What came. `connections` counts those that were accepted, `wild` is what could not be read as a request."""
+    """What came. `connections` counts those that were accepted, `answering` the requests under way; `wild` is what
+    could not be read as a request."""
 
     port: int = 0
     got: list[Got] = field(default_factory=list)
     wild: list[bytes] = field(default_factory=list)
     connections: int = 0
-    open: int = 0
+    answering: int = 0
     answers: dict[str, Answer] = field(default_factory=dict)
-    release: asyncio.Event = field(default_factory=asyncio.Event)
-    """What an answer may wait for; set by `end`."""
-    loop: asyncio.AbstractEventLoop | None = None
 
     def clear(self) -> None:
         """Begin a new page."""
         self.got.clear()
         self.wild.clear()
 
-    def end(self) -> None:
-        """Let answers that wait for it end."""
-        assert self.loop is not None
-        self.loop.call_soon_threadsafe(self.release.set)
-
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection."""
         self.connections += 1
-        self.open += 1
+        line = Line(reader, writer)
         try:
             while got := await self._read(reader):
                 self.got.append(got)
-                name = got.target.partition("?")[0].rpartition("/")[2]
-                await self.answers.get(name, plainly)(got, writer)
-                await writer.drain()
+                await self._answer(got, line)
         except (ConnectionError, asyncio.IncompleteReadError) as ended:
             if isinstance(ended, asyncio.IncompleteReadError) and ended.partial:
                 self.wild.append(ended.partial)
+        except asyncio.CancelledError:
+            return  # the end of the block
         finally:
-            self.open -= 1
             writer.close()
+
+    async def _answer(self, got: Got, line: Line) -> None:
+        self.answering += 1
+        try:
+            await self.answers.get(got.target.partition("?")[0].rpartition("/")[2], plainly)(got, line)
+        finally:
+            self.answering -= 1
 
     async def _read(self, reader: asyncio.StreamReader) -> Got | None:
         try:
@@ -95,9 +113,38 @@ class Book:
         return Got(words[0], words[1], head, headers, body)
 
 
-async def plainly(got: Got, writer: asyncio.StreamWriter) -> None:
+async def plainly(got: Got, line: Line) -> None:
     """The answer to what has none of its own."""
-    writer.write(b'HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 11\r\n\r\n{"ok":true}')
+    await line.say(b'HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 11\r\n\r\n{"ok":true}')
+
+
+EVENTS = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+
+
+def chunk(text: bytes) -> bytes:
+    """One chunk."""
+    return b"%x\r\n%s\r\n" % (len(text), text)
+
+
+async def idle(got: Got, line: Line) -> None:
+    """One event, and then nothing until the other side hangs up."""
+    await line.say(EVENTS, chunk(b"data: first\n\n"))
+    await line.gone()
+
+
+async def busy(got: Got, line: Line) -> None:
+    """Small events without an end."""
+    await line.say(EVENTS)
+    while True:
+        await line.say(chunk(b"data: more\n\n"))
+        await asyncio.sleep(0.02)
+
+
+async def flood(got: Got, line: Line) -> None:
+    """Events as many as anybody takes."""
+    await line.say(EVENTS)
+    while True:
+        await line.say(chunk(b"data: " + b"x" * 8000 + b"\n\n"))
 
 
 async def _chunks(reader: asyncio.StreamReader) -> bytes:
@@ -126,7 +173,7 @@ class Wire:
             while read := await reader.read(4096):
                 writer.write(read)
                 await writer.drain()
-        except ConnectionError:
+        except (ConnectionError, asyncio.CancelledError):
             return
         finally:
             self.open -= 1
@@ -146,8 +193,6 @@ def serving(*served: Book | Wire) -> Iterator[None]:
             server = await asyncio.start_server(each.serve, "127.0.0.1", 0, limit=1 << 20)
             each.port = server.sockets[0].getsockname()[1]
             servers.append(server)
-            if isinstance(each, Book):
-                each.loop = loop
         ends.append(lambda: loop.call_soon_threadsafe(done.set))
         ready.set()
         await done.wait()

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
+from itertools import islice
 from pathlib import Path
 
 from fakes.egress_book import Book, Got, Wire, serving
@@ -26,17 +27,16 @@ from remit.cli.records import Entry, from_row
 from remit.core.canonical import digest
 
 TOKENS = {name: f"rmt_of_{name}_on_the_stage" for name in ("support", "watched", "ana")}
+TOKEN = f"remit-token: {TOKENS['support']}\r\n"
+PROXY_TOKEN = f"proxy-authorization: Bearer {TOKENS['support']}\r\n"
+AGENTS = ("support", "watched")
 KEY = "sk-canary+of/the=stage-0123456789"
 CATALOGUE = """\
 currency: EUR
 teams: {cx: {contact: "#cx"}}
 people: {ana: {roles: [operator], identity: {token_hash: "sha256:HASH_ana"}}}
 agents:
-  support: {team: cx, roles: [support], purposes: [support], clearance: [pii], IDENTITY}
-  watched: {team: cx, roles: [support], purposes: [support], clearance: [pii],
-            identity: {token_hash: "sha256:HASH_watched"}}
-datasets:
-  crm: {owner: cx, tables: {customers: {columns: {iban: [pii], region: []}}}}
+AGENTS
 services:
   api:
     owner: cx
@@ -55,6 +55,12 @@ services:
     owner: cx
     endpoints: {here: {url: "http://127.0.0.1:API/base", region: eu}}
     routes: [{path: "/v1/{what}", operation: listen, methods: [GET]}]
+  people:
+    owner: cx
+    clearance: [pii]
+    returns: [pii]
+    endpoints: {here: {url: "http://127.0.0.1:API/base", region: eu}}
+    routes: [{path: "/v1/people", operation: list, methods: [GET]}]
   model:
     owner: cx
     kind: openai
@@ -87,6 +93,7 @@ prices:
   - {match: "model/*", unit: cache_read_token, per: 1_000_000, amount: 1, currency: EUR}
   - {match: "model/*", unit: output_token, per: 1_000_000, amount: 8, currency: EUR}
 """
+AGENT = "  NAME: {team: cx, roles: [support], purposes: [support], clearance: [pii], identity: IDENTITY}"
 REMIT = [sys.executable, "-c", "from remit.cli.main import main; main()"]
 READY = 40.0
 
@@ -125,8 +132,10 @@ class Stage:
         """Write the catalogue; the upstreams run already."""
         (self.place / "api.key").write_text(KEY)
         (self.place / "api.key").chmod(0o600)
-        text = CATALOGUE.replace("IDENTITY", "identity: pod" if self._pod else 'identity: {token_hash: "HASH_support"}')
-        text = text.replace('"HASH_support"', '"sha256:HASH_support"')
+        # A pod's own agent is the only one there is.
+        agents = {"support": "pod"} if self._pod else {name: f'{{token_hash: "sha256:HASH_{name}"}}' for name in AGENTS}
+        lines = [AGENT.replace("NAME", name).replace("IDENTITY", known) for name, known in agents.items()]
+        text = CATALOGUE.replace("AGENTS", "\n".join(lines))
         for name, token in TOKENS.items():
             text = text.replace(f"HASH_{name}", sha256(token.encode()).hexdigest())
             (self.place / f"{name}.token").write_text(token)
@@ -159,10 +168,22 @@ class Stage:
         assert self._process is not None
         return self._process.pid
 
+    @property
+    def ended(self) -> bool:
+        """Whether the sidecar has ended by itself."""
+        return self._process is None or self._process.poll() is not None
+
     def child(self, name: str) -> int:
-        """The newest process of this program that the sidecar runs; 0 where there is none."""
-        found = subprocess.run(["pgrep", "-n", "-P", str(self.pid), "-f", name], capture_output=True, text=True)
-        return int(found.stdout or 0)
+        """The process of this program that the sidecar runs."""
+        found: list[int] = []
+
+        def look() -> bool:
+            listed = subprocess.run(["pgrep", "-P", str(self.pid), "-f", f"/{name}-"], capture_output=True, text=True)
+            found[:] = [int(each) for each in listed.stdout.split()]
+            return len(found) == 1
+
+        assert until(look), (name, found)
+        return found[0]
 
     @property
     def state(self) -> Path:
@@ -211,8 +232,9 @@ class Stage:
 
     def fresh(self) -> list[Entry]:
         """The records since this was last asked."""
-        found = self.records()
-        new, self._read = found[self._read :], len(found)
+        with open_journal(self.state / "state.db") as journal:
+            new = [from_row(row) for row in islice(journal.rows(), self._read, None)]
+        self._read += len(new)
         return new
 
     def page(self) -> None:
@@ -274,16 +296,12 @@ def talk(port: int, *parts: bytes, rest: float = 0.3, whole: float = 8.0, host: 
 
 
 def request(
-    target: str, method: str = "GET", body: bytes = b"", *, host: str = "127.0.0.1", headers: str = ""
+    target: str, method: str = "GET", body: bytes = b"", *, host: str = "127.0.0.1", headers: str = "", who: str = TOKEN
 ) -> bytes:
-    """A request of the agent `support`: a plain one, to put something wrong into."""
+    """A request of the agent `support`, or of whoever the header `who` says: to put something wrong into."""
     sized = f"content-length: {len(body)}\r\n" if body or method == "POST" else ""
-    head = f"{method} {target} HTTP/1.1\r\nhost: {host}\r\n{TOKEN}{sized}{headers}connection: close\r\n\r\n"
+    head = f"{method} {target} HTTP/1.1\r\nhost: {host}\r\n{who}{sized}{headers}connection: close\r\n\r\n"
     return head.encode("utf-8") + body
-
-
-TOKEN = f"remit-token: {TOKENS['support']}\r\n"
-PROXY_TOKEN = f"proxy-authorization: Bearer {TOKENS['support']}\r\n"
 
 
 def until(true: Callable[[], bool], seconds: float = 5.0) -> bool:
