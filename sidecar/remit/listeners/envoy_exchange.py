@@ -367,9 +367,11 @@ class Exchange:
             if message.end_of_stream:
                 out += self._body.end()
         except Echoed as echoed:
-            broken = self._echoed(echoed)
             if not self._events:
-                raise broken from None
+                # Where the answer's headers have gone on already, Envoy cuts it; else the agent hears why.
+                self._finish(How.CUT, str(echoed))
+                return self._refuse(self._own(BAD_UPSTREAM, "credential_echoed", str(echoed)))
+            self._echoed(echoed)
             return wire.part(self._stopped("credential_echoed", str(echoed)), last=True)
         if message.end_of_stream:
             self._whole_response()
