@@ -146,6 +146,9 @@ class Stage:
 
     def up(self) -> None:
         """Start the sidecar; it serves once this returns."""
+        if self._process is not None and self._process.stdout is not None:
+            self._process.wait(30)
+            self._process.stdout.close()
         listen = ["--grpc", f"127.0.0.1:{self.grpc}", "--http", f"127.0.0.1:{free_port()}"]
         listen += ["--egress-http", f"127.0.0.1:{self.egress}", "--egress-proxy", f"127.0.0.1:{self.proxy}"]
         with (self.place / "up.log").open("a") as log:
