@@ -42,6 +42,7 @@ from remit.metrics import MeteredPdp, Metrics, metered_store
 from remit.pep.pipeline import Pipeline
 from remit.pep.world import Installation, World
 from remit.pep.write import Entry, must_write
+from remit.ports import Resolver
 
 SWEEP_SECONDS = 0.5  # half of what a lapse may be late
 WATCH_SECONDS = 1.0
@@ -93,10 +94,11 @@ class App:
         fingerprint: Callable[[], str] = lambda: "",
         progress: Progress = lambda text, share: None,
         store_type: Callable[..., SqliteStore] = SqliteStore,
+        resolver: Resolver | None = None,
     ) -> None:
         self._settings, self._catalogue = settings, catalogue
         self._load, self._fingerprint, self._progress = load, fingerprint, progress
-        self._store_type = store_type
+        self._store_type, self._resolver = store_type, resolver
         self._files = Files(settings.state.absolute())
         self._clock = SystemClock()
         self._ids = RandomIds(self._clock)
@@ -274,6 +276,7 @@ class App:
             identities=self._identity,
             metrics=self._metrics,
             tls=self._settings.tls,
+            resolver=self._resolver,
         )
         stack.push_async_callback(egress.stop, self._settings.limits.drain_seconds)
         await egress.start(self._catalogue, self._progress)
