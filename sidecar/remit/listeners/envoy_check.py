@@ -101,7 +101,10 @@ class Checker:
         named = dict(attributes.context_extensions).get(SERVICE, "")
         pseudo = {":path": http.path, ":method": http.method}
         place = Place(named, http.path) if named else self._desk.place(EGRESS, pseudo)
-        headers = tuple((name.lower(), value) for name, value in http.headers.items() if not name.startswith(":"))
+        # An Envoy that encodes raw headers gives them as a list, and no map.
+        raw = ((each.key, each.raw_value.decode("latin-1") or each.value) for each in http.header_map.headers)
+        given = raw if http.HasField("header_map") else http.headers.items()
+        headers = tuple((name.lower(), value) for name, value in given if not name.startswith(":"))
         body = http.raw_body or http.body.encode()
         return HttpRequest(http.method, http.scheme, http.host, place.path, headers, body), place
 
@@ -151,12 +154,14 @@ def _allowed(request: HttpRequest, passage: Passage) -> pb.CheckResponse:
 
 
 def _truncated(request: HttpRequest) -> Objection | None:
-    """A body that is not there whole must not be judged as if it were; nor one that may come and is not shown."""
+    """A body that is not there whole must not be judged as if it were; nor one that may come and is not shown.
+
+    PARTIAL only ever speaks against: where an Envoy shows no bodies, an agent may have said it."""
     named = dict(request.headers)
     length = named.get("content-length", "")
-    unseen = PARTIAL not in named and not request.body and not length
-    unseen = unseen and (request.method not in BODILESS or "transfer-encoding" in named)
     partial = named.get(PARTIAL, "false") != "false"
+    unseen = not request.body and not length
+    unseen = unseen and (request.method not in BODILESS or "transfer-encoding" in named)
     if partial or unseen or (length and length != str(len(request.body))):
         return Objection(Reason.REQUEST_MALFORMED, "the body is not there whole", binding=True)
     return None
