@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from threading import Event, Thread
 
 WAIT = 30.0
@@ -184,7 +185,7 @@ class Wire:
 def serving(*served: Book | Wire) -> Iterator[None]:
     """Run them in a thread of their own, each on a free port, until the end of the block."""
     ready = Event()
-    ends: list[Callable[[], None]] = []
+    ends: list[Callable[[], object]] = []
 
     async def serve() -> None:
         done, loop = asyncio.Event(), asyncio.get_running_loop()
@@ -193,7 +194,7 @@ def serving(*served: Book | Wire) -> Iterator[None]:
             server = await asyncio.start_server(each.serve, "127.0.0.1", 0, limit=1 << 20)
             each.port = server.sockets[0].getsockname()[1]
             servers.append(server)
-        ends.append(lambda: loop.call_soon_threadsafe(done.set))
+        ends.append(partial(loop.call_soon_threadsafe, done.set))
         ready.set()
         await done.wait()
         for server in servers:

@@ -139,7 +139,7 @@ class Stage:
         for name, token in TOKENS.items():
             text = text.replace(f"HASH_{name}", sha256(token.encode()).hexdigest())
             (self.place / f"{name}.token").write_text(token)
-        ports = {"API": self.api, "PLAIN": self.plain, "TUNNEL": self.wire, "SHUT": self.shut}
+        ports: dict[str, Book | Wire] = {"API": self.api, "PLAIN": self.plain, "TUNNEL": self.wire, "SHUT": self.shut}
         for name, each in ports.items():
             text = text.replace(f":{name}", f":{each.port}")
         (self.place / "remit.yaml").write_text(text.replace(":LISTEN", f":{self.listen}"))

@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Iterator
 
 import pytest
-from fakes.canaries import leaks
+from fakes.canaries import Sink, leaks
 from fakes.egress_book import EVENTS, Got, Line, chunk
 from fakes.egress_stage import KEY, TOKENS, Stage, reason, request, stage, talk, until
 
@@ -219,8 +219,13 @@ def test_no_sink_has_a_credential(on: Stage) -> None:
     assert (on.state / "egress" / "access.log").stat().st_size > 0
     secrets = {**SECRETS, **{name: token.encode() for name, token in TOKENS.items()}}
     egress = on.state / "egress"
-    small = {"refusals": refusals, "metrics": on.metrics, "stderr": on.log, "access log": egress / "access.log"}
-    large = {
+    small: dict[str, Sink] = {
+        "refusals": refusals,
+        "metrics": on.metrics,
+        "stderr": on.log,
+        "access log": egress / "access.log",
+    }
+    large: dict[str, Sink] = {
         "config_dump": dump.stdout,
         **{path.name: path for path in (*egress.glob("*.json"), *on.state.glob("*.db*"))},
     }
