@@ -253,8 +253,9 @@ def test_http2_bodies_and_trailers_say_nothing_beyond_what_was_judged(on: Stage)
     for ended in (trailers, trailers[:2], [trailers[0]]):
         on.page()
         data, last = frame(DATA, 0, 1, body), frame(HEADERS, END_STREAM | END_HEADERS, 1, block(ended))
-        asyncio.run(_streamed(on, post, data, last, half_close=False))
+        heard = asyncio.run(_streamed(on, post, data, last, half_close=False))
         tidy(on)
+        assert (b"the request has trailers" in heard.seen, on.api.got) == (b":path" not in dict(ended), [])
 
 
 def test_the_harness_notices_a_smuggled_request(on: Stage) -> None:

@@ -201,8 +201,11 @@ class Exchange:
         return wire.go_on()
 
     async def _whole(self, message: pb.HttpBody) -> pb.ProcessingResponse:
-        if self.state is not State.KNOWN or not message.end_of_stream:
-            raise Broken("a body that is not whole")
+        if self.state is not State.KNOWN:
+            raise Broken("a body that was not waited for")
+        if not message.end_of_stream:
+            # Whole, but trailers follow, which nobody would have looked at.
+            return await self._object("the request has trailers")
         request = self._request
         self._request = HttpRequest(
             request.method, request.scheme, request.authority, request.path, request.headers, message.body
@@ -288,11 +291,13 @@ class Exchange:
 
     async def _local(self, details: str) -> pb.ProcessingResponse:
         """Envoy itself answers before anything was decided: the request was too large, or its body never came."""
-        service = self._place.service
-        objection = Objection(Reason.REQUEST_MALFORMED, f"{service}: the request is larger than it takes", binding=True)
-        if self._status != 413:
-            objection = Objection(Reason.REQUEST_MALFORMED, f"{service}: {details or self._status}", binding=True)
-        begun = await self._begin(objection)
+        too_large = self._status == 413
+        return await self._object("the request is larger than it takes" if too_large else details or str(self._status))
+
+    async def _object(self, what: str) -> pb.ProcessingResponse:
+        """Refuse, and record why."""
+        wrong = f"{self._place.service}: {what}"
+        begun = await self._begin(Objection(Reason.REQUEST_MALFORMED, wrong, binding=True))
         if isinstance(begun, Refusal):
             return self._refuse(begun)
         if isinstance(begun, Passage):
