@@ -98,6 +98,21 @@ async def test_a_name_that_was_judged_keeps_its_addresses_while_its_server_is_si
     assert table.addresses[("s", "a")] == ()
 
 
+@in_loop
+async def test_an_endpoint_whose_host_has_changed_is_not_dialled_where_the_one_before_was() -> None:
+    """Nor at its port, nor in a network that is not listed any more, whether or not the name's server answers."""
+    names = Names({"a.example": ["104.16.0.1"], "in.example": ["10.0.0.1"]})
+    table = EndpointAddresses(names)
+    await table.refresh(catalogue(a="https://a.example", b=Endpoint("http://in.example", addresses=("10.0.0.0/8",))))
+    names.table.clear()
+    await table.refresh(catalogue(a="https://b.example", b="http://in.example"))
+    assert set(table.addresses.values()) == {()}
+    assert table.problem("s", "a") == "b.example cannot be resolved: no such name"
+    assert "10.0.0.1 is private" in table.problem("s", "b")
+    await table.refresh(catalogue(a="https://a.example:8443"))
+    assert table.addresses[("s", "a")] == (("104.16.0.1", 8443),)
+
+
 @pytest.mark.parametrize("host", ["0x7f.1", "2130706433", "127.1", "0177.0.0.1", "localhost"])
 @in_loop
 async def test_no_other_way_of_writing_loopback_gets_there(host: str) -> None:

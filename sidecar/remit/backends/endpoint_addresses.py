@@ -34,6 +34,7 @@ class EndpointAddresses:
     def __init__(self, resolver: Resolver) -> None:
         self._resolver = resolver
         self._found: Mapping[Target, _Found] = {}
+        self._told: dict[str, tuple[str, ...]] = {}
 
     @property
     def addresses(self) -> Addresses:
@@ -54,7 +55,7 @@ class EndpointAddresses:
 
         async def ask(name: str) -> None:
             try:
-                answers[name] = tuple(await self._resolver.resolve(name))
+                answers[name] = self._told[name] = tuple(await self._resolver.resolve(name))
             except NotResolved as error:
                 answers[name] = error
 
@@ -64,12 +65,10 @@ class EndpointAddresses:
                 if not _literal(name):
                     asking.create_task(ask(name))
         before = self._found
-        self._found = {**before, **{target: self._judge(target, endpoint, answers) for target, endpoint in wanted}}
+        self._found = {**before, **{target: self._judge(endpoint, answers) for target, endpoint in wanted}}
         return before != self._found
 
-    def _judge(
-        self, target: Target, endpoint: Endpoint, answers: Mapping[str, tuple[str, ...] | NotResolved]
-    ) -> _Found:
+    def _judge(self, endpoint: Endpoint, answers: Mapping[str, tuple[str, ...] | NotResolved]) -> _Found:
         name, at = host(endpoint.url), port(endpoint.url)
         if not name or not at:
             return _Found(problem="the endpoint's URL names no host and port")
@@ -77,9 +76,9 @@ class EndpointAddresses:
             return _allowed(name, at, (name,), (*endpoint.addresses, name))
         answer = answers[name]
         if isinstance(answer, NotResolved):
-            # What was judged before stays true of those addresses; only the name's server does not answer.
-            kept = self._found.get(target, _UNKNOWN)
-            return kept if kept.addresses else _Found(problem=str(answer))
+            # Only the name's server does not answer: where this very name led stays true, and is judged as the endpoint is now.
+            told = self._told.get(name)
+            return _Found(problem=str(answer)) if told is None else _allowed(name, at, told, endpoint.addresses)
         return _allowed(name, at, answer, endpoint.addresses)
 
 
