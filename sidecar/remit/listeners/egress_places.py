@@ -72,7 +72,8 @@ def _by_path(catalogue: Catalogue, pseudo: Mapping[str, str]) -> Place:
 def _called(catalogue: Catalogue, authority: str) -> str:
     """The gRPC service that is named as the host, "" for none: its clients have no path of their own to name it by."""
     grpc = (name for name, service in catalogue.services.items() if service.kind == "grpc")
-    return next((name for name in grpc if authority == name or authority.startswith(f"{name}:")), "")
+    host, colon, port = authority.partition(":")
+    return host if host in set(grpc) and (port.isdigit() or not colon) else ""
 
 
 def _by_host(catalogue: Catalogue, pseudo: Mapping[str, str]) -> Place:
