@@ -76,7 +76,7 @@ class EndpointAddresses:
             return _allowed(name, at, (name,), (*endpoint.addresses, name))
         answer = answers[name]
         if isinstance(answer, NotResolved):
-            # Only the name's server does not answer: where this very name led stays true, and is judged as the endpoint is now.
+            # Only the name's server is silent: where this very name led stays true, judged as the endpoint is now.
             told = self._told.get(name)
             return _Found(problem=str(answer)) if told is None else _allowed(name, at, told, endpoint.addresses)
         return _allowed(name, at, answer, endpoint.addresses)
