@@ -369,6 +369,14 @@ def test_a_target_that_is_not_canonical_is_unmapped() -> None:
         map_request(service("openai"), post("/v1/x/../chat/completions", BODIES["chat"]), attributes={})
 
 
+@pytest.mark.parametrize("kind", ["openai", "anthropic"])
+def test_a_base_url_without_its_version_is_told_what_is_missing(kind: str) -> None:
+    with pytest.raises(Unmapped, match=f"{kind}'s begin with /v1"):
+        map_request(service(kind), post("/chat/completions", BODIES["chat"]), attributes={})
+    with pytest.raises(Unmapped, match=r"of this path$"):
+        map_request(service(kind), post("/v1/nothing", BODIES["chat"]), attributes={})
+
+
 def test_what_policy_would_see_is_bounded() -> None:
     """More than 64 KiB of tools' names is not let through."""
     tools = [{"type": "function", "function": {"name": f"{place:03}" + "x" * 250}} for place in range(256)]

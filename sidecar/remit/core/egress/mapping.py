@@ -40,6 +40,9 @@ MAPPERS: Mapping[str, Mapper] = {
     "mcp": _mcp,
 }
 
+# What every path of a kind begins with, and a base URL that was written by hand leaves out.
+_BELOW = {"openai": "/v1/", "anthropic": "/v1/"}
+
 
 def map_request(service: Service, request: HttpRequest, *, attributes: Mapping[str, str]) -> Mapped:
     """What the request is to this service. `attributes` are what overrides select by. Raises Unmapped."""
@@ -56,5 +59,7 @@ def map_request(service: Service, request: HttpRequest, *, attributes: Mapping[s
     if mapped is None and mapper is not map_http:
         mapped = map_http(call)
     if mapped is None:
-        raise Unmapped(f"no operation of the service is a {request.method[:16]!r} of this path")
+        below = _BELOW.get(service.kind, "")
+        told = f": {service.kind}'s begin with {below}" if below and not request.path.startswith(below) else ""
+        raise Unmapped(f"no operation of the service is a {request.method[:16]!r} of this path{told}")
     return mapped
