@@ -68,6 +68,8 @@ def test_the_first_part_of_the_path_names_the_service(path: str, service: str, b
         ("x", "unlisted"),
         ("*", "unlisted"),
         ("", "unlisted"),
+        ("/", "unlisted"),
+        ("/mcp", "unlisted"),
     ],
 )
 def test_a_service_under_another_s_prefix_is_an_objection(path: str, service: str) -> None:

@@ -68,7 +68,8 @@ def identify(
         return pod
     if shown is not None and refused is None:
         raise Unauthenticated(Cause.UNKNOWN, "the client certificate is nobody's, and no token is beside it")
-    raise refused or Unauthenticated(Cause.MISSING, f"expected the agent's token in {TOKEN} or as its API key")
+    where = "as the password of the proxy's URL" if proxied else f"in {TOKEN} or as its API key"
+    raise refused or Unauthenticated(Cause.MISSING, f"expected the agent's token {where}")
 
 
 def _by_certificate(identities: Identities, certificate: PeerCertificate, peer: str) -> Subject | None:

@@ -60,6 +60,8 @@ def _by_path(catalogue: Catalogue, pseudo: Mapping[str, str]) -> Place:
     mcp = name == MCP
     if mcp:
         name, rest = _first(rest)
+    if not name:
+        return Place("unlisted", "/", objection=_wrong("expected a path /SERVICE/… or /mcp/NAME"))
     service = catalogue.services.get(name)
     if service is not None and (service.kind == "mcp") is not mcp:
         expected = f"/mcp/{name}" if service.kind == "mcp" else f"/{name}/…"
