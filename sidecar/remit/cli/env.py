@@ -79,6 +79,8 @@ def command(
         for line in found.others:
             note(f"remit: for a client of its own: {line}")
     show(written(variables, shell, hashed))
+    if shell == "json" and (untold := [name for name, value in variables.items() if not _told(value)]):
+        note(f"remit: left out, since the token would be in them (--show tells it): {', '.join(untold)}")
     if hashed and shell != "json":
         note(f"token_hash: {hashed}")
 
