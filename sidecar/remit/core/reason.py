@@ -96,7 +96,9 @@ EXPLANATIONS: dict[Reason, Explanation] = {
     Reason.ARGUMENT_MISSING: Explanation("An argument that a rule needs is absent.", False, "Send the argument."),
     Reason.UNKNOWN_ACTION: Explanation("The action's name is not one of Remit's.", False, "Use a known action."),
     Reason.UNKNOWN_RESOURCE: Explanation(
-        "The resource is not in the catalogue.", False, "Add it to the catalogue, with an owner."
+        "The resource is not in the catalogue.",
+        False,
+        "Add it to the catalogue, with an owner; an operation to its service's `operations`.",
     ),
     Reason.ROLE_NOT_GRANTED: Explanation(
         "The resource names roles or purposes that may use it, and the caller has none of them.",
@@ -114,7 +116,8 @@ EXPLANATIONS: dict[Reason, Explanation] = {
     Reason.PRICE_UNKNOWN: Explanation(
         "No price, or no exchange rate, is known for the call, so it cannot be reserved.",
         False,
-        "Add the price to the catalogue (public prices are in USD: `exchange` needs a rate), or state the usage.",
+        "Add the price to the catalogue (public prices are in USD: `exchange` needs a rate), "
+        "or bound the usage: in the call, or by the variant's `max`.",
     ),
     Reason.VARIANT_NOT_LISTED: Explanation(
         "The service does not list the variant.", False, "Use a listed variant, or add this one to the catalogue."

@@ -9,7 +9,7 @@
 #   owner: remit
 #   codes:
 #     unknown_action: "{action.name} is not an action"
-#     unknown_resource: "the catalogue has no {resource.type} {resource.id}"
+#     unknown_resource: "the catalogue lists no {resource.type} {resource.ref}"
 package remit.rules.access.known
 
 import data.remit.lib.catalogue
