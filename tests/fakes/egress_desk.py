@@ -22,6 +22,7 @@ from remit.core.egress.echo import Echoes
 from remit.core.egress.exchange import HttpRequest, Mapped, Unmapped
 from remit.core.egress.mapping import map_request
 from remit.core.egress.mcp_message import McpRefused
+from remit.core.egress.routing import terms_of
 from remit.core.errors import Unauthenticated
 from remit.core.evidence import Cause
 from remit.core.model import Identity, Subject
@@ -153,6 +154,7 @@ class FakeDesk:
             service=name,
             kind=service.kind,
             endpoint="main",
+            terms=terms_of(service, "main"),
             mapped=mapped,
             held=Held(id, AGENT.id, "", name, mapped.variant, 0, 0, {}),
             hold=10**9,

@@ -69,6 +69,12 @@ class Scene:
     async def get(self, path: str) -> aiohttp.ClientResponse:
         return await self._client.get(f"{self.up.base}/{path}", headers={"remit-token": TOKEN})
 
+    async def call_on(self, path: str) -> None:
+        """Call again and again, until cancelled. What is refused meanwhile may be tried again."""
+        while True:
+            async with await self.get(path) as answer:
+                assert answer.status in (200, 503), await answer.text()
+
     async def key(self) -> str:
         """The credential that an upstream is sent now."""
         async with await self.get("kept/x") as answer:
@@ -213,6 +219,37 @@ async def test_a_rotated_credential_is_used_within_a_second(tmp_path_factory: py
         await on.event(kept, b"second")
         assert (on.up.log.count("reloaded"), OLD in on.up.log, NEW in on.up.log) == (0, False, False)
         kept.close()
+
+
+MOVED = """\
+moved:
+  owner: cx
+  endpoints: {{here: {{url: "http://127.0.0.1:{port}", region: eu}}}}
+  credentials: [{{file: {key}}}]
+  routes: [{{path: "/{{what}}", operation: get, methods: [GET]}}]
+"""
+
+
+@in_loop
+async def test_no_credential_goes_where_another_catalogue_leads(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A service moves to another host, with another key, under calls that never pause: each host sees its own key."""
+    async with scene(tmp_path_factory.mktemp("moved")) as on, upstream() as elsewhere:
+        (on.up.place / "new.key").write_text(NEW)
+        (on.up.place / "new.key").chmod(0o600)
+        here = MOVED.format(port=on.there.port, key="api.key")
+        there = MOVED.format(port=elsewhere.port, key="new.key")
+        await on.reload(here)
+        async with asyncio.TaskGroup() as calling:
+            callers = [calling.create_task(on.call_on("moved/x")) for _ in range(4)]
+            for services in (there, here, there):
+                await on.reload(services)
+            for each in callers:
+                each.cancel()
+        async with await on.get("moved/x") as answer:
+            assert answer.status == 200
+        for at, key in ((on.there, OLD), (elsewhere, NEW)):
+            assert {got[2]["authorization"] for got in at.requests} == {f"Bearer {key}"}
+        await until(lambda: unreported(on.up) == set())
 
 
 def unreported(up: EgressUp) -> set[str]:

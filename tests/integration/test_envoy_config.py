@@ -17,7 +17,7 @@ from remit.backends.envoy_places import BOOTSTRAP, CLUSTERS, LISTENERS, Addresse
 from remit.backends.envoy_process import EnvoyFailed, validate
 from remit.config.services import KINDS
 from remit.core.catalogue import Catalogue, Endpoint, Service
-from remit.core.egress.routing import EGRESS, PROXY, ROUTE_HEADER, TCP, route
+from remit.core.egress.routing import EGRESS, PROXY, ROUTE_HEADER, TCP, route, terms_of
 
 pytestmark = pytest.mark.envoy
 
@@ -111,7 +111,11 @@ def test_every_route_to_an_upstream_asks_for_the_sidecars_word(places: EgressPla
     found = routes(documents(EVERYTHING, places, ADDRESSES, NONCE), listener)
     leading = [each for each in found if "route" in each]
     assert leading
-    words = {route(NONCE, name, place) for name, each in EVERYTHING.services.items() for place in each.endpoints}
+    words = {
+        route(NONCE, name, place, terms_of(each, place))
+        for name, each in EVERYTHING.services.items()
+        for place in each.endpoints
+    }
     for each in leading:
         match, action = each["match"], each["route"]
         assert isinstance(match, dict) and isinstance(action, dict)
@@ -132,7 +136,10 @@ def test_whatever_no_route_takes_is_refused(places: EgressPlaces, listener: str)
 
 def test_a_name_is_verified_whatever_address_it_was_found_at(places: EgressPlaces) -> None:
     found = documents(EVERYTHING, places, ADDRESSES, NONCE)
-    told = {each["name"]: each.get("transport_socket", {}).get("typed_config") for each in found[CLUSTERS]["resources"]}
+    told = {
+        each["name"].rpartition("/")[0]: each.get("transport_socket", {}).get("typed_config")
+        for each in found[CLUSTERS]["resources"]
+    }
     openai = told["openai/us"]
     assert openai["sni"] == "openai.us.example"
     (name,) = openai["common_tls_context"]["validation_context"]["match_typed_subject_alt_names"]
@@ -146,11 +153,11 @@ def test_a_name_is_verified_whatever_address_it_was_found_at(places: EgressPlace
 def test_envoy_is_given_addresses_and_resolves_nothing(places: EgressPlaces) -> None:
     found = documents(EVERYTHING, places, ADDRESSES, NONCE)
     assert {each["type"] for each in found[CLUSTERS]["resources"]} == {"EDS"}
-    (assigned,) = found[endpoints_file(("openai", "eu"))]["resources"]
+    (assigned,) = found[endpoints_file(("openai", "eu"), EVERYTHING.services["openai"])]["resources"]
     (host,) = assigned["endpoints"][0]["lb_endpoints"]
     assert host["endpoint"]["address"]["socket_address"]["address"] == "104.16.0.1"
     assert len(host["endpoint"]["additional_addresses"]) == 1
-    (none,) = found[endpoints_file(("openai", "us"))]["resources"]
+    (none,) = found[endpoints_file(("openai", "us"), EVERYTHING.services["openai"])]["resources"]
     assert none["endpoints"] == []
 
 

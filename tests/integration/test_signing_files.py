@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from fakes.loop import in_loop
 from fakes.vault_memory import MemoryVault
+from remit.backends.envoy_places import signing_file
 from remit.backends.signing_files import NONE, SigningFiles
 from remit.core.catalogue import Catalogue, Credential, Endpoint, Service, Signing
 
@@ -17,6 +18,7 @@ SIGNED = Service(
     endpoints={"eu": Endpoint("https://eu.example"), "us": Endpoint("https://us.example")},
     credentials=(Credential(file="aws", endpoints=("eu",), signing=Signing("eu-west-1")),),
 )
+NAME = Path(signing_file(("bedrock", "eu"), SIGNED)).name
 SIGNS, SIGNS_NOT = Catalogue("EUR", services={"bedrock": SIGNED}), Catalogue("EUR")
 
 
@@ -32,18 +34,18 @@ async def test_a_file_is_kept_for_a_reload_that_is_refused_and_goes_a_minute_lat
     await files.start()
     assert listed(directory) == []
     await files.refresh(SIGNS)
-    assert listed(directory) == ["bedrock@eu"]
-    file = directory / "signing" / "bedrock@eu"
+    assert listed(directory) == [NAME]
+    file = directory / "signing" / NAME
     assert (file.stat().st_mode & 0o777, "AKIA" in file.read_text()) == (0o600, True)
     for moment, catalogue in ((50.0, SIGNS_NOT), (55.0, SIGNS), (110.0, SIGNS_NOT)):
         now[0] = moment
         await files.refresh(catalogue)
-        assert listed(directory) == ["bedrock@eu"]
+        assert listed(directory) == [NAME]
     now[0] = 116.0
     await files.refresh(SIGNS_NOT)
     assert listed(directory) == []
     await files.refresh(SIGNS)
-    assert listed(directory) == ["bedrock@eu"]
+    assert listed(directory) == [NAME]
 
 
 @in_loop
@@ -53,7 +55,7 @@ async def test_a_file_is_written_anew_only_where_its_key_has_changed(tmp_path_fa
     files = SigningFiles(vault, directory)
     await files.start()
     await files.refresh(SIGNS)
-    file = directory / "signing" / "bedrock@eu"
+    file = directory / "signing" / NAME
     first = file.stat().st_ino
     await files.refresh(SIGNS)
     assert file.stat().st_ino == first

@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import pytest
 from counts import COUNTS, dice
-from fakes.egress_desk import SECRET, TOKEN, FakeDesk, answers, asks, header_map, says, tells, trails
+from fakes.egress_desk import CATALOGUE, SECRET, TOKEN, FakeDesk, answers, asks, header_map, says, tells, trails
 from fakes.loop import in_loop
 from remit._envoy.envoy.service.ext_proc.v3 import external_processor_pb2 as pb
+from remit.core.egress.routing import route, terms_of
 from remit.core.errors import BadRequest, StoreUnavailable, Violation
 from remit.core.reason import Reason
 from remit.listeners.envoy_exchange import DROPPED, Broken, Exchange, State
@@ -98,7 +99,7 @@ async def test_a_permitted_request_goes_out_by_its_route_with_the_service_s_cred
     told = await take(one, asks())
 
     assert told.kinds == ["request_headers"] and told.common.clear_route_cache
-    assert told.put["x-remit-route"] == "n0nce/crm/main"
+    assert told.put["x-remit-route"] == way("crm")
     assert told.put["authorization"] == f"Bearer {SECRET.decode()}"
     assert told.put["accept-encoding"] == "identity"
     assert not told.common.HasField("body_mutation") and one.state is State.SENT
@@ -161,7 +162,7 @@ async def test_where_a_service_has_no_credential_the_agent_s_is_removed() -> Non
         asks("", "CONNECT", [("proxy-authorization", f"Bearer {TOKEN}")], over=False, authority="http.example:443"),
     )
 
-    assert told.put == {"x-remit-route": "n0nce/pipe/main"}
+    assert told.put == {"x-remit-route": way("pipe")}
     assert {"authorization", "proxy-authorization", "baggage"} <= told.dropped
 
 
@@ -597,3 +598,8 @@ class Hasty(Exchange):
 async def test_the_search_finds_a_planted_bug(planted: type[Exchange]) -> None:
     with pytest.raises(AssertionError, match="nobody had permitted"):
         await fuzz(dice("planted"), lambda desk: planted(desk, "egress", "peer"), 25 * COUNTS.examples)
+
+
+def way(service: str) -> str:
+    """Where a call to a service goes."""
+    return route("n0nce", service, "main", terms_of(CATALOGUE.services[service], "main"))

@@ -78,6 +78,9 @@ class EgressParts:
         self._tls = TlsFiles(self._places)
         self._gate = EnvoyGate(desk, self._egress, self._places.sidecar_socket, body_bytes=LARGEST_BODY)
         self._envoy: EnvoyServer | None = None
+        self._telling = asyncio.Lock()
+        self._known = world.catalogue
+        """The catalogue that Envoy works by: a new one before decisions are made by it."""
         self._following: list[asyncio.Task[None]] = []
         self._stopping = False
 
@@ -99,6 +102,7 @@ class EgressParts:
         self._directory.chmod(0o700)
         binary = await asyncio.to_thread(obtain, self._environ, self._settings.binary, progress)
         self._take(catalogue)
+        self._known = catalogue
         await self._tls.start()
         await self._signing.start()
         await self._signing.refresh(catalogue)
@@ -111,10 +115,17 @@ class EgressParts:
     async def reload(self, catalogue: Catalogue) -> None:
         """Have Envoy know a catalogue, before decisions are made by it. Raises EnvoyFailed; then the old one holds."""
         self._take(catalogue)
-        await self._signing.refresh(catalogue)
-        await self._addresses.refresh(catalogue)
-        if self._envoy is not None:
-            await self._envoy.reload(self._documents(catalogue))
+        async with self._telling:
+            await self._signing.refresh(catalogue)
+            await self._addresses.refresh(catalogue)
+            try:
+                if self._envoy is not None:
+                    await self._envoy.reload(self._documents(catalogue))
+            except EnvoyFailed:
+                # An endpoint that leads elsewhere in the one that is refused is where it was.
+                await self._addresses.refresh(self._known)
+                raise
+            self._known = catalogue
 
     async def stop(self, grace: float) -> None:
         """Let calls under way end within `grace` seconds, and settle all."""
@@ -146,10 +157,10 @@ class EgressParts:
         """Follow names to where they lead, judged anew each time."""
         while True:
             await asyncio.sleep(RESOLVE_SECONDS)
-            catalogue = self._world.catalogue
             try:
-                if await self._addresses.refresh(catalogue) and self._envoy is not None:
-                    await self._envoy.update(self._documents(catalogue))
+                async with self._telling:
+                    if await self._addresses.refresh(self._known) and self._envoy is not None:
+                        await self._envoy.update(self._documents(self._known))
             except EnvoyFailed as error:
                 _log.error("Envoy did not take new addresses: %s", error)
 
@@ -158,7 +169,7 @@ class EgressParts:
         while True:
             await asyncio.sleep(ROTATE_SECONDS)
             try:
-                await self._signing.refresh(self._world.catalogue)
+                await self._signing.refresh(self._known)
             except OSError as error:
                 _log.error("a key to sign with could not be written: %s", error)
             try:

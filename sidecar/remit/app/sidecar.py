@@ -21,7 +21,7 @@ from remit.backends.envoy_process import EnvoyFailed
 from remit.backends.identity_catalogue import CatalogueIdentity
 from remit.backends.ids_random import RandomIds
 from remit.backends.keys_file import Keys, open_keys
-from remit.backends.opa_bundle import BundleInvalid
+from remit.backends.opa_bundle import Bundle, BundleInvalid
 from remit.backends.opa_install import obtain
 from remit.backends.opa_process import OpaFailed
 from remit.backends.opa_server import ExternalOpa, OpaServer, PdpServer
@@ -171,7 +171,7 @@ class App:
             if self._egress is not None:
                 await self._egress.reload(catalogue)
             if policy.bundle.revision != self._world.installation.pdp.revision:
-                await self._pdp.reload(policy.bundle)
+                await self._judge_by(policy.bundle)
         except (CatalogueInvalid, BundleInvalid, OpaFailed, EnvoyFailed) as error:
             self._metrics.reloaded(well=False)
             _log.error("reload refused, the one in force stays:\n%s", error)
@@ -184,6 +184,15 @@ class App:
         await self._activate(policy, "policy.activated")
         self._metrics.reloaded(well=True)
         _log.info("reloaded: policy revision %s", policy.bundle.revision)
+
+    async def _judge_by(self, bundle: Bundle) -> None:
+        """Have OPA serve a bundle. Raises OpaFailed, with Envoy told the catalogue again that stays in force."""
+        try:
+            await self._pdp.reload(bundle)
+        except OpaFailed:
+            if self._egress is not None:
+                await self._egress.reload(self._catalogue)
+            raise
 
     @property
     def verifier(self) -> str:

@@ -65,13 +65,16 @@ def clusters(catalogue: Catalogue, places: EgressPlaces) -> list[Document]:
         if service.kind != "tcp":
             found.append(_http_cluster(target, service, endpoint, places))
         if service.kind == "tcp" or service.opaque:
-            found.append(_base(raw_cluster(target), target, places))
+            found.append(_base(raw_cluster(target, service), target, service, places))
     return found
 
 
 def assignments(catalogue: Catalogue, addresses: Addresses) -> dict[str, Document]:
     """Each endpoint's addresses, by the file that they stand in."""
-    return {endpoints_file(target): _assignment(target, addresses) for target, _, _ in targets(catalogue)}
+    return {
+        endpoints_file(target, service): _assignment(target, service, addresses)
+        for target, service, _ in targets(catalogue)
+    }
 
 
 def internal_clusters(places: EgressPlaces) -> list[Document]:
@@ -82,21 +85,21 @@ def internal_clusters(places: EgressPlaces) -> list[Document]:
     ]
 
 
-def _assignment(target: Target, addresses: Addresses) -> Document:
+def _assignment(target: Target, service: Service, addresses: Addresses) -> Document:
     found = [socket_address(each) for each in addresses.get(target, ())]
     # One host with more than one address: Envoy takes the first that connects (RFC 8305).
     endpoint = {"address": found[0], "additional_addresses": [{"address": each} for each in found[1:]]} if found else {}
     hosts = [{"lb_endpoints": [{"endpoint": endpoint}]}] if found else []
-    return {"cluster_name": cluster(target), "endpoints": hosts}
+    return {"cluster_name": cluster(target, service), "endpoints": hosts}
 
 
-def _base(name: str, target: Target, places: EgressPlaces) -> Document:
-    path = str(places.directory / endpoints_file(target))
+def _base(name: str, target: Target, service: Service, places: EgressPlaces) -> Document:
+    path = str(places.directory / endpoints_file(target, service))
     return {
         "name": name,
         "type": "EDS",
         "eds_cluster_config": {
-            "service_name": cluster(target),
+            "service_name": cluster(target, service),
             "eds_config": {"path_config_source": {"path": path}, "initial_fetch_timeout": "2s"},
         },
         "connect_timeout": f"{_CONNECT_SECONDS}s",
@@ -105,7 +108,7 @@ def _base(name: str, target: Target, places: EgressPlaces) -> Document:
 
 
 def _http_cluster(target: Target, service: Service, endpoint: Endpoint, places: EgressPlaces) -> Document:
-    made = _base(cluster(target), target, places)
+    made = _base(cluster(target, service), target, service, places)
     tls = urlsplit(endpoint.url).scheme in _TLS
     made["typed_extension_protocol_options"] = {
         _PROTOCOLS: {**_protocols(service.kind, tls=tls), **_signed(target, service, places)}
@@ -147,7 +150,7 @@ def _signed(target: Target, service: Service, places: EgressPlaces) -> Document:
     if signer is None or signer.signing is None:
         return {}
     source = {
-        "filename": str(places.directory / signing_file(target)),
+        "filename": str(places.directory / signing_file(target, service)),
         "watched_directory": {"path": str(places.directory / SIGNING)},
     }
     signing = typed(

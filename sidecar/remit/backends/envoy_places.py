@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from remit.core.catalogue import Service
+from remit.core.egress.routing import terms_of
+
 Document = dict[str, Any]
 """One JSON document in the form that Envoy's API gives it."""
 
@@ -88,24 +91,24 @@ class EgressPlaces:
         return self.directory / "access.log"
 
 
-def cluster(target: Target) -> str:
-    """The name of the cluster that speaks HTTP to an endpoint."""
-    return "/".join(target)
+def cluster(target: Target, service: Service) -> str:
+    """The name of the cluster that speaks HTTP to an endpoint. One that leads elsewhere has another name."""
+    return "/".join((*target, terms_of(service, target[1])))
 
 
-def raw_cluster(target: Target) -> str:
+def raw_cluster(target: Target, service: Service) -> str:
     """The name of the cluster that passes an endpoint's bytes on unread."""
-    return "/".join(("raw", *target))
+    return "/".join(("raw", cluster(target, service)))
 
 
-def endpoints_file(target: Target) -> str:
+def endpoints_file(target: Target, service: Service) -> str:
     """What the file with an endpoint's addresses is called. No id has an @."""
-    return f"eds-{'@'.join(target)}.json"
+    return f"eds-{cluster(target, service).replace('/', '@')}.json"
 
 
-def signing_file(target: Target) -> str:
+def signing_file(target: Target, service: Service) -> str:
     """What the file with the key that signs for an endpoint is called, below the directory."""
-    return f"{SIGNING}/{'@'.join(target)}"
+    return f"{SIGNING}/{cluster(target, service).replace('/', '@')}"
 
 
 def routes_file(listener: str) -> str:

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from remit.backends.envoy_clusters import targets
 from remit.backends.envoy_places import JUDGED, WHOLE, Document, Target, cluster, raw_cluster, typed
 from remit.core.catalogue import Catalogue, Endpoint, Service
-from remit.core.egress.routing import EGRESS, PROXY, ROUTE_HEADER, TCP, prefix, route
+from remit.core.egress.routing import EGRESS, PROXY, ROUTE_HEADER, TCP, prefix, route, terms_of
 
 _CLOSED = {"status": 403, "body": {"inline_string": "Remit did not let this request through.\n"}}
 _REMOVED_REQUEST = (ROUTE_HEADER, "x-forwarded-proto", "x-forwarded-for", "x-request-id", "forwarded", "via")
@@ -79,9 +79,9 @@ def _tunnels(catalogue: Catalogue, nonce: str, *, tcp: bool) -> Iterator[Documen
     for target, service, _ in targets(catalogue):
         if (service.kind == "tcp") if tcp else service.opaque and service.kind != "tcp":
             yield {
-                "match": {"connect_matcher": {}, **_only(nonce, target)},
+                "match": {"connect_matcher": {}, **_only(nonce, target, service)},
                 "route": {
-                    "cluster": raw_cluster(target),
+                    "cluster": raw_cluster(target, service),
                     "timeout": "0s",
                     "idle_timeout": f"{_TUNNEL_IDLE_SECONDS}s",
                     "upgrade_configs": [{"upgrade_type": "CONNECT", "connect_config": {}}],
@@ -96,7 +96,7 @@ def _open(
 ) -> Document:
     """A way out, for one who has the sidecar's word. No retry, no redirect followed, no second choice."""
     action: Document = {
-        "cluster": cluster(target),
+        "cluster": cluster(target, service),
         "host_rewrite_literal": urlsplit(endpoint.url).netloc.rpartition("@")[2].lower(),
         "timeout": f"{service.timeout}s",
         "idle_timeout": f"{service.timeout}s",
@@ -104,7 +104,7 @@ def _open(
     if rewrite:
         action["prefix_rewrite"] = rewrite
     return {
-        "match": {**match, **_only(nonce, target)},
+        "match": {**match, **_only(nonce, target, service)},
         "route": action,
         "request_headers_to_remove": list(_REMOVED_REQUEST),
         "response_headers_to_remove": list(_REMOVED_RESPONSE),
@@ -128,8 +128,9 @@ def _tunnel_closed() -> Document:
     return {"match": {"connect_matcher": {}}, "direct_response": _CLOSED, "typed_per_filter_config": _unread()}
 
 
-def _only(nonce: str, target: Target) -> Document:
-    return {"headers": [{"name": ROUTE_HEADER, "string_match": {"exact": route(nonce, *target)}}]}
+def _only(nonce: str, target: Target, service: Service) -> Document:
+    word = route(nonce, *target, terms_of(service, target[1]))
+    return {"headers": [{"name": ROUTE_HEADER, "string_match": {"exact": word}}]}
 
 
 def _bounded(service: Service) -> Document:

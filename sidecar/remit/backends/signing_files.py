@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from remit.backends.envoy_clusters import targets
-from remit.backends.envoy_places import SIGNING, Target, signing_file
+from remit.backends.envoy_places import SIGNING, signing_file
 from remit.core.catalogue import Catalogue, Credential
 from remit.core.egress.signing import read_key
 from remit.ports import Vault, VaultFailed
@@ -43,8 +43,8 @@ class SigningFiles:
         reload that is refused, or one that is under way, may need it."""
         async with self._writing:
             now = self._monotonic()
-            for target, credential in _signers(catalogue):
-                path = self._directory / signing_file(target)
+            for name, credential in _signers(catalogue):
+                path = self._directory / name
                 self._wanted[path] = now
                 await self._write(path, await self._text(credential))
             for path in [each for each, since in self._wanted.items() if now - since > _KEPT_SECONDS]:
@@ -64,9 +64,10 @@ class SigningFiles:
         return key.profile if key else NONE
 
 
-def _signers(catalogue: Catalogue) -> list[tuple[Target, Credential]]:
-    pairs = ((target, service.signer(target[1])) for target, service, _ in targets(catalogue))
-    return [(target, signer) for target, signer in pairs if signer]
+def _signers(catalogue: Catalogue) -> list[tuple[str, Credential]]:
+    """Each file's name, below the directory, and what stands in it."""
+    found = ((signing_file(target, service), service.signer(target[1])) for target, service, _ in targets(catalogue))
+    return [(name, signer) for name, signer in found if signer]
 
 
 def _empty(directory: Path) -> None:

@@ -255,7 +255,7 @@ class Exchange:
         more, drop = leaving(self._request, passage)
         put += more
         body = None if at_headers or passage.mapped.body == self._request.body else passage.mapped.body
-        way = route(self._desk.nonce, passage.service, passage.endpoint)
+        way = route(self._desk.nonce, passage.service, passage.endpoint, passage.terms)
         return wire.send_on(way, put=put, drop=drop, body=body, at_headers=at_headers)
 
     async def _response(self, message: pb.HttpHeaders, attributes: Mapping[str, Struct]) -> pb.ProcessingResponse:

@@ -29,6 +29,7 @@ from remit.core.egress.exchange import HttpRequest, Mapped, Unmapped
 from remit.core.egress.kinds.mcp import action_of
 from remit.core.egress.mapping import map_request
 from remit.core.egress.mcp_listing import Allowed, listed_for
+from remit.core.egress.routing import terms_of
 from remit.core.egress.signing import FORM, read_key
 from remit.core.egress.target import check_target
 from remit.core.errors import PolicyFailure
@@ -74,7 +75,7 @@ class Attempt:
 class Passage:
     """A permitted call: what is sent for it, where to, and what its end is settled by.
 
-    `credential` is (header, value), None where there is none or it signs and is not sent; `secrets` must not come back.
+    `terms` are what the way to the endpoint rests on. `credential` is (header, value), None where there is none or it signs and is not sent; `secrets` must not come back.
     `hold` is how long (ns) its reservation lasts without progress; `exceeding` the
     labels beyond the service's clearance that the session held already.
     """
@@ -86,6 +87,7 @@ class Passage:
     service: str
     kind: str
     endpoint: str
+    terms: str
     mapped: Mapped
     held: Held
     hold: int
@@ -100,6 +102,7 @@ class _Chosen:
     """What the gate found, for the decision that was then recorded."""
 
     endpoint: str = ""
+    terms: str = ""
     credential: tuple[str, str] | None = None
     secrets: tuple[bytes, ...] = ()
     facts: Facts | None = None
@@ -219,6 +222,7 @@ class Egress:
             service=attempt.service,
             kind=service.kind,
             endpoint=chosen.endpoint,
+            terms=chosen.terms,
             mapped=mapped,
             held=Held(
                 decision=answer.id,
@@ -272,7 +276,8 @@ class Egress:
                 chosen.credential, chosen.secrets = _carried(listed, service.kind, secret)
             except VaultFailed as failed:
                 return _no(Reason.CREDENTIAL_UNAVAILABLE, str(failed))
-        chosen.endpoint, chosen.facts, chosen.catalogue = endpoint, facts, installation.catalogue
+        chosen.endpoint, chosen.terms = endpoint, terms_of(service, endpoint)
+        chosen.facts, chosen.catalogue = facts, installation.catalogue
         chosen.workflow, chosen.purpose = request.context.workflow, request.context.purpose
         return Way(sent=_sent(attempt, mapped, endpoint))
 

@@ -6,6 +6,7 @@ the sidecar knows. Envoy takes that header from whatever an agent sends, and aga
 
 from __future__ import annotations
 
+from remit.core.canonical import digest
 from remit.core.catalogue import Service
 
 ROUTE_HEADER = "x-remit-route"
@@ -25,9 +26,23 @@ TCP = "tcp"
 MCP_PREFIX = "/mcp/"
 
 
-def route(nonce: str, service: str, endpoint: str) -> str:
+_DIGITS = 12
+
+
+def route(nonce: str, service: str, endpoint: str, terms: str) -> str:
     """What ROUTE_HEADER must say for a request to go there. No id has a slash, so no two endpoints share one."""
-    return f"{nonce}/{service}/{endpoint}"
+    return f"{nonce}/{service}/{endpoint}/{terms}"
+
+
+def terms_of(service: Service, endpoint: str) -> str:
+    """What a way to an endpoint rests on: its URL, who vouches for it, and what signs.
+
+    A part of its name, so that a call which was decided by one catalogue finds no way in another one that leads
+    elsewhere: Envoy and the sidecar do not take a new catalogue in the same moment.
+    """
+    there, signer = service.endpoints[endpoint], service.signer(endpoint)
+    signing = [signer.file, signer.environment, signer.signing.region] if signer and signer.signing else []
+    return digest([there.url, there.ca, *signing])[:_DIGITS]
 
 
 def prefix(name: str, service: Service) -> str:
