@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from remit.cli.advice import advise
-from remit.cli.egress_advice import advise_credentials, advise_egress
+from remit.cli.egress_advice import advise_egress, advise_files
 from remit.config.loading import load
 
 HEAD = f"""\
@@ -24,7 +24,7 @@ def catalogue(place: Path, services: str) -> list[str]:
     """All advice on these services."""
     (place / "remit.yaml").write_text(HEAD + services)
     read = load([place / "remit.yaml"], {}, {})[1]
-    return [*advise(read, 1_900_000_000 * 10**9), *advise_egress(read), *advise_credentials(read, place)]
+    return [*advise(read, 1_900_000_000 * 10**9), *advise_egress(read), *advise_files(read, place)]
 
 
 @pytest.mark.parametrize(
@@ -101,6 +101,14 @@ def test_a_credentials_file_that_is_missing_or_open_to_others_is_told(
     for line, told in zip(found, advice, strict=True):
         assert line.startswith(f"services.api.credentials[1]: file {file}: {told}")
         assert "0123456789" not in line
+
+
+def test_authorities_that_are_missing_are_told(place: Path) -> None:
+    api = "  api: {owner: cx, endpoints: {eu: {url: 'https://api.example', ca: own.pem}}}\n"
+    told = [f"services.api.endpoints.eu.ca: {place / 'own.pem'} is no file; with it no egress starts"]
+    assert catalogue(place, api) == told
+    (place / "own.pem").write_text("")
+    assert catalogue(place, api) == []
 
 
 def test_a_key_that_cannot_sign_is_told(place: Path) -> None:

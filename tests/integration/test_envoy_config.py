@@ -150,6 +150,21 @@ def test_a_name_is_verified_whatever_address_it_was_found_at(places: EgressPlace
     assert told["plain/here"] is None
 
 
+def test_authorities_are_found_from_wherever_envoy_runs(
+    places: EgressPlaces, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A path is relative to where the sidecar runs; Envoy runs in a directory of its own."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own.pem").write_bytes(Path(system_authorities()).read_bytes())
+    own = Catalogue(
+        "EUR", services={"s": Service(owner="x", endpoints={"e": Endpoint("https://up.example", ca="own.pem")})}
+    )
+    found = documents(own, places, {}, NONCE)
+    assert str(tmp_path / "own.pem") in json.dumps(found[CLUSTERS])
+    (tmp_path / "elsewhere").mkdir()
+    judge(found, tmp_path / "elsewhere")
+
+
 def test_envoy_is_given_addresses_and_resolves_nothing(places: EgressPlaces) -> None:
     found = documents(EVERYTHING, places, ADDRESSES, NONCE)
     assert {each["type"] for each in found[CLUSTERS]["resources"]} == {"EDS"}

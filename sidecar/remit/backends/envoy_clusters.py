@@ -7,6 +7,7 @@ server must prove to be the host of the endpoint's URL whatever address it was f
 from __future__ import annotations
 
 import ipaddress
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from remit.backends.envoy_places import (
@@ -114,9 +115,11 @@ def _http_cluster(target: Target, service: Service, endpoint: Endpoint, places: 
         _PROTOCOLS: {**_protocols(service.kind, tls=tls), **_signed(target, service, places)}
     }
     if tls:
+        # Envoy runs elsewhere: a path that is relative to where the sidecar runs would lead nowhere.
+        authorities = str(Path(endpoint.ca).absolute()) if endpoint.ca else places.authorities
         made["transport_socket"] = {
             "name": "tls",
-            "typed_config": _tls(host(endpoint.url), endpoint.ca or places.authorities, service.kind),
+            "typed_config": _tls(host(endpoint.url), authorities, service.kind),
         }
     return made
 

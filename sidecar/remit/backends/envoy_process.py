@@ -69,7 +69,7 @@ async def validate(binary: Path, config: Path) -> None:
         judging.kill()
         await judging.ended()
     if code:
-        raise EnvoyFailed(_reason(judging.last_words) or f"{binary} ended with {code}")
+        raise EnvoyFailed(f"Envoy refuses its configuration: {_reason(judging.last_words) or f'it ended with {code}'}")
 
 
 def _common(config: Path) -> list[str]:

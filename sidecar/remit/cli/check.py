@@ -17,7 +17,7 @@ from remit.backends.opa_bundle import Bundle, BundleInvalid, Sources, build, che
 from remit.backends.opa_sources import read_messages
 from remit.backends.policy_files import sources
 from remit.cli.advice import advise
-from remit.cli.egress_advice import advise_credentials, advise_egress
+from remit.cli.egress_advice import advise_files, advise_egress
 from remit.cli.failure import NO, Failure
 from remit.cli.local import catalogue_paths
 from remit.cli.opa import ready
@@ -65,7 +65,7 @@ def _check(catalogue: tuple[Path, ...], policy: tuple[Path, ...], tell: Told) ->
         settings, read = load(catalogue_paths(catalogue), os.environ, flags)
     except CatalogueInvalid as error:
         raise Failure(*str(error).splitlines()) from error
-    advice = (*advise(read, time.time_ns()), *advise_egress(read), *advise_credentials(read, Path.cwd()))
+    advice = (*advise(read, time.time_ns()), *advise_egress(read), *advise_files(read, Path.cwd()))
     opa = ready(settings.opa.binary, tell).path
     try:
         made = sources(read, settings.policies)

@@ -21,9 +21,11 @@ def advise_egress(catalogue: Catalogue) -> list[str]:
     return [line for name, each in catalogue.services.items() for line in _service(f"services.{name}", each)]
 
 
-def advise_credentials(catalogue: Catalogue, folder: Path) -> list[str]:
-    """One line for each credential in a file that cannot be used, or that others can read. `folder` is where relative
-    paths are meant from. No line holds anything of a credential."""
+def advise_files(catalogue: Catalogue, folder: Path) -> list[str]:
+    """One line for each credential in a file that cannot be used, or that others can read, and each missing `ca`.
+
+    `folder` is where relative paths are meant from. No line holds anything of a credential.
+    """
     return asyncio.run(_files(catalogue, folder))
 
 
@@ -52,6 +54,9 @@ async def _files(catalogue: Catalogue, folder: Path) -> list[str]:
             if credential.file:
                 place = f"services.{name}.credentials[{number}]"
                 found += [f"{place}: {line}" for line in await _file(credential, folder)]
+        for id, endpoint in service.endpoints.items():
+            if endpoint.ca and not (folder / endpoint.ca).is_file():
+                found.append(f"services.{name}.endpoints.{id}.ca: {endpoint.ca} is no file; with it no egress starts")
     return found
 
 
