@@ -9,17 +9,18 @@ once.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from bisect import bisect_right
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, tzinfo
-from decimal import Decimal
 from fractions import Fraction
 from hashlib import sha256
-from typing import Any
+from typing import Any, TypeVar
 
 from remit.core.egress.mcp_message import PLUMBING
 from remit.core.model import Link, Resource, ResourceFacts
-from remit.core.money import NANOS, decimal_text
+from remit.core.money import NANOS
+from remit.core.plain import everything, plain
 from remit.core.selector import EVERYTHING, Selector, glob_matches
 
 # How a field appears in the document for policy: under another name, as money, or not at all.
@@ -29,6 +30,7 @@ _MONEY = {"money": True}
 UNKNOWN = ResourceFacts(known=False)
 
 Labels = tuple[str, ...]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -387,6 +389,21 @@ class Catalogue:
         listed = self._index.prices.get((service, variant))
         return _matching(self.prices, service, variant) if listed is None else listed
 
+    def derived(self, name: tuple[str, str], key: Hashable, time_ns: int, work: Callable[[], T]) -> T:
+        """What follows from prices and rates at a time, worked out once for each key until the next one begins.
+
+        Kept for listed (service, variant) alone, of which there are only so many; what raises is not kept.
+        """
+        if name not in self._index.prices:
+            return work()
+        key = (name, key)
+        place = bisect_right(self._index.changes, time_ns)
+        kept = self._index.derived
+        if (key, place) not in kept:
+            kept[key, place] = work()
+        found: T = kept[key, place]
+        return found
+
     def rate(self, currency: str, time_ns: int) -> Fraction | None:
         """What one unit of a currency was worth in the ledger's at a time; None where no pair is known."""
         if currency == self.currency:
@@ -408,13 +425,13 @@ class Catalogue:
         shares are numbers in whole units, an int or an exact Decimal; durations and times are seconds.
         """
         shown = (each for each in fields(self) if each.init and not each.metadata.get("hidden"))
-        return {each.name: _plain(getattr(self, each.name)) for each in shown}
+        return {each.name: plain(getattr(self, each.name)) for each in shown}
 
     @property
     def digest(self) -> str:
         """SHA-256 (hex) over all of it, what policy does not see included."""
-        everything = {each.name: _everything(getattr(self, each.name)) for each in fields(self) if each.init}
-        return sha256(json.dumps(everything, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+        whole = {each.name: everything(getattr(self, each.name)) for each in fields(self) if each.init}
+        return sha256(json.dumps(whole, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -427,13 +444,17 @@ class _Index:
     datasets: Mapping[str, ResourceFacts]
     field_labels: Mapping[str, Mapping[str, frozenset[str]]]
     prices: Mapping[tuple[str, str], tuple[Price, ...]]
+    changes: Sequence[int]
+    derived: dict[Hashable, Any] = field(default_factory=dict)
 
     @classmethod
     def of(cls, catalogue: Catalogue) -> _Index:
         services, datasets = catalogue.services, catalogue.datasets
         labels = {name: _field_labels(dataset) for name, dataset in datasets.items()}
         table = _by_match(catalogue.table)
+        prices = (*catalogue.prices, *catalogue.table)
         return cls(
+            changes=sorted({*(each.since for each in prices), *(each.since for each in catalogue.exchange)}),
             agents={name: _agent_facts(agent) for name, agent in catalogue.agents.items()},
             operations={name: _operations(service) for name, service in services.items()},
             routes={name: _routes(name, service) for name, service in services.items()},
@@ -530,54 +551,3 @@ def _by_match(table: tuple[Price, ...]) -> Mapping[str, list[Price]]:
     for price in sorted(table, key=lambda price: price.since):
         found.setdefault(price.match, []).append(price)
     return found
-
-
-def _plain(value: Any) -> Any:
-    """A value as JSON for policy: fields by their names there; hidden and absent ones left out."""
-    match value:
-        case Selector():
-            return value.document()
-        case Mapping():
-            return {key: _plain(each) for key, each in value.items()}
-        case tuple():
-            return [_plain(each) for each in value]
-        case Fraction():
-            return _number(int(value * NANOS))
-        case tzinfo():
-            return str(value)
-    return _plain_fields(value) if is_dataclass(value) else value
-
-
-def _plain_fields(value: Any) -> dict[str, Any]:
-    shown = (each for each in fields(value) if not each.metadata.get("hidden"))
-    pairs = ((each, getattr(value, each.name)) for each in shown)
-    return {
-        each.metadata.get("name", each.name): _converted(each.metadata, found)
-        for each, found in pairs
-        if found is not None
-    }
-
-
-def _converted(form: Mapping[str, Any], value: Any) -> Any:
-    if form.get("money"):
-        return _number(value)
-    return value // NANOS if form.get("seconds") else _plain(value)
-
-
-def _number(nanos: int) -> int | Decimal:
-    """Nanos as an exact JSON number of whole units."""
-    return nanos // NANOS if nanos % NANOS == 0 else Decimal(decimal_text(nanos))
-
-
-def _everything(value: Any) -> Any:
-    """A value as canonical JSON, nothing left out and nothing rounded."""
-    match value:
-        case Mapping():
-            return {key: _everything(each) for key, each in value.items()}
-        case tuple():
-            return [_everything(each) for each in value]
-        case Fraction() | tzinfo():
-            return str(value)
-    if is_dataclass(value):
-        return {each.name: _everything(getattr(value, each.name)) for each in fields(value)}
-    return value

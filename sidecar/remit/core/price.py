@@ -130,7 +130,7 @@ def _priced(
     if not name[0]:
         return NO_COST
     try:
-        lines = _lines(catalogue, catalogue.prices_for(*name), usage=usage, time_ns=time_ns, bounds=bounds)
+        lines = _lines(catalogue, name, usage=usage, time_ns=time_ns, bounds=bounds)
         units = _quantities(lines, usage, maxima=maxima, bounds=bounds)
         amount = _ceiling(_bound(lines, units) if bounds else _exact(lines, units))
     except _Unknown:
@@ -150,15 +150,33 @@ def _is_quantity(quantity: object) -> bool:
 
 
 def _lines(
-    catalogue: Catalogue, prices: Sequence[Price], *, usage: Mapping[str, int], time_ns: int, bounds: bool
+    catalogue: Catalogue, name: tuple[str, str], *, usage: Mapping[str, int], time_ns: int, bounds: bool
 ) -> _Lines:
-    """Each priced unit's line; `prices` come so that of two for one line the later wins."""
+    """Each priced unit's line for a call of this kind, at this time and with these marks."""
+    prices = catalogue.prices_for(*name)
+    marks = tuple(mark for mark in dict.fromkeys(price.given for price in prices) if mark and usage.get(mark))
+    lines, unrated = catalogue.derived(name, marks, time_ns, lambda: _in_force(catalogue, prices, marks, time_ns))
+    if not unrated:
+        return lines
+    if any(not _may_be_left_out(unit, by_mark, usage, bounds=bounds) for unit, by_mark in unrated.items()) or not lines:
+        raise _Unknown
+    return lines
+
+
+_ByMark = Mapping[str, Sequence[Price]]
+
+
+def _in_force(
+    catalogue: Catalogue, prices: Sequence[Price], marks: Sequence[str], time_ns: int
+) -> tuple[_Lines, Mapping[str, _ByMark]]:
+    """The lines that have a rate, and by unit the public prices whose rate is missing.
+
+    `prices` come so that of two for one line the later wins. Looked up on every decision, so it is worked out once.
+    """
     begun = _unreplaced([price for price in prices if price.since <= time_ns])
     if not begun:
         raise _Unknown
-    held = {
-        (price.unit, price.given, price.above): price for price in begun if not price.given or usage.get(price.given)
-    }
+    held = {(price.unit, price.given, price.above): price for price in begun if not price.given or price.given in marks}
     groups: dict[str, dict[str, list[Price]]] = {}
     for (unit, given, _), price in sorted(held.items(), key=_place):
         groups.setdefault(unit, {}).setdefault(given, []).append(price)
@@ -166,14 +184,12 @@ def _lines(
     if any(price.unit not in groups and _POOL_OF.get(price.unit, price.unit) == price.unit for price in begun):
         raise _Unknown
     exchange = {currency: catalogue.rate(currency, time_ns) for currency in {price.currency for price in held.values()}}
-    unpriced = {price.unit for price in held.values() if exchange[price.currency] is None and price.public}
-    left_out = {unit for unit in unpriced if _may_be_left_out(unit, groups[unit], usage, bounds=bounds)}
-    if left_out == groups.keys():
-        raise _Unknown
-    return {unit: _line(by_mark, exchange) for unit, by_mark in groups.items() if unit not in left_out}
+    unrated = {price.unit for price in held.values() if exchange[price.currency] is None and price.public}
+    lines = {unit: _line(by_mark, exchange) for unit, by_mark in groups.items() if unit not in unrated}
+    return lines, {unit: groups[unit] for unit in unrated}
 
 
-def _may_be_left_out(unit: str, by_mark: Mapping[str, list[Price]], usage: Mapping[str, int], *, bounds: bool) -> bool:
+def _may_be_left_out(unit: str, by_mark: _ByMark, usage: Mapping[str, int], *, bounds: bool) -> bool:
     """Whether nothing is charged too low without a public price whose exchange rate is missing.
 
     So where there is none of the unit, or where it has a dearer price instead: what is read from a cache costs what is
