@@ -17,7 +17,7 @@ from remit.backends.opa_bundle import Bundle, BundleInvalid, Sources, build, che
 from remit.backends.opa_sources import read_messages
 from remit.backends.policy_files import sources
 from remit.cli.advice import advise
-from remit.cli.egress_advice import advise_files, advise_egress
+from remit.cli.egress_advice import advise_egress, advise_files
 from remit.cli.failure import NO, Failure
 from remit.cli.local import catalogue_paths
 from remit.cli.opa import ready
