@@ -16,7 +16,8 @@ import grpc
 from remit._envoy.envoy.config.core.v3 import base_pb2
 from remit._envoy.envoy.service.ext_proc.v3 import external_processor_pb2 as pb
 from remit._envoy.envoy.service.ext_proc.v3 import external_processor_pb2_grpc as pb_grpc
-from remit.core.egress.routing import LISTENER, ROUTE_HEADER, TCP
+from remit.core.catalogue import Catalogue
+from remit.core.egress.routing import LISTENER, ROUTE_HEADER, TCP, route, terms_of
 
 BODY_BYTES = 80 << 20
 
@@ -27,11 +28,18 @@ class Judge(pb_grpc.ExternalProcessorServicer):
     def __init__(self, nonce: str, *, tcp: str = "") -> None:
         self.nonce = nonce
         self.tcp = tcp
+        self.ways: dict[str, str] = {}
         self.seen: list[dict[str, str]] = []
         self.bodies: list[bytes] = []
         self.answered: list[dict[str, str]] = []
         self.open = 0
         self._cut = asyncio.Event()
+
+    def know(self, catalogue: Catalogue) -> None:
+        """Learn the ways to a catalogue's endpoints: SERVICE/ENDPOINT is another one where it leads elsewhere."""
+        for name, service in catalogue.services.items():
+            for place in service.endpoints:
+                self.ways[f"{name}/{place}"] = route(self.nonce, name, place, terms_of(service, place))
 
     def cut(self) -> None:
         """End everything that is under way, as a halt does."""
@@ -69,7 +77,7 @@ class Judge(pb_grpc.ExternalProcessorServicer):
     def _answer(self, asked: Any, to: str) -> Any:
         allowed = pb.CommonResponse(clear_route_cache=True)
         if to:
-            value = base_pb2.HeaderValue(key=ROUTE_HEADER, raw_value=f"{self.nonce}/{to}".encode())
+            value = base_pb2.HeaderValue(key=ROUTE_HEADER, raw_value=self.ways.get(to, to).encode())
             allowed.header_mutation.set_headers.append(base_pb2.HeaderValueOption(header=value, append_action=2))
         if asked.HasField("request_headers"):
             return pb.ProcessingResponse(request_headers=pb.HeadersResponse(response=allowed))

@@ -73,7 +73,8 @@ class World:
             await self.envoy.update(self.documents(self.catalogue()))
 
     def documents(self, catalogue: Catalogue) -> Documents:
-        """What Envoy is told."""
+        """What Envoy is told, and the judge knows."""
+        self.judge.know(catalogue)
         return documents(catalogue, self.places, self.endpoints.addresses, self.judge.nonce)
 
     def catalogue(self, more: Mapping[str, Service] | None = None) -> Catalogue:

@@ -70,7 +70,7 @@ async def test_an_mcp_server_is_reached_at_its_own_path(tmp_path: Path) -> None:
 @in_loop
 async def test_without_the_sidecars_word_nothing_goes_anywhere(tmp_path: Path) -> None:
     async with world(tmp_path) as here:
-        word = f"{here.judge.nonce}/api/here"
+        word = here.judge.ways["api/here"]
         for path, to in (("/api/x", ""), ("/small/x", "api/here"), ("/other/x", "api/here"), ("/", ""), ("/api", "")):
             status, _ = await ask(here, path, to, X_Remit_Route=word, x_envoy_retry_on="5xx", x_forwarded_for="9.9.9.9")
             assert status == 403, path
