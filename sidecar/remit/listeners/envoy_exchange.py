@@ -80,6 +80,7 @@ _PLAIN = {"grpc": ("grpc-accept-encoding", "grpc-encoding")}
 _UNSENT = ("no_healthy_upstream", "cluster_not_found", "route_not_found", "direct_response", "overflow")
 _UNCONNECTED = ("connection_failure", "connection_timeout", "overflow")
 _TOO_LARGE = "request_payload_too_large"
+_LARGER = "the request is larger than the service takes (its `body_bytes`, 1 MiB unless it says more)"
 _RESET = "upstream_reset_before_response_started"
 _UPSTREAM = "via_upstream"
 _STATUS = re.compile(r"[1-5][0-9]{2}", re.ASCII)
@@ -148,7 +149,9 @@ class Exchange:
             case "response_headers":
                 return [await self._response(message.response_headers, message.attributes)]
             case "response_body":
-                return [self._part(message.response_body)]
+                # Envoy tells of its own refusal's body before it has heard that another one goes in its place.
+                refused = self.state is State.OVER and self.passage is None
+                return [] if refused else [self._part(message.response_body)]
             case "response_trailers":
                 return self._trailers(message.response_trailers)
         raise Broken("a message that was not asked for")
@@ -287,7 +290,8 @@ class Exchange:
             # All that is known of the request is how Envoy answers it: of gRPC's statuses, not of HTTP's.
             kind, status = "grpc", TOO_LARGE if details.startswith(_TOO_LARGE) else UNAVAILABLE
         code = Reason.REQUEST_MALFORMED.value
-        return self._refuse(own(kind, self._request, status=status, code=code, message=details[:200]))
+        text = _LARGER if details.startswith(_TOO_LARGE) else details[:200]
+        return self._refuse(own(kind, self._request, status=status, code=code, message=text))
 
     async def _local(self, details: str) -> pb.ProcessingResponse:
         """Envoy itself answers before anything was decided: the request was too large, or its body never came."""
@@ -349,8 +353,8 @@ class Exchange:
         self._events = content_type.partition(";")[0].strip().lower() == "text/event-stream"
         reader = None
         # What has no reader is priced by what is known of it before: a call is a call.
-        if mapped.format and (passage.returns or mapped.format != "http"):
-            reader = make_reader(mapped.format, content_type=content_type, returns=passage.returns, headers=headers)
+        if mapped.format and (mapped.returns or mapped.format != "http"):
+            reader = make_reader(mapped.format, content_type=content_type, returns=mapped.returns, headers=headers)
         listing = None
         if passage.kind == "mcp" and lists_tools(mapped):
             listing = McpResponse(

@@ -75,7 +75,8 @@ class Attempt:
 class Passage:
     """A permitted call: what is sent for it, where to, and what its end is settled by.
 
-    `terms` are what the way to the endpoint rests on. `credential` is (header, value), None where there is none or it signs and is not sent; `secrets` must not come back.
+    `terms` are what the way to the endpoint rests on. `credential` is (header, value), None where there is none or it
+    signs and is not sent; `secrets` must not come back.
     `hold` is how long (ns) its reservation lasts without progress; `exceeding` the
     labels beyond the service's clearance that the session held already.
     """
@@ -94,7 +95,6 @@ class Passage:
     credential: tuple[str, str] | None = field(repr=False)
     secrets: tuple[bytes, ...] = field(repr=False)
     exceeding: frozenset[str] = frozenset()
-    returns: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -240,7 +240,6 @@ class Egress:
             credential=chosen.credential,
             secrets=chosen.secrets,
             exceeding=frozenset(exceeding(held_labels, chosen.facts.resource.clearance)),
-            returns=_returns(service, mapped),
         )
 
     async def _way(
@@ -367,10 +366,6 @@ def _unbound(credential: Credential | None, endpoint: str, attempt: Attempt) -> 
 
 def _below(path: str, prefix: str) -> bool:
     return path == prefix or path.startswith(prefix if prefix.endswith("/") else f"{prefix}/")
-
-
-def _returns(service: Service, mapped: Mapped) -> Mapping[str, str]:
-    return next((route.returns for route in service.routes if route.operation == mapped.operation), {})
 
 
 def _permits(answer: Answer) -> bool:

@@ -41,6 +41,18 @@ def test_the_most_literal_template_is_taken() -> None:
     assert at(post("/v1/items/7:run", {})) == ("act", {"id": "7", "verb": "run"})
 
 
+def test_an_answer_is_metered_by_the_route_that_was_taken() -> None:
+    """Two routes may be one operation, and tell what was used in different places."""
+    routes = (
+        Route("/v1/plain", "export", returns={}),
+        Route("/v1/export", "export", returns={"row": "/exported"}),
+        Route("/v2/export", "export", returns={"row": "/total/rows"}),
+    )
+    listed = service("http", {}, routes=routes)
+    for route in routes:
+        assert map_request(listed, post(route.path, {}), attributes={}).returns == route.returns
+
+
 @pytest.mark.parametrize(
     "request_",
     [

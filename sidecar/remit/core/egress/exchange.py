@@ -52,7 +52,8 @@ class Mapped:
     """What a request asks for, in the catalogue's words, and exactly what is to be sent for it.
 
     `usage` is the upper bound per unit; `arguments` what policy sees; `properties` what policy sees of the resource
-    (`hosted`: the provider's own tools that it turns on); `format` names the reader of the response's usage.
+    (`hosted`: the provider's own tools that it turns on); `format` names the reader of the response's usage, and
+    `returns` where an http route's answer says it: JSON pointers by unit.
     """
 
     operation: str
@@ -63,3 +64,4 @@ class Mapped:
     properties: Mapping[str, Any] = field(default_factory=dict)
     format: str = ""
     stream: bool = False
+    returns: Mapping[str, str] = field(default_factory=dict)

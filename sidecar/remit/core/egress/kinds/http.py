@@ -46,6 +46,7 @@ def _mapped(call: Call, route: Route, sources: _Sources) -> Mapped:
         usage={unit: sources.quantity(source, unit) for unit, source in route.usage.items()},
         body=call.request.body,
         format="http",
+        returns=route.returns,
     )
 
 
