@@ -86,6 +86,10 @@ _HOSTED = {
 }
 _MEDIA = {"AUDIO": "output_audio_token", "IMAGE": "output_image_token"}
 _UNDERSCORE = re.compile(r"_([a-z0-9])", re.ASCII)
+# Of what Google's front ends take in headers, whatever API it is; another one makes them leave out a part of the
+# answer (X-Goog-FieldMask), which is then not billed by.
+_GOOGLE = "x-goog-"
+_GOOGLE_HEADERS = frozenset({"x-goog-api-client", "x-goog-api-key", "x-goog-request-params", "x-goog-user-project"})
 _OWN_FILES = re.compile(r"https://generativelanguage\.googleapis\.com/v1(beta)?/files/[a-z0-9-]{1,64}", re.ASCII)
 
 
@@ -94,6 +98,7 @@ def map_gemini(call: Call) -> Mapped | None:
     version = call.segments[:1]
     if version not in (("v1",), ("v1beta",)):
         return None
+    _headers(call)
     if call.is_at("GET", version[0], "models"):
         call.query("pageSize", "pageToken")
         call.no_body()
@@ -114,6 +119,12 @@ def map_gemini(call: Call) -> Mapped | None:
     }
     found = mappers.get(method) if colon else None
     return found(checked_model(name, "the path's model")) if found else None
+
+
+def _headers(call: Call) -> None:
+    for name, _ in call.request.headers:
+        if name.startswith(_GOOGLE) and name not in _GOOGLE_HEADERS:
+            raise Unmapped(f"the header {name[:64]} is not known here, so it is not let through")
 
 
 def _generate(call: Call, model: str, *, stream: bool) -> Mapped:

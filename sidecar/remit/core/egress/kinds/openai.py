@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from remit.core.egress.exchange import Mapped, Unmapped
-from remit.core.egress.kinds.call import Call, Draft, free
+from remit.core.egress.kinds.call import Call, Draft, free, remote
 from remit.core.egress.kinds.chat import headers, map_chat
-from remit.core.egress.kinds.fields import checked_model
+from remit.core.egress.kinds.fields import Fields, checked_model
 from remit.core.egress.kinds.responses import map_responses
 
 _EMBEDDING = frozenset({"input", "model", "dimensions", "encoding_format", "user"})
@@ -29,6 +29,7 @@ _IMAGE = frozenset(
     ]
 )
 _MODERATION = frozenset({"input", "model"})
+_MODERATED = frozenset({"text", "image_url"})
 
 
 def map_openai(call: Call) -> Mapped | None:
@@ -109,4 +110,20 @@ def _moderation(call: Call) -> Mapped:
     body = call.body()
     body.only(_MODERATION)
     body.require("input")
+    given = body.raw("input")
+    if isinstance(given, list) and not all(isinstance(each, str) for each in given):
+        for part in body.objects("input"):
+            _moderated(part)
+    elif not isinstance(given, str | list):
+        raise Unmapped("/input is neither text nor a list")
     return free(call, "moderations", arguments={"model": body.model()} if "model" in body else {})
+
+
+def _moderated(part: Fields) -> None:
+    if part.kind(_MODERATED) == "image_url":
+        image = part.fields("image_url")
+        url = image.raw("url") if image is not None else None
+        if not isinstance(url, str):
+            raise Unmapped(f"{part.at('image_url')} has no url")
+        if remote(url):
+            raise Unmapped(f"{part.at('image_url')} is one that the provider would fetch: send the image itself")

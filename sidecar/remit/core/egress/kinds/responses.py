@@ -72,7 +72,9 @@ _ITEMS = frozenset(
     ]
 )
 # What an item refers to by an id, and the provider then reads, has a size that cannot be seen.
-_HELD_ITEMS = frozenset({"item_reference", "image_generation_call", "code_interpreter_call", "reasoning"})
+_HELD_ITEMS = frozenset({"item_reference", "image_generation_call", "code_interpreter_call"})
+# What the caller carries itself, encrypted, is all there, and no shorter than what is in it.
+_CARRIED_ITEMS = frozenset({"reasoning", "compaction"})
 _PARTS = frozenset(
     {"input_text", "output_text", "text", "refusal", "input_image", "input_file", "input_audio", "computer_screenshot"}
 )
@@ -163,8 +165,9 @@ def _input(draft: Draft) -> None:
             roles.add(_role(item))
             _content(draft, item, "content")
         elif kind in _HELD_ITEMS:
-            # What the caller carries itself, encrypted, is all there, and no shorter than what is in it.
-            if not isinstance(item.raw("encrypted_content"), str):
+            draft.unseen(kind)
+        elif kind in _CARRIED_ITEMS:
+            if not item.raw("encrypted_content") or not isinstance(item.raw("encrypted_content"), str):
                 draft.unseen(kind)
         else:
             _content(draft, item, "output")
