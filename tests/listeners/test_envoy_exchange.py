@@ -365,6 +365,10 @@ async def test_envoy_s_own_refusal_of_a_request_is_answered_and_on_record() -> N
         early = FakeDesk()
         told = await take(exchange(early), answers(status, details=details))
         assert refusal_code(told) == (int(status), "request_malformed") and early.nobody and not early.attempts
+        assert (b"body_bytes" in told.refusal.body) is (status == "413")
+    one = exchange(FakeDesk())
+    await take(one, answers("413", details="request_payload_too_large"))
+    assert await one.take(tells(b"Payload Too Large", over=True)) == []
     down = FakeDesk(failure=StoreUnavailable("the disk"))
     assert refusal_code(await take(exchange(down), POSTS, answers("413", details="too_large")))[0] == 503
 
