@@ -162,6 +162,14 @@ def test_a_connection_is_for_the_service_that_its_listener_names() -> None:
     assert (place.service, place.path, place.tunnel, place.objection) == ("db", "/", True, None)
 
 
+def test_what_is_asked_for_over_tls_is_not_fetched_in_clear() -> None:
+    """An absolute https:// URL is for a tunnel; it must not become the http:// one of the same host."""
+    pseudo = {":method": "GET", ":path": "/", ":authority": "plain.example"}
+    assert place_of(CATALOGUE, PROXY, pseudo | {":scheme": "http"}).objection is None
+    for scheme in ({":scheme": "https"}, {":scheme": "HTTP"}, {}):
+        assert place_of(CATALOGUE, PROXY, pseudo | scheme).objection is not None
+
+
 RECORDED = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", re.ASCII)
 anything = st.text(max_size=30) | st.from_regex(r"/(crm|tools|mcp|db)?[/?%.a-z]{0,12}", fullmatch=True)
 

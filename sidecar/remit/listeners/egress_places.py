@@ -82,6 +82,8 @@ def _by_host(catalogue: Catalogue, pseudo: Mapping[str, str]) -> Place:
     authority, tunnel = pseudo.get(":authority", ""), pseudo.get(":method") == "CONNECT"
     path = "/" if tunnel else pseudo.get(":path", "")
     wrong = check_authority(authority)
+    if not tunnel and pseudo.get(":scheme") != "http":
+        wrong = wrong or "what is to go by TLS goes through a tunnel: CONNECT"
     if wrong:
         return Place("unlisted", path, tunnel, objection=_wrong(wrong))
     scheme = "https" if tunnel else "http"
