@@ -116,10 +116,15 @@ def test_a_second_one_on_the_same_state_refuses(remit: Remit, up: Up, place: Pat
     assert remit("budget", "list").code == 0
 
 
-def test_an_address_that_is_taken_is_told(remit: Remit, up: Up, place: Path) -> None:
+@pytest.mark.parametrize(
+    "there",
+    [("--grpc",), ("--grpc", "off", "--egress", "--egress-proxy", "off", "--egress-http")],
+    ids=["grpc", "egress"],
+)
+def test_an_address_that_is_taken_is_told(remit: Remit, up: Up, place: Path, there: tuple[str, ...]) -> None:
     """Who cannot listen says where, and ends with exit code 2."""
     taken = up.said["addresses"][0]
-    options = ["--state", "other", "--socket", "off", "--http", "off", "--grpc", taken]
+    options = ["--state", "other", "--socket", "off", "--http", "off", *there, taken]
 
     ended = subprocess.run([*REMIT, "up", *options], cwd=place, capture_output=True, text=True, timeout=30, check=False)
 

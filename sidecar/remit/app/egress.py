@@ -25,6 +25,7 @@ from remit.config.settings import Address, EgressSettings, TlsSettings
 from remit.core.catalogue import Catalogue
 from remit.listeners.egress_desk import EgressDesk
 from remit.listeners.envoy_gate import EnvoyGate
+from remit.listeners.grpc_server import CannotListen
 from remit.listeners.pipeline import Identities, Pipeline
 from remit.metrics import Metrics
 from remit.pep.egress import Egress
@@ -108,6 +109,8 @@ class EgressParts:
         await self._signing.refresh(catalogue)
         await self._addresses.refresh(catalogue)
         await self._gate.start()
+        for address in filter(None, (self._settings.http, self._settings.proxy)):
+            _try(address)
         self._envoy = EnvoyServer(binary.path, self._directory, changed=self._changed)
         await self._envoy.start(self._documents(catalogue))
         self._following = [asyncio.create_task(each) for each in (self._resolve(), self._rotate())]
@@ -183,6 +186,17 @@ def _chosen(settings: EgressSettings) -> EgressSettings:
     """Free ports in the place of port 0: Envoy is told where to listen, and does not tell."""
     proxy = settings.proxy and _free(settings.proxy)
     return replace(settings, http=_free(settings.http), proxy=proxy)
+
+
+def _try(address: Address) -> None:
+    """Raise CannotListen where another process listens: Envoy would say so in many more words."""
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    with socket.socket(family) as tried:
+        tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            tried.bind(_pair(address))
+        except OSError as error:
+            raise CannotListen(f"cannot listen on {address}: {error.strerror or error}") from error
 
 
 def _free(address: Address) -> Address:
