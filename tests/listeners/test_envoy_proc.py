@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import grpc
@@ -10,8 +11,10 @@ import pytest
 from fakes.egress_desk import FakeDesk, answers, asks, says, tells
 from fakes.loop import in_loop, until
 from remit._envoy.envoy.service.ext_proc.v3 import external_processor_pb2 as pb
+from remit.core.errors import StoreUnavailable
 from remit.core.reason import Reason
-from remit.listeners.envoy_proc import Stream
+from remit.listeners.envoy_proc import Processor, Stream
+from remit.pep.egress import Passage
 from remit.pep.meter import How
 
 EVENTS = (("content-type", "text/event-stream"),)
@@ -170,3 +173,51 @@ async def test_where_what_was_decided_cannot_be_written_it_is_cut_and_settled() 
     served = Served(FakeDesk(), FakeContext(gone=True))
     served.context.says(*REQUEST)
     assert await served.over() == [How.CUT]
+
+
+class FakeEgress:
+    """Judges no stream to be fit once `halted`; prolongs none until `writes`, and each the second time it is asked."""
+
+    def __init__(self) -> None:
+        self.halted, self.writes = False, asyncio.Event()
+        self.asked: list[str] = []
+
+    async def unfit(self, passages: Iterable[Passage]) -> Sequence[tuple[Passage, Reason]]:
+        return [(each, Reason.HALTED) for each in passages if self.halted]
+
+    async def prolong(self, passage: Passage) -> bool:
+        self.asked.append(passage.answer.id)
+        await self.writes.wait()
+        if self.asked.count(passage.answer.id) == 1:
+            raise StoreUnavailable("for a moment")
+        return True
+
+
+@in_loop
+async def test_a_halt_waits_for_no_prolonging_and_one_that_failed_is_tried_again() -> None:
+    """However long the disk takes for all the streams that go on."""
+    desk, egress = FakeDesk(), FakeEgress()
+    processor: Any = Processor(desk, egress)  # type: ignore[arg-type]
+    contexts = [FakeContext() for _ in range(3)]
+    serving = [asyncio.create_task(processor._serve(None, each)) for each in contexts]
+    for context in contexts:
+        context.says(*BEGUN)
+    await until(lambda: all(len(each.written) == 3 for each in contexts))
+    for stream in processor._open:
+        stream.prolonged -= stream.passage.hold  # its reservation is half over
+    watching = asyncio.create_task(processor.watch())
+    await until(lambda: len(egress.asked) == 3)
+    egress.writes.set()
+    await until(lambda: len(egress.asked) == 6)
+    egress.writes.clear()
+
+    for stream in processor._open:
+        stream.prolonged, stream.exchange.moved = stream.prolonged - stream.passage.hold, True
+    await until(lambda: len(egress.asked) == 9)
+    egress.halted = True
+    await until(lambda: len(desk.settled) == 3)
+
+    egress.writes.set()
+    for task in (watching, *serving):
+        task.cancel()
+    await asyncio.gather(watching, *serving, *desk.working, return_exceptions=True)

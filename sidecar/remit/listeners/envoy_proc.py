@@ -185,5 +185,13 @@ class Processor:
         for stream in under_way.values():
             held = stream.passage
             if held is not None and stream.moves(now):
-                stream.exchange.moved, stream.prolonged = False, now
-                await self._egress.prolong(held)
+                since, stream.exchange.moved, stream.prolonged = stream.prolonged, False, now
+                self._desk.work(self._prolong(stream, held, since))
+
+    async def _prolong(self, stream: Stream, passage: Passage, since: float) -> None:
+        """Beside the watch: each is a write to the disk, and no halt may wait for as many as there are streams."""
+        try:
+            await self._egress.prolong(passage)
+        except StoreUnavailable as error:
+            _log.error("decision %s could not be prolonged, and is tried again: %s", passage.answer.id, error)
+            stream.exchange.moved, stream.prolonged = True, since
