@@ -370,9 +370,10 @@ def test_a_target_that_is_not_canonical_is_unmapped() -> None:
 
 
 @pytest.mark.parametrize("kind", ["openai", "anthropic"])
-def test_a_base_url_without_its_version_is_told_what_is_missing(kind: str) -> None:
-    with pytest.raises(Unmapped, match=f"{kind}'s begin with /v1"):
-        map_request(service(kind), post("/chat/completions", BODIES["chat"]), attributes={})
+def test_a_base_url_without_its_version_or_with_two_is_told_what_is_wrong(kind: str) -> None:
+    for path in ("/chat/completions", "/v1/v1/messages"):
+        with pytest.raises(Unmapped, match=f"{kind}'s begin with /v1/, once"):
+            map_request(service(kind), post(path, BODIES["chat"]), attributes={})
     with pytest.raises(Unmapped, match=r"of this path$"):
         map_request(service(kind), post("/v1/nothing", BODIES["chat"]), attributes={})
 

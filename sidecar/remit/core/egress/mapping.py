@@ -60,6 +60,7 @@ def map_request(service: Service, request: HttpRequest, *, attributes: Mapping[s
         mapped = map_http(call)
     if mapped is None:
         below = _BELOW.get(service.kind, "")
-        told = f": {service.kind}'s begin with {below}" if below and not request.path.startswith(below) else ""
+        once = request.path.startswith(below) and not request.path.startswith(below + below[1:])
+        told = f": {service.kind}'s begin with {below}, once" if below and not once else ""
         raise Unmapped(f"no operation of the service is a {request.method[:16]!r} of this path{told}")
     return mapped

@@ -102,7 +102,7 @@ def _body(kind: str, status: int, code: str, message: str, decision: str) -> dic
 
 def _told(code: str, message: str) -> str:
     """The reason's code stands in the message where the API's own errors have no place for it."""
-    return f"{code}: {message}"
+    return message if f"{code}: " in message else f"{code}: {message}"
 
 
 def _event(name: str, body: dict[str, Any]) -> bytes:
