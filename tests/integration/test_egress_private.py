@@ -153,6 +153,15 @@ def test_files_and_sockets_are_their_users_alone(on: Stage) -> None:
         assert told.stdout == b"403"
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_crash_leaves_no_core_file_with_credentials_in_it(on: Stage) -> None:
+    """Neither the sidecar's nor Envoy's."""
+    for pid in (on.pid, on.child("envoy")):
+        limits = Path(f"/proc/{pid}/limits").read_text().splitlines()
+        (core,) = [line.split()[4:6] for line in limits if line.startswith("Max core file size")]
+        assert core == ["0", "0"]
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 def test_another_user_opens_no_private_socket(on: Stage) -> None:
     """Even one that knows where they are; and the test would notice one that was left open."""

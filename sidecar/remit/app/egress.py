@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import resource
 import secrets
 import socket
 from collections.abc import Callable, MutableMapping
@@ -99,6 +100,8 @@ class EgressParts:
 
     async def start(self, catalogue: Catalogue, progress: Progress) -> None:
         """Raises EnvoyFailed, EnvoyUnusable, InstallFailed, CannotListen, TlsUnusable."""
+        # Credentials pass through this process and the Envoy that it starts: a crash must not write them to a file.
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._directory.chmod(0o700)
         binary = await asyncio.to_thread(obtain, self._environ, self._settings.binary, progress)
