@@ -35,6 +35,7 @@ _IDLE_SECONDS = 60
 _MAX_HEADERS = 100
 _MAX_HEADERS_KIB = 60
 _MANY = 100_000
+_BREAKER = {"max_connections": _MANY, "max_pending_requests": _MANY, "max_requests": _MANY, "max_retries": 0}
 _SIGNING = "envoy.extensions.filters.http.aws_request_signing.v3"
 _PROTOCOLS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
@@ -104,7 +105,8 @@ def _base(name: str, target: Target, service: Service, places: EgressPlaces) -> 
             "eds_config": {"path_config_source": {"path": path}, "initial_fetch_timeout": "2s"},
         },
         "connect_timeout": f"{_CONNECT_SECONDS}s",
-        "circuit_breakers": {"thresholds": [{"max_retries": 0}]},
+        # The sidecar bounds what each caller has under way: a bound here would be one for all of them together.
+        "circuit_breakers": {"thresholds": [_BREAKER]},
     }
 
 
@@ -202,12 +204,11 @@ def _is_address(name: str) -> bool:
 
 
 def _internal(name: str, address: Document) -> Document:
-    breaker = {"max_connections": _MANY, "max_pending_requests": _MANY, "max_requests": _MANY, "max_retries": 0}
     return {
         "name": name,
         "type": "STATIC",
         "connect_timeout": "1s",
-        "circuit_breakers": {"thresholds": [breaker]},
+        "circuit_breakers": {"thresholds": [_BREAKER]},
         "typed_extension_protocol_options": {
             _PROTOCOLS: typed(_PROTOCOLS, explicit_http_config={"http2_protocol_options": {}}),
         },

@@ -26,6 +26,12 @@ from remit.pep.meter import End
 RETRY_SECONDS = 0.5
 MAX_CALLERS = 1024
 PER_CALLER = 256
+"""Calls of one caller that are being decided at once."""
+
+MAX_OPEN = 4 * MAX_CALLERS
+OPEN_PER_CALLER = 512
+"""Calls and tunnels of one caller under way at once: nobody takes the places of all."""
+
 MAX_ECHOES = 64
 
 _log = logging.getLogger(__name__)
@@ -57,6 +63,7 @@ class EgressDesk:
         self._catalogue = catalogue
         self.nonce = nonce
         self._places = Places(MAX_CALLERS, PER_CALLER)
+        self._open = Places(MAX_OPEN, OPEN_PER_CALLER)
         self._echoes: dict[tuple[bytes, ...], Echoes] = {}
         self._working: set[asyncio.Task[Any]] = set()
 
@@ -106,12 +113,24 @@ class EgressDesk:
 
     async def begin(self, subject: Subject, attempt: Attempt) -> Passage | Answer:
         """Decide. Raises StoreUnavailable, Overloaded."""
-        caller = f"{subject.type}:{subject.id}"
+        caller = _caller(subject)
         self._places.take(caller)
         try:
-            return await self._egress.begin(subject, attempt)
+            # The end of what a check lets through is not seen here.
+            return await (self._opened(subject, attempt) if attempt.rewrites else self._egress.begin(subject, attempt))
         finally:
             self._places.give_back(caller)
+
+    async def _opened(self, subject: Subject, attempt: Attempt) -> Passage | Answer:
+        """Decide, and keep one more place until what was permitted is settled."""
+        begun: Passage | Answer | None = None
+        self._open.take(_caller(subject))
+        try:
+            begun = await self._egress.begin(subject, attempt)
+        finally:
+            if not isinstance(begun, Passage):
+                self._open.give_back(_caller(subject))
+        return begun
 
     async def shown(self, passage: Passage) -> Allowed:
         """Which tools of an MCP server this caller is shown."""
@@ -143,6 +162,12 @@ class EgressDesk:
 
     async def settle(self, passage: Passage, end: End) -> None:
         """Settle, as often as it takes: a store that is away for a moment must not cost a settlement."""
+        try:
+            await self._settle(passage, end)
+        finally:
+            self._open.give_back(_caller(passage.subject))
+
+    async def _settle(self, passage: Passage, end: End) -> None:
         while True:
             try:
                 await self._egress.ended(passage, end)
@@ -157,3 +182,7 @@ class EgressDesk:
         """Wait until all that was begun is settled, at most `grace` seconds."""
         if self._working:
             await asyncio.wait(self._working, timeout=grace)
+
+
+def _caller(subject: Subject) -> str:
+    return f"{subject.type}:{subject.id}"

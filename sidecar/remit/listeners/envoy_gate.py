@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 from pathlib import Path
 
-from remit.listeners.egress_desk import MAX_CALLERS, EgressDesk
+from remit.listeners.egress_desk import MAX_OPEN, EgressDesk
 from remit.listeners.envoy_check import CHECK, Checker
 from remit.listeners.envoy_proc import PROCESS, Processor
 from remit.listeners.grpc_core import Server
@@ -18,7 +18,7 @@ from remit.listeners.grpc_server import CannotListen
 from remit.pep.egress import Egress
 
 MODE = 0o600
-STREAMS = 4 * MAX_CALLERS
+STREAMS = 2 * MAX_OPEN
 """Exchanges at once, idle ones and tunnels included; those that are being decided are bounded more tightly."""
 
 

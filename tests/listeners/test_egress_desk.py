@@ -1,0 +1,84 @@
+"""What one caller may have under way: bounded, so that nobody takes the places of all, and given back at its end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from fakes.egress_desk import AGENT, CATALOGUE, FakeDesk, denial
+from fakes.loop import in_loop
+from remit.core.answer import Answer
+from remit.core.call import Claimed, Objection
+from remit.core.egress.exchange import HttpRequest, Mapped
+from remit.core.errors import StoreUnavailable
+from remit.core.model import Subject
+from remit.core.reason import Reason
+from remit.listeners.egress_desk import OPEN_PER_CALLER, PER_CALLER, EgressDesk
+from remit.listeners.grpc_status import Overloaded
+from remit.pep.egress import Attempt, Passage
+from remit.pep.meter import End, How
+
+ATTEMPT = Attempt("crm", HttpRequest("GET", "http", "x", "/"), Claimed())
+CHECK = Attempt("crm", HttpRequest("GET", "http", "x", "/"), Claimed(), rewrites=False)
+OTHER = Subject("agent", "another", AGENT.team, (), AGENT.identity)
+
+
+class FakeEgress:
+    """Permits, unless told otherwise; settles."""
+
+    def __init__(self) -> None:
+        self.denies = self.fails = False
+
+    async def begin(self, subject: Subject, attempt: Attempt) -> Passage | Answer:
+        if self.fails:
+            raise StoreUnavailable("for a test")
+        if self.denies:
+            return denial("d", Objection(Reason.HALTED, ""))
+        passage = FakeDesk()._passage("d", "crm", CATALOGUE.services["crm"], Mapped(""))
+        assert passage.subject == AGENT
+        return passage
+
+    async def ended(self, passage: Passage, end: End) -> None:
+        """Settled."""
+
+
+def made() -> tuple[EgressDesk, FakeEgress]:
+    egress, other = FakeEgress(), object()
+    rest: Any = other
+    fake: Any = egress
+    return EgressDesk(fake, rest, rest, rest, catalogue=lambda: CATALOGUE, nonce="n"), egress
+
+
+async def permitted(desk: EgressDesk, attempt: Attempt = ATTEMPT) -> Passage:
+    begun = await desk.begin(AGENT, attempt)
+    assert isinstance(begun, Passage)
+    return begun
+
+
+@in_loop
+async def test_one_caller_has_so_many_calls_under_way_and_others_go_on() -> None:
+    desk, _ = made()
+    held = [await permitted(desk) for _ in range(OPEN_PER_CALLER)]
+    with pytest.raises(Overloaded):
+        await desk.begin(AGENT, ATTEMPT)
+    assert isinstance(await desk.begin(OTHER, ATTEMPT), Passage)
+    await desk.settle(held[0], End(How.CUT))
+    await permitted(desk)
+    with pytest.raises(Overloaded):
+        await desk.begin(AGENT, ATTEMPT)
+
+
+@in_loop
+async def test_what_was_refused_or_failed_or_is_not_seen_to_end_takes_no_place() -> None:
+    """Denials, a store that is away, and the checks of other people's Envoys."""
+    desk, egress = made()
+    for _ in range(OPEN_PER_CALLER + PER_CALLER):
+        egress.denies, egress.fails = True, False
+        assert isinstance(await desk.begin(AGENT, ATTEMPT), Answer)
+        egress.denies, egress.fails = False, True
+        with pytest.raises(StoreUnavailable):
+            await desk.begin(AGENT, ATTEMPT)
+        egress.fails = False
+        await permitted(desk, CHECK)
+    for _ in range(OPEN_PER_CALLER):
+        await permitted(desk)
