@@ -203,6 +203,25 @@ async def test_a_reload_that_is_refused_keeps_the_old_and_says_so(tmp_path_facto
 
 
 @in_loop
+async def test_a_disk_that_takes_nothing_refuses_one_reload_and_not_the_next(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    """What stands in a document's place here makes its writing fail, as a full disk does."""
+    async with scene(tmp_path_factory.mktemp("full")) as on:
+        for name in ("whole.json", "cds.json.new"):
+            in_the_way = on.up.directory / name
+            in_the_way.mkdir()
+            await on.reload(on.services(KEPT), "reload refused, the one in force stays")
+            assert f"{in_the_way} cannot be written" in on.up.log
+            async with await on.get("gone/x") as answer:
+                assert answer.status == 200
+            in_the_way.rmdir()
+        await on.reload(on.services(KEPT))
+        async with await on.get("gone/x") as answer:
+            assert answer.status == 403
+
+
+@in_loop
 async def test_a_rotated_credential_is_used_within_a_second(tmp_path_factory: pytest.TempPathFactory) -> None:
     """By new calls, without a reload; a stream that has begun with the old one goes on."""
     async with scene(tmp_path_factory.mktemp("rotated")) as on:

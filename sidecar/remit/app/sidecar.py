@@ -172,7 +172,7 @@ class App:
                 await self._egress.reload(catalogue)
             if policy.bundle.revision != self._world.installation.pdp.revision:
                 await self._judge_by(policy.bundle)
-        except (CatalogueInvalid, BundleInvalid, OpaFailed, EnvoyFailed) as error:
+        except (CatalogueInvalid, BundleInvalid, OpaFailed, EnvoyFailed, OSError) as error:
             self._metrics.reloaded(well=False)
             _log.error("reload refused, the one in force stays:\n%s", error)
             return
@@ -368,7 +368,11 @@ class App:
         seen = await asyncio.to_thread(self._fingerprint)
         while True:
             await asyncio.sleep(WATCH_SECONDS)
-            found = await asyncio.to_thread(self._fingerprint)
+            try:
+                found = await asyncio.to_thread(self._fingerprint)
+            except OSError as error:
+                _log.error("catalogue and policies could not be looked at: %s", error)
+                continue
             if found != seen:
                 seen = found
                 await self.reload()

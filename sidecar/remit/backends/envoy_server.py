@@ -160,7 +160,10 @@ class EnvoyServer:
         path = self._directory / name
         new = path.with_name(f"{name}.new")
         _write(new, json.dumps(documents[name]))
-        new.replace(path)
+        try:
+            new.replace(path)
+        except OSError as error:
+            raise EnvoyFailed(f"{path} cannot be written: {error.strerror}") from error
 
     async def _taken(self, admin: EnvoyAdmin, documents: Documents, only: str, refusals: int) -> None:
         """Wait until Envoy says that it has the documents (by the statistics that begin with `only`)."""
@@ -300,10 +303,13 @@ def _refusals(told: dict[str, str]) -> int:
 
 
 def _write(path: Path, text: str) -> None:
-    """Write a file that this user alone can read."""
-    path.unlink(missing_ok=True)
-    path.touch(mode=0o600)
-    path.write_text(text)
+    """Write a file that this user alone can read. Raises EnvoyFailed: on a full disk, the documents before hold."""
+    try:
+        path.unlink(missing_ok=True)
+        path.touch(mode=0o600)
+        path.write_text(text)
+    except OSError as error:
+        raise EnvoyFailed(f"{path} cannot be written: {error.strerror}") from error
 
 
 def _make_private(directory: Path) -> None:
