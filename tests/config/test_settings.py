@@ -209,6 +209,16 @@ def test_an_address_is_shown_as_it_is_written() -> None:
             'command line: --http: sidecar.http: found "here"; expected HOST:PORT such as 127.0.0.1:7450, or off',
         ),
         (
+            {},
+            {"egress_http": "off"},
+            'command line: --egress-http: sidecar.egress.http: found "off"; expected HOST:PORT such as 127.0.0.1:7450',
+        ),
+        (
+            {"REMIT_EGRESS_PROXY": "0.0.0.0:1"},
+            {},
+            'environment: REMIT_EGRESS_PROXY: sidecar.egress.proxy: found "0.0.0.0:1"; expected a loopback address',
+        ),
+        (
             {"REMIT_TLS_CERT": "a.crt"},
             {},
             "environment: REMIT_TLS_CERT: sidecar.tls.key: found nothing; expected a path",

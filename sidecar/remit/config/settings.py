@@ -22,7 +22,7 @@ MAX_SOCKET_BYTES = 107  # sun_path of a Unix socket address, without its NUL
 T = TypeVar("T")
 
 _LISTEN = re.compile(r"(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9.-]{1,253}):[0-9]{1,5}", re.ASCII)
-_LISTEN_EXPECTED = "HOST:PORT such as 127.0.0.1:7450, or off"
+_LISTEN_EXPECTED = "HOST:PORT such as 127.0.0.1:7450"
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,7 +253,8 @@ def _settings(keys: Section) -> Settings:
 
 def _egress(*, certified: bool) -> Callable[[Section], EgressSettings]:
     # Always on loopback: what an agent shows there is its own credential.
-    listen = _listener(secured=False)
+    http = _listener(secured=False, needed=True, near=True)
+    proxy = _off(_listener(secured=False, near=True))
 
     def read(keys: Section) -> EgressSettings:
         tls = keys.read("tls", truth, DEFAULTS.egress.tls)
@@ -261,8 +262,8 @@ def _egress(*, certified: bool) -> Callable[[Section], EgressSettings]:
             keys.wrong("tls", "false, or a certificate (`sidecar.tls`) to speak TLS with")
         return EgressSettings(
             on=keys.read("on", truth, DEFAULTS.egress.on),
-            http=keys.read("http", listen, DEFAULTS.egress.http),
-            proxy=keys.read("proxy", _off(listen), DEFAULTS.egress.proxy),
+            http=keys.read("http", http, DEFAULTS.egress.http),
+            proxy=keys.read("proxy", proxy, DEFAULTS.egress.proxy),
             binary=keys.read("binary", path, None),
             access_log=keys.read("access_log", truth, DEFAULTS.egress.access_log),
             tls=tls,
@@ -309,8 +310,9 @@ def _off(reader: Reader[T]) -> Reader[T | None]:
     return read
 
 
-def _listener(*, secured: bool) -> Reader[Address]:
-    form = text(_LISTEN, _LISTEN_EXPECTED)
+def _listener(*, secured: bool, needed: bool = False, near: bool = False) -> Reader[Address]:
+    """`needed`: it cannot be off. `near`: no certificate lets it listen beyond loopback."""
+    form = text(_LISTEN, _LISTEN_EXPECTED if needed else f"{_LISTEN_EXPECTED}, or off")
 
     def read(at: Cursor) -> Address:
         host, _, port = form(at).rpartition(":")
@@ -318,7 +320,9 @@ def _listener(*, secured: bool) -> Reader[Address]:
         if found.port > 65535:
             raise at.wrong("a port up to 65535")
         if not secured and not found.loopback:
-            raise at.wrong("a loopback address, or a certificate (`tls`) to listen elsewhere with")
+            raise at.wrong(
+                "a loopback address" + ("" if near else ", or a certificate (`tls`) to listen elsewhere with")
+            )
         return found
 
     return read
