@@ -52,6 +52,13 @@ def catalogue(place: Path, services: str) -> list[str]:
         ('api: {owner: cx, endpoints: {a: {url: "http://api.example"}}}', []),
         ('api: {owner: cx, endpoints: {a: {url: "https://api.example"}}, credentials: [{environment: KEY}]}', []),
         (
+            "openai: {owner: cx, kind: openai, variants: {gpt-4o: {max: {outputtoken: 9}, inject: {output_token: 5}}}}",
+            [
+                "services.openai.variants.gpt-4o: outputtoken is no unit of its prices, so it bounds nothing: "
+                "did you mean output_token?"
+            ],
+        ),
+        (
             "openai: {owner: cx, kind: openai, variants: {gpt-4o: {}, unheard-of: {}}}",
             [
                 "services.openai.variants.unheard-of: no price, so every call is denied (price_unknown); "

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from remit.config.price_table import PRICED_KINDS, PUBLIC_UNITS
+from remit.config.reading import nearest
 from remit.core.catalogue import Agent, Approval, Catalogue, Dataset, Identity, Service
 from remit.core.selector import Selector, glob_matches
 
@@ -64,6 +66,11 @@ def _variant(place: str, service: str, variant: str, *, catalogue: Catalogue, no
         if catalogue.rate(currency, now) is None:
             yield f"{named}: priced in {currency}, of which no rate into {catalogue.currency} is known: denied"
     listed = catalogue.services[service].variants.get(variant)
+    if listed and prices and catalogue.services[service].kind in PRICED_KINDS:
+        known = PUBLIC_UNITS | {price.unit for price in prices}
+        for unit in sorted({*listed.max, *listed.inject} - known):
+            if meant := nearest(unit, known):
+                yield f"{named}: {unit} is no unit of its prices, so it bounds nothing: did you mean {meant}?"
     if listed and listed.approval and not _can_approve(listed.approval, catalogue):
         yield f"{named}: nobody has a role that may approve it ({', '.join(listed.approval.roles) or 'none named'})"
 

@@ -26,6 +26,7 @@ from remit.core.money import NANOS
 SOURCE = f"genai-prices {version('genai-prices')}"
 
 _PROVIDERS = {"openai": "openai", "anthropic": "anthropic", "gemini": "google", "azure": "azure", "bedrock": "aws"}
+PRICED_KINDS = frozenset(_PROVIDERS)
 _EPOCH = date(1970, 1, 1)
 
 # The mark under which each of the providers' ways of processing is priced.
@@ -57,6 +58,8 @@ _UNITS: Mapping[str, tuple[str, int]] = {
     "web_searches_kcount": ("web_search", 1000),
     "storage_searches_kcount": ("file_search", 1000),
 }
+PUBLIC_UNITS = frozenset(unit for unit, _ in _UNITS.values()) | {"image"}
+"""What the kinds that have public prices are counted in."""
 # This says again what another key of the same model says.
 _REPEATED = "input_audio_hours"
 _OPTIONAL = frozenset({"web_search", "file_search"})
