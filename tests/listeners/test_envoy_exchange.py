@@ -130,6 +130,18 @@ async def test_a_body_is_awaited_and_what_was_judged_is_sent_in_its_place() -> N
 
 
 @in_loop
+async def test_what_was_sent_is_not_kept_until_the_answer_has_ended() -> None:
+    """Hundreds of streams of hours must not hold hundreds of requests; what meters and ends them stays."""
+    one = exchange(FakeDesk())
+    body = b'{"a": "' + b"x" * 4096 + b'"}'
+    await take(one, asks("/crm/v1/items", "POST", (BEARER, JSON), over=False))
+    await take(one, says(body))
+
+    assert one.passage is not None and one.passage.mapped.body == b""
+    assert (one.passage.mapped.operation, one.passage.mapped.format) == ("items", "http")
+
+
+@in_loop
 async def test_nothing_of_remit_s_and_no_credential_of_the_agent_s_leaves() -> None:
     """Under whichever name it came: removed, or overwritten by the service's own."""
     carried = [

@@ -227,7 +227,15 @@ class Exchange:
             return self._refuse(of_answer(self._kind, self._request, begun, fault))
         self.passage, self.state = begun, State.SENT
         self._started = perf_counter()
-        return self._send(begun, at_headers=at_headers)
+        sent = self._send(begun, at_headers=at_headers)
+        if begun.kind != "mcp":  # whose answers are read beside what was asked
+            self._forget(begun)
+        return sent
+
+    def _forget(self, passage: Passage) -> None:
+        """A stream may last for hours, and there are many: what was sent is not kept until its end."""
+        self._request = replace(self._request, body=b"")
+        self.passage = replace(passage, mapped=replace(passage.mapped, body=b"", arguments={}))
 
     async def _begin(self, objection: Objection | None) -> Passage | Answer | Refusal:
         """What was decided; a refusal where nothing could be."""
