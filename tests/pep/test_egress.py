@@ -249,6 +249,8 @@ def test_a_binding_objection_is_a_denial_on_record_for_everybody(site: Leaving, 
         assert code(answer) == Reason.REQUEST_MALFORMED
         assert not site.world.installation.pdp.documents  # type: ignore[attr-defined]
         assert code(await site.refused(who, attempt("GET", "/v1/../admin"))) == Reason.REQUEST_MALFORMED
+        overridden = replace(attempt().request, headers=(("x-http-method-override", "DELETE"),))
+        assert code(await site.refused(who, replace(attempt(), request=overridden))) == Reason.REQUEST_MALFORMED
         assert code(await site.refused(who, chat(rewrites=False))) == Reason.OBLIGATION_UNSUPPORTED
 
     run(scene())

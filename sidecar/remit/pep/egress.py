@@ -31,7 +31,7 @@ from remit.core.egress.mapping import map_request
 from remit.core.egress.mcp_listing import Allowed, listed_for
 from remit.core.egress.routing import terms_of
 from remit.core.egress.signing import FORM, read_key
-from remit.core.egress.target import check_target
+from remit.core.egress.target import check_overrides, check_target
 from remit.core.errors import PolicyFailure
 from remit.core.label import exceeding
 from remit.core.model import ActionName, Context, Facts, Mode, Request, Resource, Subject
@@ -287,7 +287,8 @@ def _understood(service: Service | None, attempt: Attempt, subject: Subject) -> 
     bare = Mapped("", body=attempt.request.body)
     if attempt.objection is not None or service is None:
         return bare, attempt.objection
-    wrong = check_target(attempt.request.path)
+    # Binding, so for observed agents as well: a credential is bound to the method and path that it is sent with.
+    wrong = check_target(attempt.request.path) or check_overrides(attempt.request.headers)
     if wrong:
         return bare, Objection(Reason.REQUEST_MALFORMED, wrong, binding=True)
     try:
