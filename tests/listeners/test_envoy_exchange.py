@@ -378,6 +378,8 @@ async def test_envoy_s_own_refusal_of_a_request_is_answered_and_on_record() -> N
         told = await take(exchange(early), answers(status, details=details))
         assert refusal_code(told) == (int(status), "request_malformed") and early.nobody and not early.attempts
         assert (b"body_bytes" in told.refusal.body) is (status == "413")
+    told = await take(exchange(FakeDesk()), answers("403", details="upgrade_failed"))
+    assert b"WebSockets" in told.refusal.body
     one = exchange(FakeDesk())
     await take(one, answers("413", details="request_payload_too_large"))
     assert await one.take(tells(b"Payload Too Large", over=True)) == []

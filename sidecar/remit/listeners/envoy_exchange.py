@@ -80,7 +80,10 @@ _PLAIN = {"grpc": ("grpc-accept-encoding", "grpc-encoding")}
 _UNSENT = ("no_healthy_upstream", "cluster_not_found", "route_not_found", "direct_response", "overflow")
 _UNCONNECTED = ("connection_failure", "connection_timeout", "overflow")
 _TOO_LARGE = "request_payload_too_large"
-_LARGER = "the request is larger than the service takes (its `body_bytes`, 1 MiB unless it says more)"
+_IN_WORDS = (
+    (_TOO_LARGE, "the request is larger than the service takes (its `body_bytes`, 1 MiB unless it says more)"),
+    ("upgrade_failed", "WebSockets and other upgrades are not let through"),
+)
 _RESET = "upstream_reset_before_response_started"
 _UPSTREAM = "via_upstream"
 _STATUS = re.compile(r"[1-5][0-9]{2}", re.ASCII)
@@ -298,7 +301,7 @@ class Exchange:
             # All that is known of the request is how Envoy answers it: of gRPC's statuses, not of HTTP's.
             kind, status = "grpc", TOO_LARGE if details.startswith(_TOO_LARGE) else UNAVAILABLE
         code = Reason.REQUEST_MALFORMED.value
-        text = _LARGER if details.startswith(_TOO_LARGE) else details[:200]
+        text = next((words for cause, words in _IN_WORDS if details.startswith(cause)), details[:200])
         return self._refuse(own(kind, self._request, status=status, code=code, message=text))
 
     async def _local(self, details: str) -> pb.ProcessingResponse:
