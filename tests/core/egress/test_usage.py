@@ -363,3 +363,23 @@ def test_a_format_that_nobody_reads_is_a_mistake() -> None:
     """It is told at once, and not by bills that are never settled."""
     with pytest.raises(ValueError, match="no such format"):
         make_reader("openai.telepathy", content_type="application/json")
+
+
+@pytest.mark.parametrize(
+    ("name", "usage", "output"),
+    [
+        ("openai.chat", {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 95}, 85),
+        ("openai.chat", {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}, 5),
+        ("openai.chat", {"prompt_tokens": 10, "completion_tokens": 5}, 5),
+        ("openai.chat", {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 1}, 5),
+        ("openai.responses", {"input_tokens": 10, "output_tokens": 5, "total_tokens": 95}, 85),
+        ("gemini.generate", {"promptTokenCount": 10, "toolUsePromptTokenCount": 3, "totalTokenCount": 98}, 85),
+    ],
+)
+def test_what_a_total_has_beyond_its_parts_is_charged_as_output(name: str, usage: dict[str, int], output: int) -> None:
+    """Some count reasoning in the total alone; and nobody pays less for an answer that lacks one of its counts."""
+    keys = ("usageMetadata", {"candidates": [{"finishReason": "STOP"}]}) if name[0] == "g" else ("usage", {})
+    reader = make_reader(name, content_type="application/json")
+    reader.feed(json.dumps({keys[0]: usage, **keys[1]}).encode())
+    found = reader.end()
+    assert (found.complete, found.units["output_token"]) == (True, output)

@@ -95,6 +95,11 @@ def rest(total: int, *parts: int) -> int:
     return left
 
 
+def beyond(counts: Counts, *parts: str) -> int:
+    """What a stated `total` has more than its parts: some count reasoning there alone, and bill it as output."""
+    return max(0, counts["total"] - sum(counts[part] for part in parts))
+
+
 def tier(stated: Any) -> Mapping[str, int]:
     """Marks for the way of processing that the provider states; none where it states none."""
     return {name: int(name == stated) for name in TIERS} if isinstance(stated, str) else {}

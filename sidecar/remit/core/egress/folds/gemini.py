@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from remit.core.egress.folds.counts import Counts, Paths, Usage, at, items, rest, used, whole
+from remit.core.egress.folds.counts import Counts, Paths, Usage, at, beyond, items, rest, used, whole
 
 _PATHS: Paths = {
     "input": ("promptTokenCount",),
@@ -12,6 +12,7 @@ _PATHS: Paths = {
     "cached": ("cachedContentTokenCount",),
     "output": ("candidatesTokenCount",),
     "thoughts": ("thoughtsTokenCount",),
+    "total": ("totalTokenCount",),
 }
 _DETAILS = {"in": "promptTokensDetails", "cache": "cacheTokensDetails", "out": "candidatesTokensDetails"}
 # A document is billed as its pages' images.
@@ -69,7 +70,9 @@ class GenerateFold:
             "input_audio_token": audio,
             "input_image_token": image,
             "input_video_token": video,
-            "output_token": rest(counts["output"], *out.values()) + counts["thoughts"],
+            "output_token": rest(counts["output"], *out.values())
+            + counts["thoughts"]
+            + beyond(counts, "input", "tool", "output", "thoughts"),
         }
         return Usage(used({**units, **out, **searches, **self._marks}, always=_ALWAYS), complete=self._ended)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from remit.core.egress.folds.counts import Counts, Paths, Usage, at, items, rest, tier, used
+from remit.core.egress.folds.counts import Counts, Paths, Usage, at, beyond, items, rest, tier, used
 
 _CHAT: Paths = {
     "input": ("prompt_tokens",),
@@ -14,6 +14,7 @@ _CHAT: Paths = {
     "audio": ("prompt_tokens_details", "audio_tokens"),
     "output": ("completion_tokens",),
     "output_audio": ("completion_tokens_details", "audio_tokens"),
+    "total": ("total_tokens",),
 }
 _RESPONSES: Paths = {
     "input": ("input_tokens",),
@@ -22,6 +23,7 @@ _RESPONSES: Paths = {
     "audio": ("input_tokens_details", "audio_tokens"),
     "output": ("output_tokens",),
     "output_audio": ("output_tokens_details", "audio_tokens"),
+    "total": ("total_tokens",),
 }
 _IMAGES: Paths = {
     "input": ("input_tokens",),
@@ -44,7 +46,7 @@ def _units(counts: Counts) -> dict[str, int]:
         "cache_read_token": cached,
         "cache_write_token": counts["written"],
         "input_audio_token": audio,
-        "output_token": rest(counts["output"], counts["output_audio"]),
+        "output_token": rest(counts["output"], counts["output_audio"]) + beyond(counts, "input", "output"),
         "output_audio_token": counts["output_audio"],
     }
 
