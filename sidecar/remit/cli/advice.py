@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from remit.config.price_table import PRICED_KINDS, PUBLIC_UNITS
+from remit.config.priced_kinds import PRICED_KINDS, PUBLIC_UNITS
 from remit.config.reading import nearest
 from remit.core.catalogue import Agent, Approval, Catalogue, Dataset, Identity, Service
 from remit.core.selector import Selector, glob_matches

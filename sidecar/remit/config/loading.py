@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 
 from remit.config.catalogue import read_catalogue
 from remit.config.files import read_document
-from remit.config.price_table import with_table
+from remit.config.priced_kinds import PRICED_KINDS
 from remit.config.problem import Problems
 from remit.config.settings import Settings, read_settings
 from remit.core.catalogue import Catalogue
@@ -24,4 +25,12 @@ def load(paths: Sequence[Path], environ: Mapping[str, str], flags: Mapping[str, 
     settings = read_settings(root, environ, flags)
     catalogue = read_catalogue(root)
     problems.raise_any()
-    return settings, with_table(catalogue)
+    return settings, _with_public_prices(catalogue)
+
+
+def _with_public_prices(catalogue: Catalogue) -> Catalogue:
+    """The catalogue with the prices of its models. The table takes 16 MB, so it is read only where it is needed."""
+    if not any(service.kind in PRICED_KINDS for service in catalogue.services.values()):
+        return catalogue
+    found: Catalogue = import_module("remit.config.price_table").with_table(catalogue)
+    return found

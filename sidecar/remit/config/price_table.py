@@ -20,13 +20,12 @@ from importlib.metadata import version
 from genai_prices.data import providers
 from genai_prices.types import ModelInfo, ModelPrice, StartDateConstraint, TieredPrices, TimeOfDateConstraint
 
+from remit.config.priced_kinds import PROVIDERS, UNITS
 from remit.core.catalogue import Catalogue, Price, Service
 from remit.core.money import NANOS
 
 SOURCE = f"genai-prices {version('genai-prices')}"
 
-_PROVIDERS = {"openai": "openai", "anthropic": "anthropic", "gemini": "google", "azure": "azure", "bedrock": "aws"}
-PRICED_KINDS = frozenset(_PROVIDERS)
 _EPOCH = date(1970, 1, 1)
 
 # The mark under which each of the providers' ways of processing is priced.
@@ -37,29 +36,6 @@ MARKS: Mapping[str, tuple[tuple[str, str], ...]] = {
     "priority": (("service_tier", "priority"),),
 }
 
-# Each kind of price there: the unit here, and how many of it are meant.
-_UNITS: Mapping[str, tuple[str, int]] = {
-    "input_mtok": ("input_token", 10**6),
-    "cache_read_mtok": ("cache_read_token", 10**6),
-    "cache_write_mtok": ("cache_write_token", 10**6),
-    "cache_write_1h_mtok": ("cache_write_1h_token", 10**6),
-    "input_audio_mtok": ("input_audio_token", 10**6),
-    "cache_audio_read_mtok": ("cache_audio_read_token", 10**6),
-    "input_image_mtok": ("input_image_token", 10**6),
-    "cache_image_read_mtok": ("cache_image_read_token", 10**6),
-    "input_video_mtok": ("input_video_token", 10**6),
-    "output_mtok": ("output_token", 10**6),
-    "output_audio_mtok": ("output_audio_token", 10**6),
-    "output_image_mtok": ("output_image_token", 10**6),
-    "output_video_mtok": ("output_video_token", 10**6),
-    "audio_hours": ("audio_second", 3600),
-    "input_mchars": ("input_character", 10**6),
-    "requests_kcount": ("call", 1000),
-    "web_searches_kcount": ("web_search", 1000),
-    "storage_searches_kcount": ("file_search", 1000),
-}
-PUBLIC_UNITS = frozenset(unit for unit, _ in _UNITS.values()) | {"image"}
-"""What the kinds that have public prices are counted in."""
 # This says again what another key of the same model says.
 _REPEATED = "input_audio_hours"
 _OPTIONAL = frozenset({"web_search", "file_search"})
@@ -75,7 +51,7 @@ def with_table(catalogue: Catalogue) -> Catalogue:
 
 def _table(services: Mapping[str, Service]) -> Iterator[Price]:
     for name, service in services.items():
-        if service.kind in _PROVIDERS:
+        if service.kind in PROVIDERS:
             for variant, listed in service.variants.items():
                 model = listed.price or listed.model or variant
                 yield from prices_of(service.kind, model, match=f"{name}/{variant}")
@@ -83,7 +59,7 @@ def _table(services: Mapping[str, Service]) -> Iterator[Price]:
 
 def prices_of(kind: str, model: str, *, match: str) -> tuple[Price, ...]:
     """The public prices of a provider's model, for one "service/variant"; none where it is not known."""
-    provider = next(each for each in providers if each.id == _PROVIDERS[kind])
+    provider = next(each for each in providers if each.id == PROVIDERS[kind])
     found = None if "*" in model else provider.find_model(model, all_providers=providers)
     if found is None:
         return ()
@@ -104,7 +80,7 @@ def model_prices(
     lines = list(_lines(plain, match=match, given=""))
     for mark, contexts in marks.items():
         lines += _lines(_marked(model, contexts, plain), match=match, given=mark)
-    understood = {unit for unit, _ in _UNITS.values()}
+    understood = {unit for unit, _ in UNITS.values()}
     return tuple(lines) if all(line.unit in understood for line in lines) else ()
 
 
@@ -185,7 +161,7 @@ def _lines(days: Sequence[tuple[date, Mapping[str, _Steps]]], *, match: str, giv
 
 
 def _price(key: str, above: int, usd: Fraction, *, day: date, match: str, given: str) -> Price:
-    unit, per = _UNITS.get(key, (key, 1))
+    unit, per = UNITS.get(key, (key, 1))
     amount = usd * NANOS
     return Price(
         match=match,
