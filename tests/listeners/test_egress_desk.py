@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from remit.core.egress.exchange import HttpRequest, Mapped
 from remit.core.errors import StoreUnavailable
 from remit.core.model import Subject
 from remit.core.reason import Reason
-from remit.listeners.egress_desk import OPEN_PER_CALLER, PER_CALLER, EgressDesk
+from remit.listeners.egress_desk import BYTES_PER_CALLER, MAX_BYTES, OPEN_PER_CALLER, PER_CALLER, EgressDesk
 from remit.listeners.grpc_status import Overloaded
 from remit.pep.egress import Attempt, Passage
 from remit.pep.meter import End, How
@@ -28,8 +29,11 @@ class FakeEgress:
 
     def __init__(self) -> None:
         self.denies = self.fails = False
+        self.goes_on = asyncio.Event()
+        self.goes_on.set()
 
     async def begin(self, subject: Subject, attempt: Attempt) -> Passage | Answer:
+        await self.goes_on.wait()
         if self.fails:
             raise StoreUnavailable("for a test")
         if self.denies:
@@ -82,3 +86,24 @@ async def test_what_was_refused_or_failed_or_is_not_seen_to_end_takes_no_place()
         await permitted(desk, CHECK)
     for _ in range(OPEN_PER_CALLER):
         await permitted(desk)
+
+
+@in_loop
+async def test_bodies_that_are_being_decided_have_a_bound_in_all_and_for_each_caller() -> None:
+    """Large ones are refused for a moment rather than held by the dozen; small ones of others go on meanwhile."""
+    desk, egress = made()
+    large = Attempt("crm", HttpRequest("POST", "http", "x", "/", body=bytes(BYTES_PER_CALLER // 2 + 1)), Claimed())
+    egress.goes_on.clear()
+    callers = [Subject("agent", f"a{number}", AGENT.team, (), AGENT.identity) for number in range(8)]
+    deciding = [asyncio.ensure_future(desk.begin(each, large)) for each in (AGENT, *callers)]
+    await asyncio.sleep(0)
+
+    with pytest.raises(Overloaded, match="bytes of bodies of one caller"):
+        await desk.begin(AGENT, large)
+    egress.goes_on.set()
+    ended = await asyncio.gather(*deciding, return_exceptions=True)
+
+    fits = MAX_BYTES // (BYTES_PER_CALLER // 2 + 1)
+    assert [isinstance(each, Passage) for each in ended] == [True] * fits + [False] * (len(ended) - fits)
+    assert {type(each) for each in ended[fits:]} == {Overloaded}
+    await permitted(desk, large)

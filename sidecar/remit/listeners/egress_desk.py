@@ -19,6 +19,7 @@ from remit.core.model import Subject
 from remit.listeners.egress_peer import identify
 from remit.listeners.egress_places import Place, place_of
 from remit.listeners.grpc_limits import Places
+from remit.listeners.grpc_status import Overloaded
 from remit.listeners.pipeline import Identities, Pipeline
 from remit.pep.egress import Attempt, Egress, Passage
 from remit.pep.meter import End
@@ -31,6 +32,11 @@ PER_CALLER = 256
 MAX_OPEN = 4 * MAX_CALLERS
 OPEN_PER_CALLER = 512
 """Calls and tunnels of one caller under way at once: nobody takes the places of all."""
+
+MAX_BYTES = 256 << 20
+BYTES_PER_CALLER = 64 << 20
+"""Bytes of bodies that are being decided at once: as much as the largest that any service takes. A body is parsed where
+everybody waits, and held several times over."""
 
 MAX_ECHOES = 64
 
@@ -63,6 +69,7 @@ class EgressDesk:
         self._catalogue = catalogue
         self.nonce = nonce
         self._places = Places(MAX_CALLERS, PER_CALLER)
+        self._bytes = Places(MAX_BYTES, BYTES_PER_CALLER, "bytes of bodies")
         self._open = Places(MAX_OPEN, OPEN_PER_CALLER)
         self._echoes: dict[tuple[bytes, ...], Echoes] = {}
         self._working: set[asyncio.Task[Any]] = set()
@@ -113,13 +120,19 @@ class EgressDesk:
 
     async def begin(self, subject: Subject, attempt: Attempt) -> Passage | Answer:
         """Decide. Raises StoreUnavailable, Overloaded."""
-        caller = _caller(subject)
+        caller, size = _caller(subject), len(attempt.request.body)
         self._places.take(caller)
+        try:
+            self._bytes.take(caller, size)
+        except Overloaded:
+            self._places.give_back(caller)
+            raise
         try:
             # The end of what a check lets through is not seen here.
             return await (self._opened(subject, attempt) if attempt.rewrites else self._egress.begin(subject, attempt))
         finally:
             self._places.give_back(caller)
+            self._bytes.give_back(caller, size)
 
     async def _opened(self, subject: Subject, attempt: Attempt) -> Passage | Answer:
         """Decide, and keep one more place until what was permitted is settled."""

@@ -68,26 +68,27 @@ class Limits:
 
 
 class Places:
-    """Counts the calls that are being served, in all and by caller."""
+    """Counts what is being served (`what`, for people), in all and by caller."""
 
-    def __init__(self, most: int, per_caller: int) -> None:
+    def __init__(self, most: int, per_caller: int, what: str = "calls") -> None:
         self._most = most
         self._per_caller = per_caller
+        self._what = what
         self._taken: Counter[str] = Counter()
         self._total = 0
 
-    def take(self, caller: str) -> None:
-        """Take one place, to be given back; raises Overloaded where there is none."""
-        if self._taken[caller] >= self._per_caller:
-            raise Overloaded(f"at most {self._per_caller} calls of one caller at once")
-        if self._total >= self._most:
-            raise Overloaded(f"at most {self._most} calls at once")
-        self._taken[caller] += 1
-        self._total += 1
+    def take(self, caller: str, size: int = 1) -> None:
+        """Take places, to be given back; raises Overloaded where there are not so many."""
+        if self._taken[caller] + size > self._per_caller:
+            raise Overloaded(f"at most {self._per_caller} {self._what} of one caller at once")
+        if self._total + size > self._most:
+            raise Overloaded(f"at most {self._most} {self._what} at once")
+        self._taken[caller] += size
+        self._total += size
 
-    def give_back(self, caller: str) -> None:
-        """Give one place back."""
-        self._total -= 1
-        self._taken[caller] -= 1
+    def give_back(self, caller: str, size: int = 1) -> None:
+        """Give places back."""
+        self._total -= size
+        self._taken[caller] -= size
         if not self._taken[caller]:
             del self._taken[caller]
