@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from base64 import b64encode
 from collections.abc import AsyncIterator
@@ -16,6 +17,7 @@ from fakes.egress_up import TOKEN, EgressUp, egress_up
 from fakes.envoy_upstream import Upstream, upstream
 from fakes.envoy_world import free_port
 from fakes.loop import in_loop, until
+from remit.backends.opa_binary import find
 
 pytestmark = [pytest.mark.opa, pytest.mark.envoy, pytest.mark.xdist_group("egress-reload")]
 
@@ -200,6 +202,32 @@ async def test_a_reload_that_is_refused_keeps_the_old_and_says_so(tmp_path_facto
         on.there.more(b"data: third\n\n")
         await on.event(kept, b"third")
         kept.close()
+
+
+@in_loop
+async def test_a_reload_that_opa_refuses_after_envoy_took_it_leads_nobody_elsewhere(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Envoy is told first: where OPA then does not come up, Envoy is told the old catalogue again."""
+    place = tmp_path_factory.mktemp("halfway")
+    ailing, opa = place / "ailing", place / "opa"
+    opa.write_text(f'#!/bin/sh\n[ "$1" = run ] && [ -e {ailing} ] && exit 1\nexec {find(os.environ).path} "$@"\n')
+    opa.chmod(0o755)
+    monkeypatch.setenv("REMIT_OPA_BIN", str(opa))
+    async with scene(place) as on, upstream() as elsewhere:
+        ailing.touch()
+        moved = on.services(KEPT, CHANGED, GONE, changed=elsewhere.port)
+        await on.reload(moved, "reload refused, the one in force stays")
+
+        async with await on.get("changed/x") as answer:
+            assert answer.status == 200, await answer.text()
+        assert elsewhere.requests == []
+
+        ailing.unlink()
+        await on.reload(moved)
+        async with await on.get("changed/x") as answer:
+            assert answer.status == 200, await answer.text()
+        assert len(elsewhere.requests) == 1
 
 
 @in_loop
