@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
 _LAUNCHER = Path(__file__).with_name("launch.py")
@@ -115,6 +115,25 @@ class Child:
         code = await self._process.wait()
         await asyncio.shield(self._reading)
         return code
+
+    async def unwell(self, name: str, well: Callable[[], Awaitable[bool]], *, check: float, strikes: int) -> str:
+        """Wait until it has ended, or was not well at `strikes` looks in a row, every `check` seconds; which it was.
+
+        One that does not answer is killed.
+        """
+        ended = asyncio.create_task(self.ended())
+        failed = 0
+        try:
+            while failed < strikes:
+                await asyncio.wait({ended}, timeout=check)
+                if ended.done():
+                    return f"{name} ended with {ended.result()}: {self.last_words}"
+                failed = 0 if await well() else failed + 1
+        finally:
+            if not ended.done():
+                ended.cancel()
+        self.kill()
+        return f"{name} did not answer {failed} looks in a row"
 
     async def stop(self) -> None:
         """Ask it to end, and insist after a while."""

@@ -267,20 +267,8 @@ class EnvoyServer:
         process = self._process
         if process is None:
             return "Envoy does not run"
-        ended = asyncio.create_task(process.ended())
-        strikes = 0
-        try:
-            async with EnvoyAdmin(self._admin) as admin:
-                while strikes < self._settings.strikes:
-                    await asyncio.wait({ended}, timeout=self._settings.check)
-                    if ended.done():
-                        return f"Envoy ended with {ended.result()}: {process.last_words}"
-                    strikes = 0 if await admin.live() else strikes + 1
-        finally:
-            if not ended.done():
-                ended.cancel()
-        process.kill()
-        return f"Envoy did not answer {strikes} looks in a row"
+        async with EnvoyAdmin(self._admin) as admin:
+            return await process.unwell("Envoy", admin.live, check=self._settings.check, strikes=self._settings.strikes)
 
     @property
     def _admin(self) -> Path:

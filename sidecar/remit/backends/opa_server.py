@@ -230,20 +230,10 @@ class OpaServer:
         process = served.process
         if process is None:
             return "OPA does not run"
-        ended = asyncio.create_task(process.ended())
-        strikes = 0
-        try:
-            async with OpaManagement(served.socket) as management:
-                while strikes < self._settings.strikes:
-                    await asyncio.wait({ended}, timeout=self._settings.check)
-                    if ended.done():
-                        return f"OPA ended with {ended.result()}: {process.last_words}"
-                    strikes = 0 if await management.healthy() else strikes + 1
-        finally:
-            if not ended.done():
-                ended.cancel()
-        process.kill()
-        return f"OPA did not answer {strikes} looks in a row"
+        async with OpaManagement(served.socket) as management:
+            return await process.unwell(
+                "OPA", management.healthy, check=self._settings.check, strikes=self._settings.strikes
+            )
 
     async def _retire(self, served: _Served) -> None:
         """End a bundle that was replaced, after all who ask it have their answers."""
