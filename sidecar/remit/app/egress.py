@@ -193,8 +193,7 @@ def _chosen(settings: EgressSettings) -> EgressSettings:
 
 def _try(address: Address) -> None:
     """Raise CannotListen where another process listens: Envoy would say so in many more words."""
-    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-    with socket.socket(family) as tried:
+    with _socket(address) as tried:
         tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             tried.bind(_pair(address))
@@ -205,10 +204,13 @@ def _try(address: Address) -> None:
 def _free(address: Address) -> Address:
     if address.port:
         return address
-    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-    with socket.socket(family) as found:
-        found.bind((_pair(address)[0], 0))
+    with _socket(address) as found:
+        found.bind(_pair(address))
         return replace(address, port=found.getsockname()[1])
+
+
+def _socket(address: Address) -> socket.socket:
+    return socket.socket(socket.AF_INET6 if ":" in address.host else socket.AF_INET)
 
 
 def _tls(tls: TlsSettings) -> EgressTls:

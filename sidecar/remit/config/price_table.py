@@ -15,7 +15,6 @@ from dataclasses import replace
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from fractions import Fraction
-from importlib.metadata import version
 
 from genai_prices.data import providers
 from genai_prices.types import ModelInfo, ModelPrice, StartDateConstraint, TieredPrices, TimeOfDateConstraint
@@ -23,8 +22,6 @@ from genai_prices.types import ModelInfo, ModelPrice, StartDateConstraint, Tiere
 from remit.config.priced_kinds import PROVIDERS, UNITS
 from remit.core.catalogue import Catalogue, Price, Service
 from remit.core.money import NANOS
-
-SOURCE = f"genai-prices {version('genai-prices')}"
 
 _EPOCH = date(1970, 1, 1)
 

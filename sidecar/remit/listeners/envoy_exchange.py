@@ -212,10 +212,7 @@ class Exchange:
         if not message.end_of_stream:
             # Whole, but trailers follow, which nobody would have looked at.
             return await self._object("the request has trailers")
-        request = self._request
-        self._request = HttpRequest(
-            request.method, request.scheme, request.authority, request.path, request.headers, message.body
-        )
+        self._request = replace(self._request, body=message.body)
         if self._kind == "mcp":
             told = replace(self._request, headers=(*self._request.headers, *mcp_surroundings(self._request)))
             self._surroundings = read_surroundings(told)
@@ -418,9 +415,8 @@ class Exchange:
         return Broken(str(echoed))
 
     def _whole_response(self) -> None:
-        self._finish(
-            How.SUCCEEDED if self._status < 400 else How.FAILED, "" if self._status < 400 else f"HTTP {self._status}"
-        )
+        failed = self._status >= 400
+        self._finish(How.FAILED if failed else How.SUCCEEDED, f"HTTP {self._status}" if failed else "")
 
     def _finish(self, how: How, error: str) -> None:
         if self.passage is not None and self.end is None:
