@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 import remit
-from fakes.envoy_world import free_port
 from fakes.governed import AGENTS, TOKEN, Governed, Ran, bare_environment, run_agent, tool_server
+from fakes.ports import free_port
 from fakes.provider import CACHED, INPUT, KEYS, WORDS, Arrived, Provider, provider
 from opentelemetry import context as otel
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, set_span_in_context

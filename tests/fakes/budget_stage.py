@@ -21,7 +21,7 @@ from typing import Any
 
 import apsw
 from fakes.budget_upstream import CAP, KINDS, PLAIN, Arrival, Upstream
-from fakes.envoy_world import free_port
+from fakes.ports import free_port
 from remit.backends.store_sqlite import open_journal
 from remit.cli.records import Entry, from_row
 

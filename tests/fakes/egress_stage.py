@@ -7,7 +7,6 @@ import contextlib
 import json
 import os
 import re
-import secrets
 import signal
 import socket
 import subprocess
@@ -22,6 +21,7 @@ from itertools import islice
 from pathlib import Path
 
 from fakes.egress_book import Book, Got, Wire, serving
+from fakes.ports import free_port
 from remit.backends.store_sqlite import open_journal
 from remit.cli.records import Entry, from_row
 from remit.core.canonical import digest
@@ -115,14 +115,6 @@ class Heard:
     def statuses(self) -> list[int]:
         """Every answer's status, of bodies that hold none themselves."""
         return [int(part[:3]) for part in self.raw.split(b"HTTP/1.1 ")[1:]]
-
-
-def free_port() -> int:
-    """A port that nobody listens on, from below those that the system gives to whoever dials."""
-    while True:
-        port = secrets.randbelow(12_000) + 20_000
-        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
-            return port
 
 
 class Stage:

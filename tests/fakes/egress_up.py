@@ -11,7 +11,7 @@ from hashlib import sha256
 from pathlib import Path
 from time import monotonic, sleep
 
-from fakes.envoy_world import free_port
+from fakes.ports import free_port
 from remit.backends.store_sqlite import open_journal
 from remit.cli.records import Entry, from_row
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import ssl
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -13,6 +12,7 @@ from pathlib import Path
 import aiohttp
 from fakes.envoy_judge import Judge, judging
 from fakes.envoy_upstream import Upstream, upstream
+from fakes.ports import free_port
 from remit.backends.endpoint_addresses import EndpointAddresses
 from remit.backends.envoy_binary import find
 from remit.backends.envoy_config import Documents, documents, system_authorities
@@ -133,10 +133,3 @@ async def world(
         await envoy.start(made.documents(made.catalogue()))
         stack.push_async_callback(envoy.stop)
         yield made
-
-
-def free_port() -> int:
-    """A port of loopback that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port

@@ -14,7 +14,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from fakes.envoy_world import free_port
+from fakes.ports import free_port
 from fakes.provider import KEYS
 from remit.backends.store_sqlite import open_journal
 from remit.cli.records import Entry, from_row

@@ -18,8 +18,8 @@ from fakes.budget_cuts import ended
 from fakes.budget_rush import Caller, rush
 from fakes.budget_stage import FLAT, TOKENS, Stage, call, question, request, reservation, stage
 from fakes.budget_upstream import COST, Play, Then, sized, whole_answer
-from fakes.envoy_world import free_port
 from fakes.loop import in_loop
+from fakes.ports import free_port
 from fakes.recorded import CASES, recorded_answer, recorded_request, recorded_services
 
 pytestmark = [pytest.mark.opa, pytest.mark.envoy, pytest.mark.xdist_group("budgets")]

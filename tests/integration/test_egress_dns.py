@@ -16,8 +16,9 @@ from pathlib import Path
 import pytest
 import yaml
 from fakes.egress_book import Book, serving
-from fakes.egress_stage import TOKENS, Heard, free_port, reason, request, talk
+from fakes.egress_stage import TOKENS, Heard, reason, request, talk
 from fakes.envoy_world import Hosts
+from fakes.ports import free_port
 from remit.app import egress as app_egress
 from remit.app.sidecar import App
 from remit.config import load

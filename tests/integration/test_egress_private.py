@@ -19,20 +19,8 @@ from pathlib import Path
 import grpc
 import pytest
 from fakes.canaries import leaks
-from fakes.egress_stage import (
-    KEY,
-    PROXY_TOKEN,
-    TOKEN,
-    TOKENS,
-    Heard,
-    Stage,
-    free_port,
-    request,
-    stage,
-    stopped,
-    talk,
-    until,
-)
+from fakes.egress_stage import KEY, PROXY_TOKEN, TOKEN, TOKENS, Heard, Stage, request, stage, stopped, talk, until
+from fakes.ports import free_port
 from listeners.raw_http2 import DATA, END_STREAM, connect, frame, message
 from remit._envoy.envoy.service.auth.v3 import external_auth_pb2 as auth
 from remit._envoy.envoy.service.ext_proc.v3 import external_processor_pb2 as proc

@@ -15,8 +15,8 @@ import aiohttp
 import pytest
 from fakes.egress_up import TOKEN, EgressUp, egress_up
 from fakes.envoy_upstream import Upstream, upstream
-from fakes.envoy_world import free_port
 from fakes.loop import in_loop, until
+from fakes.ports import free_port
 from remit.backends.opa_binary import find
 
 pytestmark = [pytest.mark.opa, pytest.mark.envoy, pytest.mark.xdist_group("egress-reload")]

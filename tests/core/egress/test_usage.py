@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from counts import COUNTS
+from fakes.recorded import framed_for_aws as framed
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from remit.config.price_table import prices_of
@@ -26,18 +27,6 @@ from ruamel.yaml import YAML
 NOW = int(datetime(2026, 11, 26, 12, tzinfo=UTC).timestamp()) * 10**9
 SSE, AWS = "text/event-stream; charset=utf-8", "application/vnd.amazon.eventstream"
 CASES = YAML(typ="safe").load((Path(__file__).parents[2] / "cases" / "usage" / "responses.yaml").read_text())
-
-
-def framed(event: str, payload: str) -> bytes:
-    """One message of an AWS event stream."""
-    names = {":event-type": event, ":content-type": "application/json", ":message-type": "event"}
-    headers = b"".join(
-        bytes([len(name)]) + name.encode() + b"\x07" + len(value).to_bytes(2) + value.encode()
-        for name, value in names.items()
-    )
-    prelude = (16 + len(headers) + len(payload.encode())).to_bytes(4) + len(headers).to_bytes(4)
-    head = prelude + zlib.crc32(prelude).to_bytes(4) + headers + payload.encode()
-    return head + zlib.crc32(head).to_bytes(4)
 
 
 def body_of(case: Mapping[str, Any]) -> tuple[bytes, str]:
