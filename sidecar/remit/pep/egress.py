@@ -25,13 +25,12 @@ from remit.core.canonical import digest
 from remit.core.catalogue import Catalogue, Credential, Service
 from remit.core.decision import Effect
 from remit.core.document import input_document
-from remit.core.egress.exchange import HttpRequest, Mapped, Unmapped
+from remit.core.egress.exchange import HttpRequest, Malformed, Mapped, Unmapped
 from remit.core.egress.kinds.mcp import action_of
 from remit.core.egress.mapping import map_request
 from remit.core.egress.mcp_listing import Allowed, listed_for
 from remit.core.egress.routing import terms_of
 from remit.core.egress.signing import FORM, read_key
-from remit.core.egress.target import check_overrides, check_target
 from remit.core.errors import PolicyFailure
 from remit.core.label import exceeding
 from remit.core.model import ActionName, Context, Facts, Mode, Request, Resource, Subject
@@ -287,16 +286,15 @@ def _understood(service: Service | None, attempt: Attempt, subject: Subject) -> 
     bare = Mapped("", body=attempt.request.body)
     if attempt.objection is not None or service is None:
         return bare, attempt.objection
-    # Binding, so for observed agents as well: a credential is bound to the method and path that it is sent with.
-    wrong = check_target(attempt.request.path) or check_overrides(attempt.request.headers)
-    if wrong:
-        return bare, Objection(Reason.REQUEST_MALFORMED, wrong, binding=True)
     try:
         known = {"agent": subject.id, "team": subject.team, "service": attempt.service}
         mapped = map_request(service, attempt.request, attributes=known)
         if mapped.body != attempt.request.body and not attempt.rewrites:
             return mapped, Objection(Reason.OBLIGATION_UNSUPPORTED, "send the request with a cap", binding=True)
         return mapped, None
+    except Malformed as malformed:
+        # Binding, so for observed agents as well: a credential is bound to the method and path that it is sent with.
+        return bare, Objection(Reason.REQUEST_MALFORMED, malformed.detail, binding=True)
     except Unmapped as unmapped:
         return bare, Objection(Reason.REQUEST_UNMAPPED, unmapped.detail)
 

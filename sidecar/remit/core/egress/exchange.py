@@ -25,6 +25,10 @@ class Unmapped(Exception):
         self.detail = detail
 
 
+class Malformed(Unmapped):
+    """The request's target or headers are not in their one form, so nobody can say what it is."""
+
+
 @dataclass(frozen=True, slots=True)
 class HttpRequest:
     """A request as it came, unbelieved. `headers` have lower-case names, in order, without pseudo-headers.

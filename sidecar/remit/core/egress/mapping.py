@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from remit.core.catalogue import Service
-from remit.core.egress.exchange import HttpRequest, Mapped, Unmapped
+from remit.core.egress.exchange import HttpRequest, Malformed, Mapped, Unmapped
 from remit.core.egress.kinds.anthropic import map_anthropic
 from remit.core.egress.kinds.azure import map_azure
 from remit.core.egress.kinds.bedrock import map_bedrock
@@ -45,10 +45,10 @@ _BELOW = {"openai": "/v1/", "anthropic": "/v1/"}
 
 
 def map_request(service: Service, request: HttpRequest, *, attributes: Mapping[str, str]) -> Mapped:
-    """What the request is to this service. `attributes` are what overrides select by. Raises Unmapped."""
+    """What the request is to this service. `attributes` are what overrides select by. Raises Unmapped, Malformed."""
     wrong = check_target(request.path) or check_overrides(request.headers)
     if wrong:
-        raise Unmapped(wrong)
+        raise Malformed(wrong)
     if len(request.body) > service.body_bytes:
         raise Unmapped(f"the body has {len(request.body)} bytes, more than {service.body_bytes}")
     mapper = MAPPERS.get(service.kind)
