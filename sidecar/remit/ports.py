@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Protocol
 
 from remit.core.catalogue import Credential
@@ -14,6 +16,7 @@ from remit.core.effect import Commit, Committed, Kept, Refused
 from remit.core.errors import RemitError
 from remit.core.journal import JournalRow as JournalRow
 from remit.core.model import BudgetRoom, BudgetRow, Halt
+from remit.core.view.model import Cell, Columns, Dialect, Plan, TableView
 
 
 class Clock(Protocol):
@@ -46,6 +49,18 @@ class Pdp(Protocol):
 
     async def ask(self, document: Mapping[str, object]) -> Verdict:
         """Judge one total input document. Raises PolicyFailure, whatever went wrong."""
+        ...
+
+    def reads_time(self, dataset: str) -> bool:
+        """Whether the dataset's view depends on `input.context.time`: then it is of this moment alone."""
+        ...
+
+    async def view(self, dataset: str, tables: Sequence[str], document: Mapping[str, object]) -> Sequence[TableView]:
+        """What a subject sees of these tables; `document` is as for `ask`, with the table as `resource.operation`.
+
+        `document` is asked once for each table, its `resource.operation` and `resource.ref` replaced. A table that no
+        rule includes has NO_ROW. Raises PolicyFailure (also where no view of the dataset is written), ViewInvalid.
+        """
         ...
 
 
@@ -124,6 +139,22 @@ class SpendRow:
     usage: Mapping[str, int] = field(default_factory=dict)
 
 
+class Sight(StrEnum):
+    """How certain it is that an answer told of a subject."""
+
+    RETURNED = "returned"  # a row of the answer is of it
+    REACHED = "reached"  # the statement read a row of it, and may have told of it
+    MANY = "many"  # the answer was of more subjects than are recorded by name
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """A decision whose answer told, or may have told, of a subject."""
+
+    decision: JournalRow
+    sight: Sight
+
+
 class Store(Protocol):
     """Ledger, journal, labels, workflows, halts and kept answers: one durable place, one writer."""
 
@@ -199,6 +230,10 @@ class Store(Protocol):
 
     async def trace(self, workflow: str, limit: int) -> Sequence[JournalRow]:
         """A workflow's records in order."""
+        ...
+
+    async def sightings(self, table: str, subject: str, limit: int) -> Sequence[Sighting]:
+        """Who saw a subject: `table` is "dataset.table", `subject` its keyed hash; the newest first."""
         ...
 
     async def journal(self, after: int, limit: int) -> Sequence[JournalRow]:
@@ -292,4 +327,142 @@ class Resolver(Protocol):
 
     async def resolve(self, host: str) -> Sequence[str]:
         """Its IP addresses in a steady order, IPv4 first, at most 64. Raises NotResolved within seconds."""
+        ...
+
+
+class Failure(StrEnum):
+    """How a database failed; each is one fixed text for the agent, whatever the database said."""
+
+    UNAVAILABLE = "unavailable"  # it cannot be reached, or went away
+    TIMED_OUT = "timed_out"  # longer than the dataset's limit
+    TOO_COSTLY = "too_costly"  # planned, or stepped, beyond the dataset's limit
+    BAD_STATEMENT = "bad_statement"  # types or names do not fit: the database does not accept it
+    BAD_VALUE = "bad_value"  # a value cannot be computed: division by zero, overflow, a cast
+    CONFLICT = "conflict"  # a write would break a constraint
+    TOO_MANY_TOKENS = "too_many_tokens"  # more distinct values to tokenise than are read at once
+    NOT_FIT = "not_fit"  # the database is not as the catalogue says: a table, a column, a right is missing
+    INTERNAL = "internal"  # anything else
+
+
+class DatabaseFailed(RemitError):
+    """A database did not answer. `detail` is for the operator's log alone: it may hold data."""
+
+    def __init__(self, failure: Failure, detail: str = "") -> None:
+        super().__init__(failure.value)
+        self.failure = failure
+        self.detail = detail
+
+
+@dataclass(frozen=True, slots=True)
+class ResultColumn:
+    """A column of an answer."""
+
+    name: str
+    type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The most that one reading takes; rows and bytes end it (`truncated`), the others fail it. `cost` 0 is any."""
+
+    rows: int
+    bytes: int
+    seconds: float
+    cost: int = 0
+
+
+class Reading(Protocol):
+    """One answer, read as it is asked for. Rows have the agent's columns first, then the plan's hidden ones."""
+
+    @property
+    def columns(self) -> Sequence[ResultColumn]:
+        """The agent's columns, without the hidden ones."""
+        ...
+
+    @property
+    def subjects(self) -> Mapping[str, Sequence[str]]:
+        """The keys that the plan's subject queries found, by table."""
+        ...
+
+    @property
+    def truncated(self) -> bool:
+        """Whether a limit ended it; known when the rows have ended."""
+        ...
+
+    def batches(self) -> AsyncIterator[Sequence[Sequence[Cell]]]:
+        """The rows, some hundreds at a time, none empty. Raises DatabaseFailed."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """A named write: `sql` has `:name` places. `execution` is the decision's id: the same one is performed once.
+
+    `limits.rows` bounds what it may return.
+    """
+
+    execution: str
+    sql: str
+    parameters: Mapping[str, Cell]
+    limits: Limits
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What a write did: `affected` rows, and what it returned. `replayed`: it had been done before."""
+
+    affected: int
+    columns: Sequence[ResultColumn] = ()
+    rows: Sequence[Sequence[Cell]] = ()
+    replayed: bool = False
+
+
+class Database(Protocol):
+    """One dataset's database."""
+
+    @property
+    def dialect(self) -> Dialect:
+        """Whose SQL it takes."""
+        ...
+
+    async def columns(self) -> Columns:
+        """The types of the catalogue's tables and columns, asked once.
+
+        Raises DatabaseFailed; NOT_FIT where something of them is missing, and its detail says what.
+        """
+        ...
+
+    def read(self, plan: Plan, parameters: Mapping[str, Cell], limits: Limits) -> AbstractAsyncContextManager[Reading]:
+        """Run a plan, read-only, in one snapshot. Raises DatabaseFailed.
+
+        Leaving ends it, whether all was read or not.
+        """
+        ...
+
+    async def write(self, write: Write) -> Written:
+        """Perform a named write in one transaction, once. Raises DatabaseFailed."""
+        ...
+
+
+class Databases(Protocol):
+    """The databases of the datasets in force."""
+
+    def of(self, dataset: str) -> Database | None:
+        """The database of a dataset; None where it names none."""
+        ...
+
+
+class Tokenizer(Protocol):
+    """Turns values into tokens and back: AES-SIV, deterministic within a domain. A token is opaque text."""
+
+    def token(self, value: str, domain: str, labels: Sequence[str]) -> str:
+        """The token of a value. The same value, domain and labels give the same token."""
+        ...
+
+    def value(self, token: str) -> tuple[str, str, tuple[str, ...]] | None:
+        """(value, domain, labels) of a token that this installation made; None for anything else."""
+        ...
+
+    def pad(self, domain: str, which: str) -> bytes:
+        """A key block for HMAC-SHA-256 in a database: the domain's key XOR `inner` (0x36) or `outer` (0x5c)."""
         ...

@@ -19,7 +19,6 @@ from remit.core.catalogue import (
     Budget,
     Catalogue,
     Credential,
-    Dataset,
     Endpoint,
     Identity,
     Override,
@@ -27,11 +26,11 @@ from remit.core.catalogue import (
     Price,
     Rate,
     Service,
-    Table,
     Team,
     Terms,
     Variant,
 )
+from remit.core.dataset import Dataset, DataSource, Table
 from remit.core.model import Link, Resource, ResourceFacts
 from remit.core.selector import Selector
 
@@ -79,7 +78,7 @@ FULL = Catalogue(
     datasets={
         "crm": Dataset(
             owner="cx",
-            url=SECRET,
+            reader=DataSource(SECRET),
             labels=("internal",),
             clearance=("pii",),
             tables={
@@ -270,7 +269,7 @@ def changes() -> dict[str, Catalogue]:
         "a credential": replace(FULL, services=FULL.services | {"openai": replace(service, credentials=())}),  # type: ignore[operator]
         "a share": replace(FULL, budgets={"month": replace(month, warn=(Fraction(3, 4),))}),
         "a limit by a nano": replace(FULL, budgets={"month": replace(month, limit=month.limit + 1)}),
-        "an address": replace(FULL, datasets=FULL.datasets | {"crm": Dataset(owner="cx", url="x")}),  # type: ignore[operator]
+        "an address": replace(FULL, datasets=FULL.datasets | {"crm": Dataset(owner="cx", reader=DataSource("x"))}),  # type: ignore[operator]
     }
 
 

@@ -10,7 +10,8 @@ from typing import Any
 from joserfc.jwk import OKPKey
 from remit.backends.signer_ed25519 import Ed25519Signer
 from remit.core.answer import Answer
-from remit.core.catalogue import Agent, Budget, Catalogue, Dataset, Person, Price, Service, Team, Variant
+from remit.core.catalogue import Agent, Budget, Catalogue, Person, Price, Service, Team, Variant
+from remit.core.dataset import Dataset
 from remit.core.decision import Effect, PolicyReason, Verdict
 from remit.core.model import Identity, Mode, Subject
 from remit.pep.world import Installation, World

@@ -15,7 +15,8 @@ from fakes.world import world as make_world
 from remit.backends.store_sqlite import SqliteStore
 from remit.core.answer import Answer
 from remit.core.call import Call, Claimed, HandoffCall, Report, WorkflowCall
-from remit.core.catalogue import Catalogue, Price, Table
+from remit.core.catalogue import Catalogue, Price
+from remit.core.dataset import Table
 from remit.core.decision import Effect
 from remit.core.errors import BadRequest, Forbidden, IllegalTransition
 from remit.core.journal import Verification

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 
 from remit.config.priced_kinds import PRICED_KINDS, PUBLIC_UNITS
 from remit.config.reading import nearest
-from remit.core.catalogue import Agent, Approval, Catalogue, Dataset, Identity, Service
+from remit.core.catalogue import Agent, Approval, Catalogue, Identity, Service
+from remit.core.dataset import Dataset
 from remit.core.selector import Selector, glob_matches
 
 

@@ -38,7 +38,8 @@ from remit.config.values import (
     selector,
     share,
 )
-from remit.core.catalogue import Actor, Agent, Budget, Catalogue, Dataset, Identity, Person, Table, Team
+from remit.core.catalogue import Actor, Agent, Budget, Catalogue, Identity, Person, Team
+from remit.core.dataset import Dataset, DataSource, Table
 from remit.core.selector import EVERYTHING
 from remit.core.window import KINDS as WINDOWS
 
@@ -167,7 +168,9 @@ def _within(allowed: Collection[str], reader: Reader[tuple[str, ...]]) -> Reader
 def _dataset(keys: Section, known: Known) -> Dataset:
     return Dataset(
         owner=keys.read("owner", reference(known.teams, "a declared team"), ""),
-        url=keys.read("url", secret_text(_ADDRESS, "an address of up to 2048 characters without blanks"), ""),
+        reader=DataSource(
+            url=keys.read("url", secret_text(_ADDRESS, "an address of up to 2048 characters without blanks"), "")
+        ),
         labels=keys.read("labels", identifiers, ()),
         clearance=keys.read("clearance", identifiers, ()),
         roles=keys.read("roles", identifiers, ()),

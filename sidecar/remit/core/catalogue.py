@@ -17,6 +17,7 @@ from fractions import Fraction
 from hashlib import sha256
 from typing import Any, TypeVar
 
+from remit.core.dataset import Dataset
 from remit.core.egress.mcp_message import PLUMBING
 from remit.core.model import Link, Resource, ResourceFacts
 from remit.core.money import NANOS
@@ -298,27 +299,6 @@ class Rate:
     target: str
     amount: int = field(metadata=_MONEY)
     since: int = field(default=0, metadata={"name": "from", "seconds": True})
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """A dataset's table: each column's labels; `subject_key` is the column that says whose row it is."""
-
-    columns: Mapping[str, Labels]
-    subject_key: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Dataset:
-    """Data to read and write. `labels` lie on all of it; a column adds its own."""
-
-    owner: str = ""
-    url: str = field(default="", metadata=_HIDDEN)
-    labels: Labels = ()
-    clearance: Labels = ()
-    roles: tuple[str, ...] = ()
-    purposes: tuple[str, ...] = ()
-    tables: Mapping[str, Table] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

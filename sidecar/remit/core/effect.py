@@ -137,6 +137,17 @@ class KeepAnswer:
     expires: int
 
 
+@dataclass(frozen=True, slots=True)
+class SeeSubjects:
+    """An answer tells of subjects: `table` is "dataset.table", `subjects` their keyed hashes, `sight` how certain
+    it is (ports.Sight). For `many` there are no hashes. The same again changes nothing."""
+
+    decision: str
+    table: str
+    sight: str
+    subjects: tuple[str, ...] = ()
+
+
 Effect = (
     Reserve
     | EndReservation
@@ -150,6 +161,7 @@ Effect = (
     | LiftHalt
     | AdjustBudget
     | KeepAnswer
+    | SeeSubjects
 )
 
 

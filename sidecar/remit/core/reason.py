@@ -46,6 +46,8 @@ class Reason(StrEnum):
     CREDENTIAL_UNAVAILABLE = "credential_unavailable"
     ENDPOINT_UNAVAILABLE = "endpoint_unavailable"
     TUNNEL_NOT_ALLOWED = "tunnel_not_allowed"
+    VIEW_REFUSED = "view_refused"
+    DATABASE_UNAVAILABLE = "database_unavailable"
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +178,16 @@ EXPLANATIONS: dict[Reason, Explanation] = {
         "A tunnel was asked for to a service that is not `opaque`.",
         False,
         "Call the service through the egress, or declare it `opaque`.",
+    ),
+    Reason.VIEW_REFUSED: Explanation(
+        "The statement is not one that Remit can vouch for, or no view of the dataset is written.",
+        False,
+        "Ask as the message says (docs/views.md lists what is taken), or have the view written.",
+    ),
+    Reason.DATABASE_UNAVAILABLE: Explanation(
+        "The dataset's database cannot be reached, or is not as the catalogue says.",
+        True,
+        "Ask again; the sidecar's log says what is wrong.",
     ),
 }
 

@@ -25,13 +25,15 @@ _sym_db = _symbol_database.Default()
 from remit.v1 import resources_pb2 as remit_dot_v1_dot_resources__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14remit/v1/audit.proto\x12\x08remit.v1\x1a\x18remit/v1/resources.proto\"&\n\x12GetDecisionRequest\x12\x10\n\x08\x64\x65\x63ision\x18\x01 \x01(\t\"f\n\x13GetDecisionResponse\x12\'\n\x06record\x18\x01 \x01(\x0b\x32\x17.remit.v1.JournalRecord\x12&\n\x05\x61\x62out\x18\x02 \x03(\x0b\x32\x17.remit.v1.JournalRecord\"/\n\x0cTraceRequest\x12\x10\n\x08workflow\x18\x01 \x01(\t\x12\r\n\x05limit\x18\x02 \x01(\x05\"L\n\rTraceResponse\x12(\n\x07records\x18\x01 \x03(\x0b\x32\x17.remit.v1.JournalRecord\x12\x11\n\ttruncated\x18\x02 \x01(\x08\"\x0f\n\rVerifyRequest\"\x88\x01\n\x0eVerifyResponse\x12\n\n\x02ok\x18\x01 \x01(\x08\x12\x11\n\tauthentic\x18\x02 \x01(\x08\x12\x0f\n\x07records\x18\x03 \x01(\x03\x12\x0e\n\x06\x65rased\x18\x04 \x01(\x03\x12\x13\n\x0b\x63heckpoints\x18\x05 \x01(\x03\x12\x0f\n\x07problem\x18\x06 \x01(\t\x12\x10\n\x08sequence\x18\x07 \x01(\x03\x32\xca\x01\n\x05\x41udit\x12J\n\x0bGetDecision\x12\x1c.remit.v1.GetDecisionRequest\x1a\x1d.remit.v1.GetDecisionResponse\x12\x38\n\x05Trace\x12\x16.remit.v1.TraceRequest\x1a\x17.remit.v1.TraceResponse\x12;\n\x06Verify\x12\x17.remit.v1.VerifyRequest\x1a\x18.remit.v1.VerifyResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14remit/v1/audit.proto\x12\x08remit.v1\x1a\x18remit/v1/resources.proto\"&\n\x12GetDecisionRequest\x12\x10\n\x08\x64\x65\x63ision\x18\x01 \x01(\t\"f\n\x13GetDecisionResponse\x12\'\n\x06record\x18\x01 \x01(\x0b\x32\x17.remit.v1.JournalRecord\x12&\n\x05\x61\x62out\x18\x02 \x03(\x0b\x32\x17.remit.v1.JournalRecord\"/\n\x0cTraceRequest\x12\x10\n\x08workflow\x18\x01 \x01(\t\x12\r\n\x05limit\x18\x02 \x01(\x05\"L\n\rTraceResponse\x12(\n\x07records\x18\x01 \x03(\x0b\x32\x17.remit.v1.JournalRecord\x12\x11\n\ttruncated\x18\x02 \x01(\x08\"\x0f\n\rVerifyRequest\"\x88\x01\n\x0eVerifyResponse\x12\n\n\x02ok\x18\x01 \x01(\x08\x12\x11\n\tauthentic\x18\x02 \x01(\x08\x12\x0f\n\x07records\x18\x03 \x01(\x03\x12\x0e\n\x06\x65rased\x18\x04 \x01(\x03\x12\x13\n\x0b\x63heckpoints\x18\x05 \x01(\x03\x12\x0f\n\x07problem\x18\x06 \x01(\t\x12\x10\n\x08sequence\x18\x07 \x01(\x03\"H\n\nWhoRequest\x12\x0f\n\x07\x64\x61taset\x18\x01 \x01(\t\x12\r\n\x05table\x18\x02 \x01(\t\x12\x0b\n\x03key\x18\x03 \x01(\t\x12\r\n\x05limit\x18\x04 \x01(\x05\"G\n\x0bWhoResponse\x12%\n\tsightings\x18\x01 \x03(\x0b\x32\x12.remit.v1.Sighting\x12\x11\n\ttruncated\x18\x02 \x01(\x08\"U\n\x08Sighting\x12)\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0b\x32\x17.remit.v1.JournalRecord\x12\x1e\n\x05sight\x18\x02 \x01(\x0e\x32\x0f.remit.v1.Sight*U\n\x05Sight\x12\x15\n\x11SIGHT_UNSPECIFIED\x10\x00\x12\x12\n\x0eSIGHT_RETURNED\x10\x01\x12\x11\n\rSIGHT_REACHED\x10\x02\x12\x0e\n\nSIGHT_MANY\x10\x03\x32\xfe\x01\n\x05\x41udit\x12J\n\x0bGetDecision\x12\x1c.remit.v1.GetDecisionRequest\x1a\x1d.remit.v1.GetDecisionResponse\x12\x38\n\x05Trace\x12\x16.remit.v1.TraceRequest\x1a\x17.remit.v1.TraceResponse\x12\x32\n\x03Who\x12\x14.remit.v1.WhoRequest\x1a\x15.remit.v1.WhoResponse\x12;\n\x06Verify\x12\x17.remit.v1.VerifyRequest\x1a\x18.remit.v1.VerifyResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'remit.v1.audit_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_SIGHT']._serialized_start=721
+  _globals['_SIGHT']._serialized_end=806
   _globals['_GETDECISIONREQUEST']._serialized_start=60
   _globals['_GETDECISIONREQUEST']._serialized_end=98
   _globals['_GETDECISIONRESPONSE']._serialized_start=100
@@ -44,6 +46,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_VERIFYREQUEST']._serialized_end=346
   _globals['_VERIFYRESPONSE']._serialized_start=349
   _globals['_VERIFYRESPONSE']._serialized_end=485
-  _globals['_AUDIT']._serialized_start=488
-  _globals['_AUDIT']._serialized_end=690
+  _globals['_WHOREQUEST']._serialized_start=487
+  _globals['_WHOREQUEST']._serialized_end=559
+  _globals['_WHORESPONSE']._serialized_start=561
+  _globals['_WHORESPONSE']._serialized_end=632
+  _globals['_SIGHTING']._serialized_start=634
+  _globals['_SIGHTING']._serialized_end=719
+  _globals['_AUDIT']._serialized_start=809
+  _globals['_AUDIT']._serialized_end=1063
 # @@protoc_insertion_point(module_scope)

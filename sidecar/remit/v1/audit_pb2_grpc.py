@@ -46,6 +46,11 @@ class AuditStub:
                 request_serializer=remit_dot_v1_dot_audit__pb2.TraceRequest.SerializeToString,
                 response_deserializer=remit_dot_v1_dot_audit__pb2.TraceResponse.FromString,
                 _registered_method=True)
+        self.Who = channel.unary_unary(
+                '/remit.v1.Audit/Who',
+                request_serializer=remit_dot_v1_dot_audit__pb2.WhoRequest.SerializeToString,
+                response_deserializer=remit_dot_v1_dot_audit__pb2.WhoResponse.FromString,
+                _registered_method=True)
         self.Verify = channel.unary_unary(
                 '/remit.v1.Audit/Verify',
                 request_serializer=remit_dot_v1_dot_audit__pb2.VerifyRequest.SerializeToString,
@@ -72,6 +77,13 @@ class AuditServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Who(self, request, context):
+        """Says who saw a subject of a table that names a `subject_key`. For people with the role auditor or operator.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Verify(self, request, context):
         """Verifies the journal's chain and checkpoints.
         """
@@ -91,6 +103,11 @@ def add_AuditServicer_to_server(servicer, server):
                     servicer.Trace,
                     request_deserializer=remit_dot_v1_dot_audit__pb2.TraceRequest.FromString,
                     response_serializer=remit_dot_v1_dot_audit__pb2.TraceResponse.SerializeToString,
+            ),
+            'Who': grpc.unary_unary_rpc_method_handler(
+                    servicer.Who,
+                    request_deserializer=remit_dot_v1_dot_audit__pb2.WhoRequest.FromString,
+                    response_serializer=remit_dot_v1_dot_audit__pb2.WhoResponse.SerializeToString,
             ),
             'Verify': grpc.unary_unary_rpc_method_handler(
                     servicer.Verify,
@@ -154,6 +171,33 @@ class Audit:
             '/remit.v1.Audit/Trace',
             remit_dot_v1_dot_audit__pb2.TraceRequest.SerializeToString,
             remit_dot_v1_dot_audit__pb2.TraceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Who(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/remit.v1.Audit/Who',
+            remit_dot_v1_dot_audit__pb2.WhoRequest.SerializeToString,
+            remit_dot_v1_dot_audit__pb2.WhoResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -4,12 +4,36 @@ from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from remit.v1 import resources_pb2 as _resources_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from collections.abc import Iterable as _Iterable, Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class DataFailure(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    DATA_FAILURE_UNSPECIFIED: _ClassVar[DataFailure]
+    DATA_FAILURE_UNAVAILABLE: _ClassVar[DataFailure]
+    DATA_FAILURE_TIMED_OUT: _ClassVar[DataFailure]
+    DATA_FAILURE_TOO_COSTLY: _ClassVar[DataFailure]
+    DATA_FAILURE_BAD_STATEMENT: _ClassVar[DataFailure]
+    DATA_FAILURE_BAD_VALUE: _ClassVar[DataFailure]
+    DATA_FAILURE_CONFLICT: _ClassVar[DataFailure]
+    DATA_FAILURE_TOO_MANY_TOKENS: _ClassVar[DataFailure]
+    DATA_FAILURE_NOT_FIT: _ClassVar[DataFailure]
+    DATA_FAILURE_INTERNAL: _ClassVar[DataFailure]
+DATA_FAILURE_UNSPECIFIED: DataFailure
+DATA_FAILURE_UNAVAILABLE: DataFailure
+DATA_FAILURE_TIMED_OUT: DataFailure
+DATA_FAILURE_TOO_COSTLY: DataFailure
+DATA_FAILURE_BAD_STATEMENT: DataFailure
+DATA_FAILURE_BAD_VALUE: DataFailure
+DATA_FAILURE_CONFLICT: DataFailure
+DATA_FAILURE_TOO_MANY_TOKENS: DataFailure
+DATA_FAILURE_NOT_FIT: DataFailure
+DATA_FAILURE_INTERNAL: DataFailure
 
 class OpenWorkflowRequest(_message.Message):
     __slots__ = ("purposes", "agents", "ttl", "reason", "trace", "key")
@@ -164,3 +188,159 @@ class RecordResponse(_message.Message):
     DECISION_FIELD_NUMBER: _ClassVar[int]
     decision: _resources_pb2.Decision
     def __init__(self, decision: _Optional[_Union[_resources_pb2.Decision, _Mapping]] = ...) -> None: ...
+
+class QueryRequest(_message.Message):
+    __slots__ = ("dataset", "statement", "parameters", "context", "rows", "agent")
+    class ParametersEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: Value
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[Value, _Mapping]] = ...) -> None: ...
+    DATASET_FIELD_NUMBER: _ClassVar[int]
+    STATEMENT_FIELD_NUMBER: _ClassVar[int]
+    PARAMETERS_FIELD_NUMBER: _ClassVar[int]
+    CONTEXT_FIELD_NUMBER: _ClassVar[int]
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    AGENT_FIELD_NUMBER: _ClassVar[int]
+    dataset: str
+    statement: str
+    parameters: _containers.MessageMap[str, Value]
+    context: _resources_pb2.Context
+    rows: int
+    agent: str
+    def __init__(self, dataset: _Optional[str] = ..., statement: _Optional[str] = ..., parameters: _Optional[_Mapping[str, Value]] = ..., context: _Optional[_Union[_resources_pb2.Context, _Mapping]] = ..., rows: _Optional[int] = ..., agent: _Optional[str] = ...) -> None: ...
+
+class QueryResponse(_message.Message):
+    __slots__ = ("start", "rows", "end")
+    START_FIELD_NUMBER: _ClassVar[int]
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    END_FIELD_NUMBER: _ClassVar[int]
+    start: QueryStart
+    rows: QueryRows
+    end: QueryEnd
+    def __init__(self, start: _Optional[_Union[QueryStart, _Mapping]] = ..., rows: _Optional[_Union[QueryRows, _Mapping]] = ..., end: _Optional[_Union[QueryEnd, _Mapping]] = ...) -> None: ...
+
+class QueryStart(_message.Message):
+    __slots__ = ("decision", "columns", "labels", "masked")
+    DECISION_FIELD_NUMBER: _ClassVar[int]
+    COLUMNS_FIELD_NUMBER: _ClassVar[int]
+    LABELS_FIELD_NUMBER: _ClassVar[int]
+    MASKED_FIELD_NUMBER: _ClassVar[int]
+    decision: _resources_pb2.Decision
+    columns: _containers.RepeatedCompositeFieldContainer[ResultColumn]
+    labels: _containers.RepeatedScalarFieldContainer[str]
+    masked: _containers.RepeatedCompositeFieldContainer[MaskedColumn]
+    def __init__(self, decision: _Optional[_Union[_resources_pb2.Decision, _Mapping]] = ..., columns: _Optional[_Iterable[_Union[ResultColumn, _Mapping]]] = ..., labels: _Optional[_Iterable[str]] = ..., masked: _Optional[_Iterable[_Union[MaskedColumn, _Mapping]]] = ...) -> None: ...
+
+class ResultColumn(_message.Message):
+    __slots__ = ("name", "type")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    TYPE_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    type: str
+    def __init__(self, name: _Optional[str] = ..., type: _Optional[str] = ...) -> None: ...
+
+class MaskedColumn(_message.Message):
+    __slots__ = ("table", "column", "mask")
+    TABLE_FIELD_NUMBER: _ClassVar[int]
+    COLUMN_FIELD_NUMBER: _ClassVar[int]
+    MASK_FIELD_NUMBER: _ClassVar[int]
+    table: str
+    column: str
+    mask: str
+    def __init__(self, table: _Optional[str] = ..., column: _Optional[str] = ..., mask: _Optional[str] = ...) -> None: ...
+
+class QueryRows(_message.Message):
+    __slots__ = ("rows",)
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    rows: _containers.RepeatedCompositeFieldContainer[Row]
+    def __init__(self, rows: _Optional[_Iterable[_Union[Row, _Mapping]]] = ...) -> None: ...
+
+class Row(_message.Message):
+    __slots__ = ("values",)
+    VALUES_FIELD_NUMBER: _ClassVar[int]
+    values: _containers.RepeatedCompositeFieldContainer[Value]
+    def __init__(self, values: _Optional[_Iterable[_Union[Value, _Mapping]]] = ...) -> None: ...
+
+class Value(_message.Message):
+    __slots__ = ("boolean", "integer", "real", "decimal", "text", "binary", "date", "time", "timestamp", "interval")
+    BOOLEAN_FIELD_NUMBER: _ClassVar[int]
+    INTEGER_FIELD_NUMBER: _ClassVar[int]
+    REAL_FIELD_NUMBER: _ClassVar[int]
+    DECIMAL_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    BINARY_FIELD_NUMBER: _ClassVar[int]
+    DATE_FIELD_NUMBER: _ClassVar[int]
+    TIME_FIELD_NUMBER: _ClassVar[int]
+    TIMESTAMP_FIELD_NUMBER: _ClassVar[int]
+    INTERVAL_FIELD_NUMBER: _ClassVar[int]
+    boolean: bool
+    integer: int
+    real: float
+    decimal: str
+    text: str
+    binary: bytes
+    date: str
+    time: str
+    timestamp: str
+    interval: str
+    def __init__(self, boolean: _Optional[bool] = ..., integer: _Optional[int] = ..., real: _Optional[float] = ..., decimal: _Optional[str] = ..., text: _Optional[str] = ..., binary: _Optional[bytes] = ..., date: _Optional[str] = ..., time: _Optional[str] = ..., timestamp: _Optional[str] = ..., interval: _Optional[str] = ...) -> None: ...
+
+class QueryEnd(_message.Message):
+    __slots__ = ("rows", "bytes", "truncated", "failure", "message")
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    TRUNCATED_FIELD_NUMBER: _ClassVar[int]
+    FAILURE_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    rows: int
+    bytes: int
+    truncated: bool
+    failure: DataFailure
+    message: str
+    def __init__(self, rows: _Optional[int] = ..., bytes: _Optional[int] = ..., truncated: _Optional[bool] = ..., failure: _Optional[_Union[DataFailure, str]] = ..., message: _Optional[str] = ...) -> None: ...
+
+class ExecuteRequest(_message.Message):
+    __slots__ = ("dataset", "statement", "parameters", "context", "key", "agent")
+    class ParametersEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: Value
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[Value, _Mapping]] = ...) -> None: ...
+    DATASET_FIELD_NUMBER: _ClassVar[int]
+    STATEMENT_FIELD_NUMBER: _ClassVar[int]
+    PARAMETERS_FIELD_NUMBER: _ClassVar[int]
+    CONTEXT_FIELD_NUMBER: _ClassVar[int]
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    AGENT_FIELD_NUMBER: _ClassVar[int]
+    dataset: str
+    statement: str
+    parameters: _containers.MessageMap[str, Value]
+    context: _resources_pb2.Context
+    key: str
+    agent: str
+    def __init__(self, dataset: _Optional[str] = ..., statement: _Optional[str] = ..., parameters: _Optional[_Mapping[str, Value]] = ..., context: _Optional[_Union[_resources_pb2.Context, _Mapping]] = ..., key: _Optional[str] = ..., agent: _Optional[str] = ...) -> None: ...
+
+class ExecuteResponse(_message.Message):
+    __slots__ = ("decision", "affected", "columns", "rows", "labels", "replayed", "failure", "message")
+    DECISION_FIELD_NUMBER: _ClassVar[int]
+    AFFECTED_FIELD_NUMBER: _ClassVar[int]
+    COLUMNS_FIELD_NUMBER: _ClassVar[int]
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    LABELS_FIELD_NUMBER: _ClassVar[int]
+    REPLAYED_FIELD_NUMBER: _ClassVar[int]
+    FAILURE_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    decision: _resources_pb2.Decision
+    affected: int
+    columns: _containers.RepeatedCompositeFieldContainer[ResultColumn]
+    rows: _containers.RepeatedCompositeFieldContainer[Row]
+    labels: _containers.RepeatedScalarFieldContainer[str]
+    replayed: bool
+    failure: DataFailure
+    message: str
+    def __init__(self, decision: _Optional[_Union[_resources_pb2.Decision, _Mapping]] = ..., affected: _Optional[int] = ..., columns: _Optional[_Iterable[_Union[ResultColumn, _Mapping]]] = ..., rows: _Optional[_Iterable[_Union[Row, _Mapping]]] = ..., labels: _Optional[_Iterable[str]] = ..., replayed: _Optional[bool] = ..., failure: _Optional[_Union[DataFailure, str]] = ..., message: _Optional[str] = ...) -> None: ...

@@ -59,6 +59,16 @@ class SidecarStub:
                 request_serializer=remit_dot_v1_dot_sidecar__pb2.ReportRequest.SerializeToString,
                 response_deserializer=remit_dot_v1_dot_sidecar__pb2.ReportResponse.FromString,
                 _registered_method=True)
+        self.Query = channel.unary_stream(
+                '/remit.v1.Sidecar/Query',
+                request_serializer=remit_dot_v1_dot_sidecar__pb2.QueryRequest.SerializeToString,
+                response_deserializer=remit_dot_v1_dot_sidecar__pb2.QueryResponse.FromString,
+                _registered_method=True)
+        self.Execute = channel.unary_unary(
+                '/remit.v1.Sidecar/Execute',
+                request_serializer=remit_dot_v1_dot_sidecar__pb2.ExecuteRequest.SerializeToString,
+                response_deserializer=remit_dot_v1_dot_sidecar__pb2.ExecuteResponse.FromString,
+                _registered_method=True)
         self.Handoff = channel.unary_unary(
                 '/remit.v1.Sidecar/Handoff',
                 request_serializer=remit_dot_v1_dot_sidecar__pb2.HandoffRequest.SerializeToString,
@@ -112,6 +122,20 @@ class SidecarServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Query(self, request, context):
+        """Reads a dataset: the rows that the agent's view shows, streamed. The decision comes first, then rows, then the end.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Execute(self, request, context):
+        """Writes by a statement that the catalogue names, in one transaction, once for each key.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Handoff(self, request, context):
         """Asks for a passport: the signed labels and lineage that a message to another agent must carry.
         """
@@ -155,6 +179,16 @@ def add_SidecarServicer_to_server(servicer, server):
                     servicer.Report,
                     request_deserializer=remit_dot_v1_dot_sidecar__pb2.ReportRequest.FromString,
                     response_serializer=remit_dot_v1_dot_sidecar__pb2.ReportResponse.SerializeToString,
+            ),
+            'Query': grpc.unary_stream_rpc_method_handler(
+                    servicer.Query,
+                    request_deserializer=remit_dot_v1_dot_sidecar__pb2.QueryRequest.FromString,
+                    response_serializer=remit_dot_v1_dot_sidecar__pb2.QueryResponse.SerializeToString,
+            ),
+            'Execute': grpc.unary_unary_rpc_method_handler(
+                    servicer.Execute,
+                    request_deserializer=remit_dot_v1_dot_sidecar__pb2.ExecuteRequest.FromString,
+                    response_serializer=remit_dot_v1_dot_sidecar__pb2.ExecuteResponse.SerializeToString,
             ),
             'Handoff': grpc.unary_unary_rpc_method_handler(
                     servicer.Handoff,
@@ -285,6 +319,60 @@ class Sidecar:
             '/remit.v1.Sidecar/Report',
             remit_dot_v1_dot_sidecar__pb2.ReportRequest.SerializeToString,
             remit_dot_v1_dot_sidecar__pb2.ReportResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Query(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/remit.v1.Sidecar/Query',
+            remit_dot_v1_dot_sidecar__pb2.QueryRequest.SerializeToString,
+            remit_dot_v1_dot_sidecar__pb2.QueryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Execute(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/remit.v1.Sidecar/Execute',
+            remit_dot_v1_dot_sidecar__pb2.ExecuteRequest.SerializeToString,
+            remit_dot_v1_dot_sidecar__pb2.ExecuteResponse.FromString,
             options,
             channel_credentials,
             insecure,
