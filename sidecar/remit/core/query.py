@@ -66,7 +66,7 @@ class Rows:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """The last part, of what was permitted: `failure` is "" or one of ports.Failure; then the rows are not all."""
+    """The last part, of what was permitted: `failure` is "" or a key of FAILURE_TEXTS; then the rows are not all."""
 
     rows: int
     bytes: int
@@ -100,5 +100,6 @@ FAILURE_TEXTS: Mapping[str, str] = {
     "too_many_tokens": "more distinct values would have to be tokenised than are read at once",
     "not_fit": "the database is not as the catalogue says",
     "internal": "the database failed in another way",
+    "halted": "a halt ended the answer",
 }
-"""What an agent is told of a failure, by ports.Failure: all that it is told."""
+"""What an agent is told of a failure, by ports.Failure (and `halted`, Remit's own): all that it is told."""

@@ -24,6 +24,7 @@ class DataFailure(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     DATA_FAILURE_TOO_MANY_TOKENS: _ClassVar[DataFailure]
     DATA_FAILURE_NOT_FIT: _ClassVar[DataFailure]
     DATA_FAILURE_INTERNAL: _ClassVar[DataFailure]
+    DATA_FAILURE_HALTED: _ClassVar[DataFailure]
 DATA_FAILURE_UNSPECIFIED: DataFailure
 DATA_FAILURE_UNAVAILABLE: DataFailure
 DATA_FAILURE_TIMED_OUT: DataFailure
@@ -34,6 +35,7 @@ DATA_FAILURE_CONFLICT: DataFailure
 DATA_FAILURE_TOO_MANY_TOKENS: DataFailure
 DATA_FAILURE_NOT_FIT: DataFailure
 DATA_FAILURE_INTERNAL: DataFailure
+DATA_FAILURE_HALTED: DataFailure
 
 class OpenWorkflowRequest(_message.Message):
     __slots__ = ("purposes", "agents", "ttl", "reason", "trace", "key")
