@@ -1,0 +1,52 @@
+"""A PostgreSQL in a container, through testcontainers; imported only where a Docker daemon may answer."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+import docker
+from docker.errors import DockerException
+from testcontainers.community.postgres import PostgresContainer
+
+# The tests end what they start themselves; and a daemon's ports are on this machine's loopback, even where this
+# machine looks like a container.
+os.environ.setdefault("TESTCONTAINERS_RYUK_DISABLED", "true")
+os.environ.setdefault("TESTCONTAINERS_CONNECTION_MODE", "docker_host")
+
+
+class Container:
+    """A server that may be killed and started again on the same port."""
+
+    def __init__(self, inner: PostgresContainer) -> None:
+        self._inner = inner
+        self._started = False
+
+    def start(self) -> None:
+        if self._started:
+            self._inner.get_wrapped_container().start()
+        else:
+            self._inner.start()
+            self._started = True
+
+    def kill(self) -> None:
+        wrapped = self._inner.get_wrapped_container()
+        wrapped.kill()
+        wrapped.wait()
+
+    def stop(self) -> None:
+        if self._started:
+            self._inner.stop()
+
+
+def container(image: str, settings: Mapping[str, str], *, port: int, password: str) -> Container | None:
+    """A container of the image, not yet started; None where no daemon answers or it has no such image."""
+    try:
+        docker.from_env(timeout=5).images.get(image)
+    except DockerException:
+        return None
+    inner = PostgresContainer(image, username="postgres", password=password, dbname="postgres", driver=None)
+    inner.with_bind_ports(5432, port)
+    arguments = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+    inner.with_command(["postgres", *arguments])
+    return Container(inner)
