@@ -389,6 +389,11 @@ class Reading(Protocol):
         """Whether a limit ended it; known when the rows have ended."""
         ...
 
+    @property
+    def bytes(self) -> int:
+        """How many bytes the rows had so far."""
+        ...
+
     def batches(self) -> AsyncIterator[Sequence[Sequence[Cell]]]:
         """The rows, some hundreds at a time, none empty. Raises DatabaseFailed."""
         ...
