@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from fakes.commits import EUR, NEVER, SECOND, START, Desk, row
+from fakes.commits import EUR, EVERY, NEVER, SECOND, START, Desk, row
 from fakes.loop import in_loop
-from fakes.store_memory import MemoryStore
-from fakes.world import FakeClock, FakeIds
-from remit.backends.store_sqlite import SqliteStore
 from remit.core.effect import (
     AdjustBudget,
     BindTrace,
@@ -38,23 +33,6 @@ from remit.core.journal import verify
 from remit.core.model import Halt, Versions
 from remit.core.reason import Reason
 from remit.ports import FactsQuery, Store
-
-EVERY = 8  # records from one checkpoint to the next
-
-
-@pytest.fixture(name="desk", params=["memory", "sqlite"])
-def _desk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Desk]:
-    store: MemoryStore | SqliteStore
-    if request.param == "memory":
-        store = MemoryStore(lambda: START, checkpoint_records=EVERY)
-    else:
-        key = Ed25519PrivateKey.generate()
-        clock, ids = FakeClock(START), FakeIds()
-        store = SqliteStore(tmp_path / "state.db", clock=clock, ids=ids, key=key, checkpoint_records=EVERY)
-    store.activate("r1")
-    yield Desk(store)
-    if not store.failed:
-        asyncio.run(store.close())
 
 
 @asynccontextmanager

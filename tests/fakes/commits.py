@@ -25,6 +25,7 @@ EUR = 1_000_000_000
 SECOND = 1_000_000_000
 START = 1_800_000_000 * SECOND
 NEVER = START + 10**9 * SECOND
+EVERY = 8  # records from one checkpoint to the next, of the stores under contract
 
 
 def row(limit: int, budget: str = "month", scope: str = "", *, start: int = 0, end: int = 0) -> BudgetRow:

@@ -31,6 +31,7 @@ from remit.core.effect import (
     Record,
     Refused,
     Reserve,
+    SeeSubjects,
     UsePassport,
 )
 from remit.core.errors import BadRequest, IllegalTransition, NotFound, StoreUnavailable, Violation
@@ -39,11 +40,14 @@ from remit.core.label import Session, counts, isolated_version, join
 from remit.core.model import BudgetRoom, BudgetRow, Halt, Versions
 from remit.core.reason import Reason
 from remit.core.reservation import MAX_NANOS, MAX_TOTAL, State, check_amount, end, prolonged
+from remit.core.view.subjects import hash_bytes
 from remit.ports import (
     CheckpointRow,
     FactsQuery,
     JournalRow,
     Reservation,
+    Sight,
+    Sighting,
     SpendRow,
     StoredFacts,
     WorkflowState,
@@ -88,6 +92,7 @@ class Shelves:
     kept: dict[tuple[str, str, str], KeepAnswer] = field(default_factory=dict)
     halts: dict[str, Halt] = field(default_factory=dict)
     halts_version: int = 0
+    seen: dict[tuple[str, bytes, str], Sight] = field(default_factory=dict)
     journal: dict[str, JournalRow] = field(default_factory=dict)
 
     def copy(self) -> Shelves:
@@ -223,6 +228,15 @@ class MemoryStore:
     async def trace(self, workflow: str, limit: int) -> Sequence[JournalRow]:
         rows = self._shelves.journal.values()
         return tuple(row for row in rows if workflow and row.record.workflow == workflow)[:limit]
+
+    async def sightings(self, table: str, subject: str, limit: int) -> Sequence[Sighting]:
+        raw, seen = hash_bytes(subject), self._shelves.seen
+        found = [
+            Sighting(row, min(sights, key=list(Sight).index))
+            for row in reversed(self._shelves.journal.values())
+            if (sights := [seen[each] for who in (raw, b"") if (each := (table, who, row.record.id)) in seen])
+        ]
+        return tuple(found[:limit])
 
     async def journal(self, after: int, limit: int) -> Sequence[JournalRow]:
         return tuple(self._shelves.journal.values())[after : after + limit]
@@ -457,6 +471,16 @@ class Work:
         if (effect.subject, effect.rpc, effect.key) in self.shelves.kept:
             raise Refusal(Reason.IDEMPOTENCY_MISMATCH, "kept")
         self.shelves.kept[effect.subject, effect.rpc, effect.key] = effect
+
+    @perform.register
+    def _(self, effect: SeeSubjects) -> None:
+        sight = Sight(effect.sight)
+        if effect.decision not in self.shelves.journal:
+            raise NotFound(f"no decision {effect.decision}")
+        for subject in [b""] if sight is Sight.MANY else map(hash_bytes, effect.subjects):
+            known = self.shelves.seen.get((effect.table, subject, effect.decision), sight)
+            sure = Sight.RETURNED if Sight.RETURNED in (sight, known) else sight
+            self.shelves.seen[effect.table, subject, effect.decision] = sure
 
     def _reserved(self, decision: str) -> Reservation:
         held = self.shelves.reservations.get(decision)

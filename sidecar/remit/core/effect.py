@@ -140,7 +140,10 @@ class KeepAnswer:
 @dataclass(frozen=True, slots=True)
 class SeeSubjects:
     """An answer tells of subjects: `table` is "dataset.table", `subjects` their keyed hashes, `sight` how certain
-    it is (ports.Sight). For `many` there are no hashes. The same again changes nothing."""
+    it is (ports.Sight). For `many` there are no hashes. The decision's record must be there.
+
+    The same again changes nothing; of two sights of one subject by one decision the more certain stays.
+    """
 
     decision: str
     table: str

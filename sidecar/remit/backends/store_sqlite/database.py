@@ -1,7 +1,8 @@
-"""One connection, in the three ways in which it is used. Prepared statements are kept by apsw."""
+"""One connection, in the four ways in which it is used. Prepared statements are kept by apsw."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import apsw
@@ -16,12 +17,17 @@ class Database:
 
     def __init__(self, connection: apsw.Connection) -> None:
         self.connection = connection
-        self._execute = connection.cursor().execute
+        cursor = connection.cursor()
+        self._execute, self._execute_many = cursor.execute, cursor.executemany
 
     def do(self, sql: str, *values: object) -> int:
         """Run statements; how many rows the last one changed."""
         self._execute(sql, values).fetchall()
         return self.connection.changes()
+
+    def each(self, sql: str, rows: Iterable[Row]) -> None:
+        """Run one statement for each of many rows of values."""
+        self._execute_many(sql, rows).fetchall()
 
     def all(self, sql: str, *values: object) -> list[Row]:
         """All rows, read to the end, so that no snapshot stays open."""

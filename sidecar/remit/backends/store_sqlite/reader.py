@@ -25,14 +25,17 @@ from remit.backends.store_sqlite.rows import (
     reservation,
     workflow,
 )
+from remit.backends.store_sqlite.sightings import MANY, SIGHTS, seen
 from remit.core.effect import Kept
 from remit.core.label import MAX_SOURCES, Session, isolated_version, join
 from remit.core.model import BudgetRoom, BudgetRow, Halt
+from remit.core.view.subjects import hash_bytes
 from remit.ports import (
     CheckpointRow,
     FactsQuery,
     JournalRow,
     Reservation,
+    Sighting,
     SpendRow,
     StoredFacts,
     WorkflowState,
@@ -140,6 +143,18 @@ class Reader:
         """A workflow's records in order."""
         sql = f"{JOURNAL} WHERE workflow = ? AND workflow <> '' ORDER BY sequence LIMIT ?"
         return self._found(self._journal_row, sql, workflow, limit)
+
+    async def sightings(self, table: str, subject: str, limit: int) -> Sequence[Sighting]:
+        """Who saw a subject, the newest first. Raises BadRequest for what is no subject's hash."""
+        raw = hash_bytes(subject)
+        with self._snapshot():
+            # Where an answer is known to have told of it, it is not told again as one of many.
+            found = seen(self._read, table, MANY, limit) | seen(self._read, table, raw, limit)
+            return tuple(
+                Sighting(self._journal_row(row), SIGHTS[sight])
+                for decision, sight in sorted(found.items(), reverse=True)[:limit]
+                for row in self._read.all(f"{JOURNAL} WHERE sequence = ?", decision)
+            )
 
     async def journal(self, after: int, limit: int) -> Sequence[JournalRow]:
         """Records with a later sequence, in order."""

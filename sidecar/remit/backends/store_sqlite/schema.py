@@ -168,6 +168,25 @@ MIGRATIONS = (
     ) STRICT, WITHOUT ROWID;
     CREATE INDEX kept_expires ON kept (expires);
     """,
+    """
+    CREATE TABLE seen_table (
+        id INTEGER PRIMARY KEY,
+        name TEXT NOT NULL UNIQUE       -- dataset.table
+    ) STRICT;
+    CREATE TABLE seen_segment (
+        id INTEGER PRIMARY KEY,
+        rows INTEGER NOT NULL,
+        newest INTEGER NOT NULL         -- the greatest `decision` in it
+    ) STRICT;
+    CREATE TABLE seen (
+        segment INTEGER NOT NULL,
+        seen_table INTEGER NOT NULL,
+        subject BLOB NOT NULL,          -- its keyed hash; empty: of many, which are not told apart
+        decision INTEGER NOT NULL,      -- journal.sequence
+        sight INTEGER NOT NULL,         -- 0 returned, 1 reached, 2 many
+        PRIMARY KEY (segment, seen_table, subject, decision)
+    ) STRICT, WITHOUT ROWID;
+    """,
 )
 
 Connect = Callable[[Path], apsw.Connection]

@@ -31,6 +31,7 @@ from remit.backends.store_sqlite.reader import Reader
 from remit.backends.store_sqlite.refusal import Refusal
 from remit.backends.store_sqlite.schema import DAMAGE, Connect, connect, migrate
 from remit.backends.store_sqlite.sessions import Sessions
+from remit.backends.store_sqlite.sightings import Sightings
 from remit.core.canonical import canonical
 from remit.core.checkpoint import VerifierKey
 from remit.core.effect import (
@@ -49,6 +50,7 @@ from remit.core.effect import (
     Record,
     Refused,
     Reserve,
+    SeeSubjects,
     UsePassport,
 )
 from remit.core.errors import StoreUnavailable
@@ -115,6 +117,7 @@ class SqliteStore(Reader):
         self._publish()
         self._controls = Controls(self._db)
         self._effects = _performers(self.ledger_type(self._db), self.sessions_type(self._db), self._controls)
+        self._effects[SeeSubjects] = Sightings(self._db).see
 
     @property
     def log(self) -> str:
