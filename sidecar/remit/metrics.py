@@ -33,7 +33,7 @@ from remit.ports import Clock, Pdp, SpendRow, Store
 
 MAX_VALUES = 200
 OTHER = "other"
-STAGES = ("identify", "facts", "pdp", "store", "total")
+STAGES = ("identify", "facts", "view", "pdp", "store", "total")
 SCOPES = ("agent", "workflow", "service", "all")
 MAX_HELD = 10_000
 """Reservations that one scrape looks at to count what nobody has reported yet."""
@@ -89,6 +89,10 @@ class Metrics:
         self._hits = self._counter("remit_rule_hits", "Reasons that rules gave.", "policy", "code", "effect")
         self._identity = self._counter("remit_identity_failures", "Calls that proved no identity.", "reason")
         self._flow = self._counter("remit_flow_denials", "Labels that were kept from a sink.", "agent", "sink", "label")
+        self._view_rows = self._counter("remit_view_rows", "Rows of views that agents got.", "agent", "dataset")
+        self._view_masked = self._counter(
+            "remit_view_masked", "Answers in which a column was masked.", "agent", "dataset", "column"
+        )
         self._refused = self._counter("remit_egress_refused", "Calls that did not go out, or not on.", "reason")
         self._upstream = self._counter("remit_upstream_requests", "Answers of upstreams.", "service", "variant", "code")
         self._upstream_seconds = Histogram(
@@ -155,6 +159,18 @@ class Metrics:
         for label in labels:
             self._flow.labels(words.fixed("agent", agent), words.fixed("sink", sink), words.fixed("label", label)).inc()
 
+    def view_answered(self, agent: str, dataset: str, rows: int) -> None:
+        """A query of a dataset was answered with so many rows."""
+        words = self.vocabulary
+        self._view_rows.labels(words.fixed("agent", agent), words.fixed("dataset", dataset)).inc(rows)
+
+    def view_masked(self, agent: str, dataset: str, columns: Iterable[str]) -> None:
+        """An agent does not see these columns (`table.column`), which its query names, as they are."""
+        words = self.vocabulary
+        who = words.fixed("agent", agent), words.fixed("dataset", dataset)
+        for column in columns:
+            self._view_masked.labels(*who, words.fixed("column", column)).inc()
+
     def egress_refused(self, reason: str) -> None:
         """A call did not go out, or its answer not on."""
         self._refused.labels(self.vocabulary.learned("code", reason)).inc()
@@ -213,17 +229,26 @@ class Metrics:
 def _names(catalogue: Catalogue) -> Mapping[str, Iterable[str]]:
     services, datasets, agents = catalogue.services, catalogue.datasets, catalogue.agents
     tables = [table for each in datasets.values() for table in each.tables.values()]
+    statements = [statement for each in datasets.values() for statement in each.statements.values()]
     labels = [
         *(each.clearance + each.returns for each in services.values()),
         *(each.clearance + each.labels for each in datasets.values()),
         *(each.clearance for each in agents.values()),
         *(column for table in tables for column in table.columns.values()),
+        *(each.labels for each in statements),
     ]
     return {
         "agent": agents,
         "service": services,
         "variant": [name for each in services.values() for name in each.variants],
-        "owner": [each.owner for each in services.values()],
+        "owner": [each.owner for each in (*services.values(), *datasets.values(), *statements)],
+        "dataset": datasets,
+        "column": [
+            f"{name}.{column}"
+            for each in datasets.values()
+            for name, table in each.tables.items()
+            for column in table.columns
+        ],
         "sink": (*services, *datasets, *agents),
         "label": [label for group in labels for label in group],
         "budget": [name + suffix for name in catalogue.budgets for suffix in ("", CAP)],

@@ -97,6 +97,8 @@ class FakeObserver:
 
     decisions: list[tuple[str, Answer]] = field(default_factory=list)
     withheld: list[tuple[str, str, tuple[str, ...]]] = field(default_factory=list)
+    answered: list[tuple[str, str, int]] = field(default_factory=list)
+    masked: list[tuple[str, str, tuple[str, ...]]] = field(default_factory=list)
 
     def decided(self, subject: Subject, action: str, resource_id: str, answer: Answer) -> None:
         self.decisions.append((action, answer))
@@ -106,6 +108,12 @@ class FakeObserver:
 
     def flow_denied(self, agent: str, sink: str, labels: tuple[str, ...]) -> None:
         self.withheld.append((agent, sink, labels))
+
+    def view_answered(self, agent: str, dataset: str, rows: int) -> None:
+        self.answered.append((agent, dataset, rows))
+
+    def view_masked(self, agent: str, dataset: str, columns: tuple[str, ...]) -> None:
+        self.masked.append((agent, dataset, columns))
 
 
 def subject(id: str, *, mode: Mode = Mode.ENFORCE, isolation: str = "process") -> Subject:

@@ -14,6 +14,7 @@ from fakes.world import OPERATOR, FakeClock, FakePdp, allow_all, catalogue, subj
 from prometheus_client.parser import text_string_to_metric_families
 from remit.core.answer import Answer, GivenReason
 from remit.core.catalogue import Agent, Budget
+from remit.core.dataset import Dataset, Table
 from remit.core.decision import Effect, Verdict
 from remit.core.effect import Commit, Committed, PlaceHalt
 from remit.core.errors import PolicyFailure, StoreUnavailable
@@ -30,6 +31,8 @@ CONTRACT = {
     "remit_decision_duration_seconds_count": ("stage",),
     "remit_identity_failures_total": ("reason",),
     "remit_flow_denials_total": ("agent", "sink", "label"),
+    "remit_view_rows_total": ("agent", "dataset"),
+    "remit_view_masked_total": ("agent", "dataset", "column"),
     "remit_journal_fsync_seconds_count": (),
     "remit_pdp_up": (),
     "remit_store_up": (),
@@ -85,6 +88,8 @@ async def test_every_metric_of_the_contract_is_there_with_its_labels() -> None:
     metrics.expose(desk.store, FakeClock())
     metrics.decided(subject("analysis"), "api.call", "model", answer())
     metrics.flow_denied("analysis", "email", ["pii"])
+    metrics.view_answered("analysis", "crm", 2)
+    metrics.view_masked("analysis", "crm", ["customers.email"])
     metrics.identity_failed("missing")
     metrics.fsynced(0.001)
     metrics.policy("r1")
@@ -119,6 +124,28 @@ async def test_decisions_are_counted_by_who_what_and_why() -> None:
     who = {"agent": "analysis", "action": "api.call", "effect": "DENY", "mode": "observe"}
     assert value(found, "remit_decisions_total", **who, reason="flow_label_exceeds_clearance") == 2
     assert value(found, "remit_rule_hits_total", policy="custom.x", code="late", effect="DENY") == 2
+
+
+@in_loop
+async def test_rows_and_masks_of_views_are_counted_by_the_catalogue_s_names() -> None:
+    """Rows add up, each masked column is one for its query, and what is in no catalogue is another."""
+    crm = Dataset(tables={"customers": Table(columns={"id": (), "email": ("pii",)})})
+    metrics = metered(datasets={"crm": crm})
+    for rows in (3, 0, 4):
+        metrics.view_answered("analysis", "crm", rows)
+        metrics.view_masked("analysis", "crm", ("customers.email",))
+    metrics.view_masked("analysis", "crm", ("customers.made_up", "email"))
+    metrics.view_answered("made-up", "made-up", 1)
+
+    found = await samples(metrics)
+
+    assert value(found, "remit_view_rows_total", agent="analysis", dataset="crm") == 7
+    assert value(found, "remit_view_rows_total", agent="other", dataset="other") == 1
+    masked = {labels: count for (name, labels), count in found.items() if name == "remit_view_masked_total"}
+    assert sorted((dict(labels)["column"], count) for labels, count in masked.items()) == [
+        ("customers.email", 3),
+        ("other", 2),
+    ]
 
 
 @in_loop
