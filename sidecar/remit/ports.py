@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -394,7 +394,7 @@ class Reading(Protocol):
         """How many bytes the rows had so far."""
         ...
 
-    def batches(self) -> AsyncIterator[Sequence[Sequence[Cell]]]:
+    def batches(self) -> AsyncGenerator[Sequence[Sequence[Cell]], None]:
         """The rows, some hundreds at a time, none empty. Raises DatabaseFailed."""
         ...
 

@@ -186,6 +186,7 @@ class Facts:
     resource: ResourceFacts
     labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # label -> decisions that brought it
     arguments: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    metered: bool = False  # whether the action is priced, reserved and settled
     estimate: Estimate = NO_COST
     budgets: tuple[BudgetRoom, ...] = ()
     grants: tuple[Mapping[str, Any], ...] = ()

@@ -25,7 +25,7 @@ from remit.core.ruling import Ruling, refuse, rule, turn
 from remit.pep.answers import explain, pack, unpack
 from remit.pep.body import decision_body
 from remit.pep.context import ContextRefused, believe
-from remit.pep.facts import METERED, SERVICES, attributes, gather, in_force, is_metered
+from remit.pep.facts import METERED, SERVICES, attributes, gather, in_force
 from remit.pep.world import DAY, SECOND, Installation, World
 from remit.pep.write import Entry, write
 from remit.ports import FactsQuery
@@ -81,8 +81,31 @@ class Way:
     objection: Objection | None = None
 
 
-Gate = Callable[[Installation, Request, Facts], Awaitable[Way]]
+Look = Callable[[Installation, Request, Facts], Awaitable[Facts]]
+"""Looks closer at the facts before policy is asked. Raises Objected, PolicyFailure where it cannot."""
+
+Gate = Callable[[Installation, Request, Facts, Ruling], Awaitable[Way]]
 """Asked after policy permitted and before anything is recorded: so no ALLOW stands for what could not be sent."""
+
+
+class Objected(Exception):
+    """Looking closer ended in an objection."""
+
+    def __init__(self, objection: Objection) -> None:
+        super().__init__(objection.detail)
+        self.objection = objection
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """An enforcement point of Remit's own: its part in a decision that it will perform itself."""
+
+    look: Look | None = None
+    gate: Gate | None = None
+
+
+ELSEWHERE = Point()
+"""The enforcement point is the caller: nothing but policy and the store is asked."""
 
 
 def nothing_besides(draft: Draft, facts: Facts) -> Plan:
@@ -91,23 +114,23 @@ def nothing_besides(draft: Draft, facts: Facts) -> Plan:
 
 
 async def decide(
-    world: World, subject: Subject, call: Call, planner: Planner = nothing_besides, gate: Gate | None = None
+    world: World, subject: Subject, call: Call, planner: Planner = nothing_besides, point: Point = ELSEWHERE
 ) -> Decided:
     """Decide one question. Raises StoreUnavailable where nothing could be recorded."""
     started = perf_counter()
     if call.claimed.actor:
         subject = replace(subject, actor=call.claimed.actor)
     subject = in_force(world.catalogue, subject)
-    decided = await replay(world, subject, call) or await _decide_afresh(world, subject, call, planner, gate)
+    decided = await replay(world, subject, call) or await _decide_afresh(world, subject, call, planner, point)
     world.observer.stage("total", perf_counter() - started)
     return decided
 
 
-async def _decide_afresh(world: World, subject: Subject, call: Call, planner: Planner, gate: Gate | None) -> Decided:
-    draft = await _draft(world, subject, call, planner, gate)
+async def _decide_afresh(world: World, subject: Subject, call: Call, planner: Planner, point: Point) -> Decided:
+    draft = await _draft(world, subject, call, planner, point)
     outcome = await _commit(world, draft)
     if isinstance(outcome, Refused):
-        draft = await _draft(world, subject, call, planner, gate)
+        draft = await _draft(world, subject, call, planner, point)
         outcome = await _commit(world, draft)
     if isinstance(outcome, Refused):
         changed = turn(draft.ruling, Reason.FACTS_CHANGED, "")
@@ -117,7 +140,7 @@ async def _decide_afresh(world: World, subject: Subject, call: Call, planner: Pl
     return outcome
 
 
-async def _draft(world: World, subject: Subject, call: Call, planner: Planner, gate: Gate | None) -> Draft:
+async def _draft(world: World, subject: Subject, call: Call, planner: Planner, point: Point) -> Draft:
     """Everything up to the commit, with one installation from start to end."""
     installation, now, id = world.installation, world.clock.now(), world.ids.new("d")
     subject = in_force(installation.catalogue, subject)
@@ -126,26 +149,26 @@ async def _draft(world: World, subject: Subject, call: Call, planner: Planner, g
     except ContextRefused as refused:
         request = _request(subject, call, replace(refused.context, parent=""))
         draft = Draft(id, now, installation, call, request, None, refuse(refused.reason, refused.detail, request))
-        return await _through_gate(await _let_through(world, draft), gate) if draft.ruling.permits else draft
+        return await _through_gate(await _let_through(world, draft), point.gate) if draft.ruling.permits else draft
     if call.objection is not None:
         ruling = _objected(call.objection, request)
         draft = Draft(id, now, installation, call, request, None, ruling)
-        return await _through_gate(await _let_through(world, draft), gate) if ruling.permits else draft
+        return await _through_gate(await _let_through(world, draft), point.gate) if ruling.permits else draft
     started = perf_counter()
     facts = await gather(world, installation, request, now)
     world.observer.stage("facts", perf_counter() - started)
-    ruling = await _ask(world, installation, request, facts)
+    facts, ruling = await _judge(world, installation, request, facts, point.look)
     draft = Draft(id, now, installation, call, request, facts, ruling, NOTHING, facts.estimate.amount or 0)
     if ruling.permits:
         draft = replace(draft, plan=planner(draft, facts))
-    return await _through_gate(draft, gate)
+    return await _through_gate(draft, point.gate)
 
 
 async def _through_gate(draft: Draft, gate: Gate | None) -> Draft:
     """The draft with the way that it would take; a denial where there is none, in every mode."""
     if gate is None or draft.facts is None or not draft.ruling.permits:
         return draft
-    way = await gate(draft.installation, draft.request, draft.facts)
+    way = await gate(draft.installation, draft.request, draft.facts, draft.ruling)
     if way.objection is None:
         return replace(draft, sent=way.sent)
     ruling = replace(_objected(way.objection, draft.request), enforced=True, record=draft.ruling.record)
@@ -167,6 +190,22 @@ def _request(subject: Subject, call: Call, context: Context) -> Request:
     return Request(subject, call.action, call.resource, context, call.usage, call.fulfils, call.key)
 
 
+async def _judge(
+    world: World, installation: Installation, request: Request, facts: Facts, look: Look | None
+) -> tuple[Facts, Ruling]:
+    """The ruling, and the facts as they were looked at for it."""
+    try:
+        if look is not None:
+            started = perf_counter()
+            facts = await look(installation, request, facts)
+            world.observer.stage("view", perf_counter() - started)
+    except Objected as objected:
+        return facts, _objected(objected.objection, request)
+    except PolicyFailure as failure:
+        return facts, refuse(failure.reason, failure.detail, request, halted=bool(facts.halts))
+    return facts, await _ask(world, installation, request, facts)
+
+
 async def _ask(world: World, installation: Installation, request: Request, facts: Facts) -> Ruling:
     started = perf_counter()
     halted = bool(facts.halts)
@@ -176,7 +215,7 @@ async def _ask(world: World, installation: Installation, request: Request, facts
         return refuse(failure.reason, failure.detail, request, halted=halted)
     finally:
         world.observer.stage("pdp", perf_counter() - started)
-    return rule(verdict, request, facts.estimate, halted=halted, metered=is_metered(request))
+    return rule(verdict, request, facts.estimate, halted=halted, metered=facts.metered)
 
 
 async def _commit(world: World, draft: Draft) -> Decided | Refused:
@@ -242,9 +281,9 @@ async def _store(
 def _effects(draft: Draft) -> tuple[StoreEffect, ...]:
     effects: list[StoreEffect] = []
     if draft.ruling.permits and draft.facts:
-        if is_metered(draft.request):
+        if draft.facts.metered:
             effects.append(_reservation(draft, draft.facts))
-        if draft.facts.resource.labels and draft.request.action in JOINING:
+        if draft.facts.resource.labels and _joins(draft.request):
             brought = dict.fromkeys(draft.facts.resource.labels, draft.id)
             effects.append(JoinLabels(draft.request.subject.id, draft.request.context.workflow, brought))
         effects.extend(draft.plan.effects)
@@ -252,6 +291,12 @@ def _effects(draft: Draft) -> tuple[StoreEffect, ...]:
     if draft.call.key and not draft.ruling.retryable:
         effects.append(_kept(draft))
     return tuple(effects)
+
+
+def _joins(request: Request) -> bool:
+    """Whether what comes back enters the session: a write by a named statement returns what the catalogue says."""
+    named = request.action == ActionName.DATA_WRITE and bool(request.resource.operation)
+    return named or request.action in JOINING
 
 
 def _reservation(draft: Draft, facts: Facts) -> Reserve:
@@ -282,11 +327,11 @@ def _kept(draft: Draft) -> KeepAnswer:
 
 
 def _reserved(draft: Draft) -> int:
-    return draft.reserve if draft.ruling.permits and is_metered(draft.request) else 0
+    return draft.reserve if draft.ruling.permits and draft.facts and draft.facts.metered else 0
 
 
 def _deadline(draft: Draft) -> int:
-    if not (draft.ruling.permits and draft.facts and is_metered(draft.request)):
+    if not (draft.ruling.permits and draft.facts and draft.facts.metered):
         return 0
     service = draft.installation.catalogue.services.get(draft.request.resource.id)
     return draft.time + (service.hold_seconds if service else HOLD_SECONDS) * SECOND

@@ -35,7 +35,8 @@ from remit.core.errors import PolicyFailure
 from remit.core.label import exceeding
 from remit.core.model import ActionName, Context, Facts, Mode, Request, Resource, Subject
 from remit.core.reason import Reason
-from remit.pep.decide import HOLD_SECONDS, Decided, Way, decide
+from remit.core.ruling import Ruling
+from remit.pep.decide import HOLD_SECONDS, Decided, Point, Way, decide
 from remit.pep.facts import attributes, gather, in_force
 from remit.pep.meter import End, Held, prolong, settle
 from remit.pep.world import SECOND, Installation, World
@@ -128,15 +129,15 @@ class Egress:
         call = _call(attempt, mapped, objection)
         chosen = _Chosen()
 
-        async def gate(installation: Installation, request: Request, facts: Facts) -> Way:
+        async def gate(installation: Installation, request: Request, facts: Facts, ruling: Ruling) -> Way:
             if not _same(service, installation.catalogue.services.get(attempt.service)):
                 # What was understood by one catalogue must not be judged by another.
                 return _no(Reason.FACTS_CHANGED, "the catalogue")
             return await self._way(installation, request, facts, attempt=attempt, mapped=mapped, chosen=chosen)
 
-        decided = await decide(self._world, subject, call, gate=gate)
+        decided = await decide(self._world, subject, call, point=Point(gate=gate))
         if decided.answer.replayed and _permits(decided.answer):
-            decided = await decide(self._world, subject, replace(call, key=""), gate=gate)
+            decided = await decide(self._world, subject, replace(call, key=""), point=Point(gate=gate))
         return self._outcome(subject, attempt, mapped, service=service, chosen=chosen, decided=decided)
 
     async def unfit(self, passages: Iterable[Passage]) -> Sequence[tuple[Passage, Reason]]:

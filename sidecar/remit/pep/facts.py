@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from remit.core.catalogue import Catalogue
+from remit.core.dataset import NamedStatement
 from remit.core.model import NO_COST, ActionName, BudgetRow, Estimate, Facts, Mode, Request, Subject, Versions
-from remit.core.price import estimate
+from remit.core.price import CALL, estimate
 from remit.core.window import budget_rows
 from remit.pep.world import Installation, World
 from remit.ports import FactsQuery
@@ -16,9 +17,18 @@ METERED = frozenset({ActionName.API_CALL, ActionName.TOOL_CALL, ActionName.MESSA
 SERVICES = frozenset({"service", "tool"})  # a tool is listed among the services
 
 
-def is_metered(request: Request) -> bool:
-    """Whether the action uses a service, and so is priced, reserved and reported."""
-    return request.resource.type in SERVICES and request.action in METERED
+def is_metered(catalogue: Catalogue, request: Request) -> bool:
+    """Whether the action is priced, reserved and settled: it uses a service, or is a write that the catalogue names."""
+    if request.resource.type in SERVICES:
+        return request.action in METERED
+    return _statement(catalogue, request) is not None
+
+
+def _statement(catalogue: Catalogue, request: Request) -> NamedStatement | None:
+    if request.action != ActionName.DATA_WRITE or request.resource.type != "dataset":
+        return None
+    dataset = catalogue.datasets.get(request.resource.id)
+    return dataset.statements.get(request.resource.operation) if dataset else None
 
 
 def in_force(catalogue: Catalogue, subject: Subject) -> Subject:
@@ -56,7 +66,7 @@ async def gather(world: World, installation: Installation, request: Request, now
     catalogue = installation.catalogue
     resource = catalogue.describe(request.resource, attributes(request))
     selected = attributes(request, resource.region)
-    metered = is_metered(request)
+    metered = is_metered(catalogue, request)
     rows: tuple[BudgetRow, ...] = ()
     if metered:
         rows = budget_rows(catalogue.budgets, selected, workflow=request.context.workflow, time_ns=now)
@@ -67,6 +77,7 @@ async def gather(world: World, installation: Installation, request: Request, now
         time=now,
         resource=resource,
         labels=stored.labels,
+        metered=metered,
         estimate=_estimate(catalogue, request, selected, now) if metered else NO_COST,
         budgets=stored.budgets,
         # A halt of everything must not keep people from resuming.
@@ -82,6 +93,9 @@ async def gather(world: World, installation: Installation, request: Request, now
 
 def _estimate(catalogue: Catalogue, request: Request, selected: dict[str, str], now: int) -> Estimate:
     resource = request.resource
+    statement = _statement(catalogue, request)
+    if statement is not None:
+        return Estimate(statement.cost, {CALL: 1})
     return estimate(
         catalogue,
         resource.id,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import replace
 
 from remit.core.answer import (
@@ -19,9 +19,12 @@ from remit.core.call import Call, HandoffCall, Report, WorkflowCall
 from remit.core.errors import BadRequest, Violation
 from remit.core.journal import Verification
 from remit.core.model import ActionName, BudgetRoom, Subject
+from remit.core.query import ExecuteCall, Executed, QueryCall, QueryPart
 from remit.pep import audit, handoff, oversight, workflow
 from remit.pep import report as reports
 from remit.pep.decide import decide
+from remit.pep.execute import Executions
+from remit.pep.query import Queries
 from remit.pep.refusals import Refusals
 from remit.pep.world import World
 from remit.ports import JournalRow
@@ -34,6 +37,8 @@ class Pipeline:
         self._world = world
         self._verify = verify
         self._refusals = Refusals(world)
+        self._queries = Queries(world)
+        self._executions = Executions(world)
 
     @property
     def currency(self) -> str:
@@ -55,6 +60,14 @@ class Pipeline:
     async def report(self, subject: Subject, report: Report) -> Reported:
         """End, or prolong, a decision's reservation. Raises NotFound, IllegalTransition."""
         return await reports.report(self._world, subject, report)
+
+    def query(self, subject: Subject, call: QueryCall) -> AsyncGenerator[QueryPart, None]:
+        """Answer one SELECT, part by part; closing it ends the reading."""
+        return self._queries.query(subject, call)
+
+    async def execute(self, subject: Subject, call: ExecuteCall) -> Executed:
+        """Perform one named write."""
+        return await self._executions.execute(subject, call)
 
     async def open_workflow(self, subject: Subject, call: WorkflowCall) -> OpenedWorkflow:
         """Ask for a workflow."""

@@ -9,7 +9,7 @@ from typing import Protocol
 from remit.core.answer import Answer
 from remit.core.catalogue import Catalogue
 from remit.core.model import Subject
-from remit.ports import Clock, Ids, Pdp, Signer, Store
+from remit.ports import Clock, Database, Databases, Ids, Pdp, Signer, Store, Tokenizer
 
 SECOND = 1_000_000_000
 DAY = 86_400 * SECOND
@@ -27,6 +27,12 @@ class Observer(Protocol):
     def flow_denied(self, agent: str, sink: str, labels: tuple[str, ...]) -> None:
         """Labels were kept from a sink."""
 
+    def view_answered(self, agent: str, dataset: str, rows: int) -> None:
+        """A query of a dataset was answered with so many rows."""
+
+    def view_masked(self, agent: str, dataset: str, columns: tuple[str, ...]) -> None:
+        """An agent does not see these columns (`table.column`), which its query names, as they are."""
+
 
 @dataclass(frozen=True, slots=True)
 class Installation:
@@ -40,6 +46,14 @@ class Installation:
     messages: Mapping[tuple[str, str], str] = field(default_factory=dict)
 
 
+class NoDatabases:
+    """No dataset can be queried."""
+
+    def of(self, dataset: str) -> Database | None:
+        """None."""
+        return None
+
+
 @dataclass(slots=True)
 class World:
     """The ports, and `installation`, the one thing that changes: a decision takes it once and keeps it."""
@@ -51,6 +65,8 @@ class World:
     observer: Observer
     hmac: Callable[[bytes], str]
     installation: Installation
+    databases: Databases = field(default_factory=NoDatabases)
+    tokenizer: Tokenizer | None = None
 
     @property
     def catalogue(self) -> Catalogue:

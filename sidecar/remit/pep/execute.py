@@ -1,0 +1,234 @@
+"""Writes: a statement that the catalogue names, judged as data.write, paid for, and performed once.
+
+The decision comes first and is durable. The write's transaction holds the decision's id, so that whoever asks again
+with the same key gets what was done, or has it done now if it was not; an outcome that nobody saw is looked up in
+the database, never assumed. What is known not to have happened costs nothing, and stays so: the same key gets the
+same failure. What cannot be known stays held, and lapses as spent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+from weakref import WeakValueDictionary
+
+import orjson
+
+from remit.core.answer import Answer
+from remit.core.call import Call, Objection
+from remit.core.catalogue import Catalogue
+from remit.core.dataset import Dataset, NamedStatement
+from remit.core.decision import Effect
+from remit.core.effect import EndReservation
+from remit.core.errors import IllegalTransition
+from remit.core.model import ActionName, Facts, Request, Resource, Subject
+from remit.core.query import ExecuteCall, Executed
+from remit.core.reason import Reason
+from remit.core.ruling import Ruling
+from remit.core.view.model import Cell
+from remit.pep.decide import Gate, Point, Way, decide
+from remit.pep.query import json_cell
+from remit.pep.world import Installation, World
+from remit.pep.write import Entry, must_write
+from remit.ports import Database, DatabaseFailed, Failure, Limits, Tokenizer, Write, Written
+
+UNKNOWN = frozenset({Failure.UNAVAILABLE, Failure.INTERNAL})
+"""After these nobody knows whether the write happened: its money stays held."""
+
+TOKENISED = "token"  # a parameter's type: text that Remit turns back into what it stands for
+
+_log = logging.getLogger("remit")
+
+
+@dataclass(slots=True)
+class _Chosen:
+    """What the gate found of the last time that the decision was made."""
+
+    database: Database | None = None
+    statement: NamedStatement | None = None
+    limits: Limits | None = None
+    parameters: Mapping[str, Cell] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """A write that may be done, and by which statement."""
+
+    database: Database
+    statement: NamedStatement
+    write: Write
+
+
+class Executions:
+    """Performs writes; of one decision, one at a time."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._running: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    async def execute(self, subject: Subject, call: ExecuteCall) -> Executed:
+        """Decide, perform, record. Raises StoreUnavailable."""
+        chosen = _Chosen()
+        resource = Resource("dataset", call.dataset, operation=call.statement)
+        arguments = {"parameters": {name: json_cell(value) for name, value in sorted(call.parameters.items())}}
+        claimed = replace(call.claimed, arguments=arguments)
+        asked = Call("Execute", ActionName.DATA_WRITE, resource, claimed, key=call.key, digest=call.digest)
+        point = Point(gate=_gate(self._world, call, chosen))
+        answer = (await decide(self._world, subject, asked, point=point)).answer
+        if not _permits(answer):
+            return Executed(answer)
+        running = self._running.setdefault(answer.id, asyncio.Lock())
+        async with running:
+            return await self._once(subject, call, chosen, answer)
+
+    async def _once(self, subject: Subject, call: ExecuteCall, chosen: _Chosen, answer: Answer) -> Executed:
+        if answer.replayed:
+            failure = await _failed_before(self._world, answer)
+            if failure:
+                return Executed(answer, failure=failure, replayed=True)
+        ready = _ready(self._world, call, chosen, answer)
+        if isinstance(ready, str):
+            return Executed(answer, failure=ready)
+        return await _perform(self._world, subject, ready, call=call, answer=answer)
+
+
+async def _failed_before(world: World, answer: Answer) -> str:
+    """How the write ended for good without being done, "" where it did not."""
+    reservation = await world.store.reservation(answer.id)
+    if reservation is None or reservation.state != "voided":
+        return ""
+    bodies = (orjson.loads(row.record.body) for row in await world.store.about(answer.id) if not row.erased)
+    failures = (body.get("failure", "") for body in bodies)
+    return next((str(failure) for failure in failures if failure), Failure.INTERNAL.value)
+
+
+def _gate(world: World, call: ExecuteCall, chosen: _Chosen) -> Gate:
+    async def gate(installation: Installation, request: Request, facts: Facts, ruling: Ruling) -> Way:
+        return _choose(world, installation.catalogue, call, chosen)
+
+    return gate
+
+
+def _choose(world: World, catalogue: Catalogue, call: ExecuteCall, chosen: _Chosen) -> Way:
+    """Whether it can be performed as it was asked for."""
+    dataset = catalogue.datasets.get(call.dataset)
+    statement = dataset.statements.get(call.statement) if dataset else None
+    database = world.databases.of(call.dataset)
+    if dataset is None or statement is None or database is None:
+        return _no(f"the catalogue names no write {call.statement!r} of {call.dataset}")
+    problem = _parameters_problem(statement, call.parameters)
+    if problem:
+        return _no(problem)
+    turned = _turned_back(world.tokenizer, dataset, statement, call.parameters)
+    if isinstance(turned, str):
+        return _no(turned)
+    chosen.database, chosen.statement, chosen.parameters = database, statement, turned
+    chosen.limits = _limits(dataset)
+    return Way(sent={"write": {"statement": call.statement}})
+
+
+def _ready(world: World, call: ExecuteCall, chosen: _Chosen, answer: Answer) -> _Ready | str:
+    """What to do now. A replayed permission was not looked at again: it is, and must still be possible."""
+    if chosen.statement is None:
+        way = _choose(world, world.catalogue, call, chosen)
+        if way.objection is not None:
+            return Failure.NOT_FIT.value
+    if chosen.database is None or chosen.statement is None or chosen.limits is None:
+        return Failure.NOT_FIT.value
+    write = Write(answer.id, chosen.statement.sql, chosen.parameters, chosen.limits)
+    return _Ready(chosen.database, chosen.statement, write)
+
+
+async def _perform(world: World, subject: Subject, ready: _Ready, *, call: ExecuteCall, answer: Answer) -> Executed:
+    try:
+        written = await ready.database.write(ready.write)
+    except DatabaseFailed as failed:
+        _log.warning("dataset %s: %s (%s)", call.dataset, failed.failure.value, answer.id)
+        if failed.failure is Failure.NOT_FIT:
+            _log.error("dataset %s is not as the catalogue says: %s", call.dataset, failed.detail)
+        await _failed(world, subject, failed.failure, call=call, answer=answer)
+        return Executed(answer, failure=failed.failure.value)
+    await _done(world, subject, written, call=call, answer=answer)
+    return Executed(
+        answer,
+        written.affected,
+        tuple((each.name, each.type) for each in written.columns),
+        written.rows,
+        ready.statement.labels if written.columns else (),
+        written.replayed,
+    )
+
+
+async def _failed(world: World, subject: Subject, failure: Failure, *, call: ExecuteCall, answer: Answer) -> None:
+    """Nothing was changed, and so nothing is paid; where that is not known, the money stays held."""
+    body = {"dataset": call.dataset, "statement": call.statement, "failure": failure.value}
+    known = failure not in UNKNOWN
+    await _end(world, subject, answer, body, EndReservation(answer.id, "voided", 0, {}, "") if known else None)
+
+
+async def _done(world: World, subject: Subject, written: Written, *, call: ExecuteCall, answer: Answer) -> None:
+    body = {
+        "dataset": call.dataset,
+        "statement": call.statement,
+        "affected": written.affected,
+        "rows": len(written.rows),
+        "replayed": written.replayed,
+        "failure": "",
+    }
+    await _end(world, subject, answer, body, EndReservation(answer.id, "settled", answer.reserved, {}, ""))
+
+
+async def _end(
+    world: World, subject: Subject, answer: Answer, body: Mapping[str, Any], end: EndReservation | None
+) -> None:
+    """Record how it ended. A reservation that has ended before (it was asked again) stays as it is."""
+    entry = Entry("write", subject.id, body, ref=answer.id)
+    reservation = await world.store.reservation(answer.id) if end else None
+    effects = (end,) if end and reservation and reservation.state in {"held", "lapsed"} else ()
+    try:
+        await must_write(world, entry, effects)
+    except IllegalTransition:  # it ended in between
+        await must_write(world, entry)
+
+
+def _parameters_problem(statement: NamedStatement, given: Mapping[str, Cell]) -> str:
+    wanted, found = set(statement.parameters), set(given)
+    missing = [f":{name} ({statement.parameters[name]}) has no value" for name in sorted(wanted - found)]
+    beyond = [f'"{name}" is none of its parameters' for name in sorted(found - wanted)]
+    return f"parameters: {', '.join(missing + beyond)}" if missing or beyond else ""
+
+
+def _turned_back(
+    tokenizer: Tokenizer | None, dataset: Dataset, statement: NamedStatement, given: Mapping[str, Cell]
+) -> Mapping[str, Cell] | str:
+    """The values with each token turned back, or why one may not be: the dataset must be cleared for its labels."""
+    values = dict(given)
+    for name, type in statement.parameters.items():
+        value = values[name]
+        if type != TOKENISED or value is None:
+            continue
+        found = tokenizer.value(value) if tokenizer and isinstance(value, str) else None
+        if found is None:
+            return f"parameter {name}: no token of this installation"
+        plain, _, labels = found
+        beyond = sorted(set(labels) - set(dataset.clearance))
+        if beyond:
+            return f"parameter {name}: a token for what is {', '.join(beyond)}, and the dataset is not cleared for that"
+        values[name] = plain
+    return values
+
+
+def _permits(answer: Answer) -> bool:
+    return answer.effect is Effect.ALLOW or not answer.enforced
+
+
+def _limits(dataset: Dataset) -> Limits:
+    limits = dataset.limits
+    return Limits(limits.rows, limits.bytes, float(limits.seconds), limits.cost)
+
+
+def _no(detail: str) -> Way:
+    return Way(objection=Objection(Reason.VIEW_REFUSED, detail, binding=True))

@@ -1,0 +1,319 @@
+"""Queries: an agent's SELECT is judged, becomes a plan over its views, and is answered row by row.
+
+The decision is durable, and its labels have joined the session, before the database is asked. Before rows go out,
+whom they are of is durable too, and of the last of them how many there were: nothing that an agent was told is
+missing from the journal, however the sidecar ends.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from remit.core.answer import Answer
+from remit.core.call import Call, Objection
+from remit.core.dataset import Dataset
+from remit.core.decision import Effect
+from remit.core.model import ActionName, Facts, Request, Resource, Subject
+from remit.core.query import Ended, MaskedColumn, QueryCall, QueryPart, Rows, Started
+from remit.core.reason import Reason
+from remit.core.ruling import Ruling
+from remit.core.view.labels import labels_of, masked_columns
+from remit.core.view.model import Cell, Columns, Plan, Statement, TableView, ViewInvalid, ViewRefused
+from remit.core.view.rewrite import rewrite
+from remit.core.view.statement import parse_statement
+from remit.core.view.writing import written
+from remit.pep.account import Account
+from remit.pep.decide import Objected, Point, Way, decide
+from remit.pep.kept import Kept
+from remit.pep.views import Views
+from remit.pep.world import Installation, World
+from remit.ports import Database, DatabaseFailed, Failure, Limits
+
+MINIMUM_GROUP = "minimum_group"
+FULFILS = frozenset({MINIMUM_GROUP})
+
+KEPT_STATEMENTS = 512
+KEPT_CHARACTERS = 256 * 1024
+RECORDED_CHARACTERS = 16 * 1024  # of a statement, with `?` for its literals
+
+_log = logging.getLogger("remit")
+
+
+@dataclass(frozen=True, slots=True)
+class _Understood:
+    """A statement that was resolved against a dataset, as one catalogue has it."""
+
+    dataset: Dataset
+    database: Database
+    statement: Statement
+
+
+@dataclass(slots=True)
+class _Chosen:
+    """What the decision's own steps found, of the last time that it was made."""
+
+    views: Mapping[str, TableView] = field(default_factory=dict)
+    labels: tuple[str, ...] = ()
+    plan: Plan | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Permitted:
+    """A query that may be answered, and how."""
+
+    subject: Subject
+    call: QueryCall
+    understood: _Understood
+    views: Mapping[str, TableView]
+    labels: tuple[str, ...]
+    plan: Plan
+    answer: Answer
+
+    @property
+    def masked(self) -> tuple[MaskedColumn, ...]:
+        """What of it the agent does not see as it is."""
+        return tuple(MaskedColumn(*each) for each in masked_columns(self.understood.statement, self.views))
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """What a plan is made of. It is kept with the plan, so that no other object takes the identity of one of these."""
+
+    statement: Statement
+    views: Mapping[str, TableView]
+    columns: Columns
+
+    @property
+    def key(self) -> tuple[int, ...]:
+        """The identities of all of it."""
+        return (id(self.statement), id(self.columns), *(id(view) for _, view in sorted(self.views.items())))
+
+
+_PlanKey = tuple[tuple[int, ...], int, int]
+
+
+class Queries:
+    """Answers queries; keeps parsed statements, views and plans while they hold."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._views = Views()
+        self._statements: Kept[tuple[str, str, str], tuple[Dataset, Statement]] = Kept(KEPT_STATEMENTS, KEPT_CHARACTERS)
+        self._plans: Kept[_PlanKey, tuple[_Made, Plan]] = Kept(KEPT_STATEMENTS, KEPT_CHARACTERS)
+
+    async def query(self, subject: Subject, call: QueryCall) -> AsyncGenerator[QueryPart, None]:
+        """The answer, part by part; closing it ends the reading. Raises StoreUnavailable."""
+        understood = self._understand(call)
+        if isinstance(understood, str):
+            yield Started((await decide(self._world, subject, _call(call, ()), point=_refusing(understood))).answer)
+            return
+        chosen = _Chosen()
+        point = self._point(call, understood, chosen)
+        answer = (await decide(self._world, subject, _call(call, understood.statement.fields), point=point)).answer
+        if chosen.plan is None or not _permits(answer):
+            yield Started(answer)
+            return
+        permitted = _Permitted(subject, call, understood, chosen.views, chosen.labels, chosen.plan, answer)
+        async with aclosing(self._answered(permitted)) as parts:
+            async for part in parts:
+                yield part
+
+    # Before the decision.
+
+    def _understand(self, call: QueryCall) -> _Understood | str:
+        """Parsed by the catalogue in force, or why it cannot be."""
+        dataset = self._world.catalogue.datasets.get(call.dataset)
+        database = self._world.databases.of(call.dataset)
+        if dataset is None or database is None:
+            return f"the catalogue names no database of {call.dataset}"
+        try:
+            statement = self._statement(call, dataset, database)
+        except ViewRefused as refused:
+            return str(refused)
+        return _parameters_problem(statement, call) or _Understood(dataset, database, statement)
+
+    def _statement(self, call: QueryCall, dataset: Dataset, database: Database) -> Statement:
+        key = (call.dataset, database.dialect.value, call.statement)
+        kept = self._statements.get(key)
+        if kept is not None and kept[0] == dataset:
+            return kept[1]
+        statement = parse_statement(
+            call.statement, dataset=call.dataset, tables=dataset.tables, dialect=database.dialect
+        )
+        self._statements.put(key, (dataset, statement), len(call.statement))
+        return statement
+
+    # Within the decision.
+
+    def _point(self, call: QueryCall, understood: _Understood, chosen: _Chosen) -> Point:
+        async def look(installation: Installation, request: Request, facts: Facts) -> Facts:
+            chosen.plan, chosen.views = None, {}  # a decision is made anew where facts have changed
+            if installation.catalogue.datasets.get(call.dataset) != understood.dataset:
+                raise Objected(Objection(Reason.FACTS_CHANGED, "the catalogue", binding=True))
+            chosen.views = await self._view(installation, request, facts, understood.statement)
+            chosen.labels = labels_of(understood.statement, chosen.views, understood.dataset)
+            return replace(facts, resource=replace(facts.resource, labels=chosen.labels))
+
+        async def gate(installation: Installation, request: Request, facts: Facts, ruling: Ruling) -> Way:
+            if not chosen.views:
+                # An observed agent's query that could not be looked at: there is nothing that it may be shown.
+                return _no(Reason.VIEW_REFUSED, ruling.detail or "no view of it is known")
+            return await self._planned(call, understood, chosen, ruling)
+
+        return Point(look, gate)
+
+    async def _view(
+        self, installation: Installation, request: Request, facts: Facts, statement: Statement
+    ) -> Mapping[str, TableView]:
+        tables = sorted({use.table for use in statement.uses})
+        try:
+            return await self._views.of(installation, request, facts, tables)
+        except ViewInvalid as invalid:
+            raise Objected(Objection(Reason.POLICY_INVALID, str(invalid), binding=True)) from invalid
+        except ViewRefused as refused:
+            raise Objected(Objection(Reason.VIEW_REFUSED, str(refused), binding=True)) from refused
+
+    async def _planned(self, call: QueryCall, understood: _Understood, chosen: _Chosen, ruling: Ruling) -> Way:
+        try:
+            group = _minimum_group(ruling)
+            made = _Made(understood.statement, chosen.views, await understood.database.columns())
+            chosen.plan = self._plan(made, understood.dataset, call, group)
+        except ViewInvalid as invalid:
+            return _no(Reason.POLICY_INVALID, str(invalid))
+        except ViewRefused as refused:
+            return _no(Reason.VIEW_REFUSED, str(refused))
+        except DatabaseFailed as failed:
+            _tell(call.dataset, "", failed)
+            return _no(Reason.DATABASE_UNAVAILABLE, call.dataset)
+        # What the journal holds of it: the statement without its literals, and what was in force.
+        recorded = {
+            "statement": understood.statement.normal[:RECORDED_CHARACTERS],
+            "digest": self._world.hmac(call.statement.encode()),
+            "views": {table: written(view) for table, view in sorted(chosen.views.items())},
+            "minimum_group": group,
+        }
+        return Way(sent={"query": recorded})
+
+    def _plan(self, made: _Made, dataset: Dataset, call: QueryCall, group: int) -> Plan:
+        rows = _most_rows(call, dataset)
+        key = (made.key, rows, group)
+        kept = self._plans.get(key)
+        if kept is not None:
+            return kept[1]
+        plan = rewrite(
+            made.statement, made.views, tables=dataset.tables, columns=made.columns, rows=rows, minimum_group=group
+        )
+        self._plans.put(key, (made, plan), len(plan.text.sql))
+        return plan
+
+    # After the decision.
+
+    async def _answered(self, permitted: _Permitted) -> AsyncGenerator[QueryPart, None]:
+        subject, call, answer = permitted.subject, permitted.call, permitted.answer
+        masked = permitted.masked
+        names = tuple(f"{each.table}.{each.column}" for each in masked)
+        self._world.observer.view_masked(subject.id, call.dataset, names)
+        account = Account(self._world, subject, call.dataset, answer=answer, hidden=permitted.plan.hidden)
+        started = Started(answer, (), permitted.labels, masked)
+        begun = False
+        try:
+            limits = _limits(call, permitted.understood.dataset)
+            async with permitted.understood.database.read(permitted.plan, call.parameters, limits) as reading:
+                columns = tuple((each.name, each.type) for each in reading.columns)
+                begun = True
+                yield replace(started, columns=columns)
+                async with aclosing(account.told(reading)) as batches:
+                    async for rows in batches:
+                        yield Rows(rows)
+        except DatabaseFailed as failed:
+            _tell(call.dataset, answer.id, failed)
+            if not begun:
+                yield started
+            account.failure = failed.failure.value
+        finally:
+            await account.close()
+        yield Ended(account.rows, account.bytes, account.truncated, account.failure)
+
+
+def _call(call: QueryCall, fields: tuple[str, ...]) -> Call:
+    claimed = replace(call.claimed, arguments=_arguments(call))
+    return Call(
+        "Query", ActionName.DATA_READ, Resource("dataset", call.dataset, fields=fields), claimed, fulfils=FULFILS
+    )
+
+
+def _refusing(why: str) -> Point:
+    """What becomes of a statement that is not understood: policy says only whether the agent may know why."""
+
+    async def look(installation: Installation, request: Request, facts: Facts) -> Facts:
+        return replace(facts, resource=replace(facts.resource, labels=()))  # nothing will be read
+
+    async def gate(installation: Installation, request: Request, facts: Facts, ruling: Ruling) -> Way:
+        return _no(Reason.VIEW_REFUSED, why)
+
+    return Point(look, gate)
+
+
+def _arguments(call: QueryCall) -> dict[str, Any]:
+    """What policy may judge of a query besides its columns: its parameters, as JSON."""
+    return {"parameters": {name: json_cell(value) for name, value in sorted(call.parameters.items())}}
+
+
+def json_cell(value: Cell) -> Any:
+    """A value as JSON, for policy and digests; what JSON has no form for is text."""
+    match value:
+        case None | bool() | int() | str():
+            return value
+        case bytes():
+            return value.hex()
+    return str(value)
+
+
+def _permits(answer: Answer) -> bool:
+    return answer.effect is Effect.ALLOW or not answer.enforced
+
+
+def _parameters_problem(statement: Statement, call: QueryCall) -> str:
+    wanted, given = set(statement.parameters), set(call.parameters)
+    if wanted == given:
+        return ""
+    missing = [f":{name} has no value" for name in sorted(wanted - given)]
+    beyond = [f'"{name}" has no place in the statement' for name in sorted(given - wanted)]
+    return f"parameters: {', '.join(missing + beyond)}"
+
+
+def _minimum_group(ruling: Ruling) -> int:
+    """The largest group that any obligation asks for. Raises ViewInvalid."""
+    sizes = [0]
+    for each in ruling.obligations:
+        if each.id != MINIMUM_GROUP:
+            continue
+        size = each.properties.get("size")
+        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+            raise ViewInvalid("no whole number above 0", where=f"obligation {MINIMUM_GROUP}.size", expected="one")
+        sizes.append(size)
+    return max(sizes)
+
+
+def _most_rows(call: QueryCall, dataset: Dataset) -> int:
+    return min(call.rows or dataset.limits.rows, dataset.limits.rows)
+
+
+def _limits(call: QueryCall, dataset: Dataset) -> Limits:
+    limits = dataset.limits
+    return Limits(_most_rows(call, dataset), limits.bytes, float(limits.seconds), limits.cost)
+
+
+def _no(reason: Reason, detail: str) -> Way:
+    return Way(objection=Objection(reason, detail, binding=True))
+
+
+def _tell(dataset: str, decision: str, failed: DatabaseFailed) -> None:
+    # What the database says may hold data: the class alone is logged, and the rest where somebody looks for it.
+    _log.warning("dataset %s: %s%s", dataset, failed.failure.value, f" ({decision})" if decision else "")
+    if failed.failure is Failure.NOT_FIT:
+        _log.error("dataset %s is not as the catalogue says: %s", dataset, failed.detail)
