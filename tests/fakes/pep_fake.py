@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
 
 from remit.core.answer import (
     Accepted,
@@ -23,6 +24,7 @@ from remit.core.effect import Committed, Record
 from remit.core.errors import Forbidden, IllegalTransition, NotFound, StoreUnavailable
 from remit.core.model import BudgetRoom, BudgetRow, Subject
 from remit.core.obligation import Obligation
+from remit.core.query import Ended, ExecuteCall, Executed, MaskedColumn, QueryCall, QueryPart, Row, Rows, Started
 from remit.ports import JournalRow
 
 SECOND = 1_000_000_000
@@ -42,6 +44,50 @@ class Checked:
     checkpoints: int = 2
     problem: str = ""
     sequence: int = 0
+
+
+@dataclass(slots=True)
+class FakeTable:
+    """What every query is answered with: `batches` of rows, each made when it is asked for.
+
+    After `fails_after` batches it ends with `failure`. `made` counts batches, `open` and `closed` readings. While
+    `flow` is cleared, a reading waits before its next batch.
+    """
+
+    columns: tuple[tuple[str, str], ...] = (("id", "integer"), ("name", "text"))
+    rows: Sequence[Row] = ((1, "ana"), (2, None))
+    batches: int = 1
+    truncated: bool = False
+    failure: str = ""
+    fails_after: int = 0
+    breaks: Exception | None = None
+    made: int = 0
+    open: int = 0
+    closed: int = 0
+    flow: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self.flow.set()
+
+    async def read(self) -> AsyncGenerator[QueryPart, None]:
+        """The batches, then the end."""
+        self.open += 1
+        sent = 0
+        try:
+            for number in range(self.batches):
+                await self.flow.wait()
+                if self.failure and number == self.fails_after:
+                    break
+                if self.breaks is not None and number == self.fails_after:
+                    raise self.breaks
+                self.made += 1
+                sent += len(self.rows)
+                yield Rows(self.rows)
+        finally:
+            await asyncio.sleep(0)  # ending a reading takes the database a moment
+            self.open -= 1
+            self.closed += 1
+        yield Ended(sent, 8 * sent, self.truncated, self.failure)
 
 
 @dataclass(slots=True)
@@ -69,7 +115,11 @@ class FakePipeline:
     obligations: tuple[Obligation, ...] = ()
     gate: asyncio.Event = field(default_factory=asyncio.Event)
     waiting: int = 0
+    table: FakeTable = field(default_factory=FakeTable)
+    queries: list[tuple[Subject, QueryCall]] = field(default_factory=list)
+    writes: list[tuple[Subject, ExecuteCall]] = field(default_factory=list)
     _kept: dict[tuple[str, str, str], tuple[str, Answer]] = field(default_factory=dict)
+    _done: dict[tuple[str, str], Executed] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.gate.set()
@@ -97,6 +147,33 @@ class FakePipeline:
             raise NotFound(f"no decision {report.decision}")
         self._write("report", subject, ref=report.decision)
         return Reported(self.journal[-1].record.id, "settled", cost=3 * SECOND // 2, overrun=1, claimed=True)
+
+    async def query(self, subject: Subject, call: QueryCall) -> AsyncGenerator[QueryPart, None]:
+        await self._pass()
+        self.queries.append((subject, call))
+        answer = self._decide(subject, "data.read", allowed=call.dataset in self.allows)
+        if answer.effect is not Effect.ALLOW:
+            yield Started(answer)
+            return
+        yield Started(answer, self.table.columns, ("pii",), (MaskedColumn("customers", "email", "partial"),))
+        async with aclosing(self.table.read()) as parts:
+            async for part in parts:
+                yield part
+
+    async def execute(self, subject: Subject, call: ExecuteCall) -> Executed:
+        await self._pass()
+        self.writes.append((subject, call))
+        done = self._done.get((subject.id, call.key)) if call.key else None
+        if done is not None:
+            return replace(done, replayed=True)
+        answer = self._decide(subject, "data.write", allowed=call.dataset in self.allows)
+        if answer.effect is not Effect.ALLOW:
+            return Executed(answer)
+        if self.table.failure:
+            return Executed(answer, failure=self.table.failure)
+        found = Executed(answer, 3, self.table.columns, self.table.rows, ("pii",))
+        self._done[subject.id, call.key] = found
+        return found
 
     async def open_workflow(self, subject: Subject, call: WorkflowCall) -> OpenedWorkflow:
         await self._pass()

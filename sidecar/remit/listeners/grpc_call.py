@@ -8,14 +8,15 @@ request that never arrives whole is ended by our own deadline. gRPC itself would
 
 The work is done in a task of its own, which the end of the call does not cancel: a decision that was begun is
 recorded, whoever still waits for it. It keeps its caller's place until it is done, so that a flood of calls that
-are opened and reset at once stays within the limits.
+are opened and reset at once stays within the limits. An answer in parts (grpc_stream) keeps it until gRPC is done with
+the call as well: who reads nothing holds places of its own, never those of others.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any, TypeAlias, TypeVar
@@ -28,12 +29,13 @@ from remit.core.model import Subject
 from remit.listeners.grpc_limits import Limits, Places
 from remit.listeners.grpc_peer import address, evidence
 from remit.listeners.grpc_read import message
-from remit.listeners.grpc_status import MAX_VIOLATIONS, AnswerTooLarge, TooSlow, status_of
+from remit.listeners.grpc_status import MAX_VIOLATIONS, TooSlow, status_of
+from remit.listeners.grpc_stream import Flow, bounded
 from remit.listeners.pipeline import Identities, Observer, Pipeline
 
 # Generic in the type stubs alone.
 Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
-Answered = bytes | grpc.Status
+Answered = bytes | grpc.Status | None
 T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
@@ -50,11 +52,23 @@ class Rpc:
 
 
 @dataclass(frozen=True, slots=True)
+class Streaming:
+    """One method whose answer comes in parts: the first is what was decided, and is made whoever still waits for it.
+
+    The parts are asked for one by one, each when the one before was taken; closing them ends the work.
+    """
+
+    name: str
+    takes: type[Message]
+    parts: Callable[[Pipeline, Subject, Any], AsyncGenerator[Message, None]]
+
+
+@dataclass(frozen=True, slots=True)
 class Methods:
     """The methods of one service."""
 
     service: str
-    rpcs: Sequence[Rpc]
+    rpcs: Sequence[Rpc | Streaming]
 
 
 class Calls:
@@ -71,15 +85,17 @@ class Calls:
         self._places = Places(limits.concurrency, limits.per_caller)
         self._working: set[asyncio.Task[Any]] = set()
 
-    def served(self, rpc: Rpc) -> grpc.RpcMethodHandler[Any, Any]:
+    def served(self, rpc: Rpc | Streaming) -> grpc.RpcMethodHandler[Any, Any]:
         """What gRPC calls for a method."""
 
-        async def serve(requests: object, context: Context) -> bytes:
+        async def serve(requests: object, context: Context) -> bytes | None:
             answered = await self._serve(rpc, context)
-            if isinstance(answered, bytes):
-                return answered
-            return await context.abort_with_status(answered)
+            if isinstance(answered, grpc.Status):
+                return await context.abort_with_status(answered)
+            return answered
 
+        if isinstance(rpc, Streaming):
+            return grpc.stream_stream_rpc_method_handler(serve)
         return grpc.stream_unary_rpc_method_handler(serve)
 
     async def finish(self, grace: float) -> None:
@@ -87,7 +103,7 @@ class Calls:
         if self._working:
             await asyncio.wait(self._working, timeout=grace)
 
-    async def _serve(self, rpc: Rpc, context: Context) -> Answered:
+    async def _serve(self, rpc: Rpc | Streaming, context: Context) -> Answered:
         started = perf_counter()
         try:
             shown = evidence(context, certificates=self._certificates, limit=self._limits.metadata_bytes)
@@ -99,25 +115,56 @@ class Calls:
         self._observer.stage("identify", perf_counter() - started)
         caller = _name(subject)
         try:
+            if isinstance(rpc, Streaming):
+                await self._streamed(rpc, context, subject, caller)
+                return None
             return await self._admitted(rpc, context, subject, caller)
         except RemitError as error:
             return await asyncio.shield(self._work(self._refuse(caller, error)))
 
     async def _admitted(self, rpc: Rpc, context: Context, subject: Subject, caller: str) -> Answered:
-        self._places.take(caller)
-        try:
-            raw = await self._receive(context, caller)
-            work = self._work(self._answer(rpc, subject, raw))
-        except BaseException:
-            self._places.give_back(caller)
-            raise
-        work.add_done_callback(lambda _: self._places.give_back(caller))
+        work = await self._begun(context, caller, lambda raw: self._answer(rpc, subject, raw))
+        self._give_back_after(work, caller)
         seconds = self._limits.verify_seconds if rpc.slow else self._limits.call_seconds
         try:
             async with asyncio.timeout(seconds):
                 return await asyncio.shield(work)
         except TimeoutError:
             raise TooSlow(f"no answer within {seconds:g} seconds; what was decided is recorded") from None
+
+    async def _streamed(self, rpc: Streaming, context: Context, subject: Subject, caller: str) -> None:
+        flow = Flow(context.write, self._limits)
+        work = await self._begun(context, caller, lambda raw: self._parts(rpc, subject, raw, flow))
+        try:
+            if status := await self._flowed(work, flow):
+                await context.abort_with_status(status)
+        finally:
+            # Reached when the call is over: where its caller reads nothing, not even a status, that is not soon.
+            flow.leave()
+            self._give_back_after(work, caller)
+
+    async def _flowed(self, work: asyncio.Task[grpc.Status | None], flow: Flow) -> grpc.Status | None:
+        seconds = self._limits.stream_seconds
+        try:
+            async with asyncio.timeout(seconds):
+                return await asyncio.shield(work)
+        except TimeoutError:
+            flow.leave()
+            return status_of(TooSlow(f"the answer took longer than {seconds:g} seconds; what was decided is recorded"))
+
+    async def _begun(
+        self, context: Context, caller: str, answer: Callable[[bytes], Coroutine[Any, Any, T]]
+    ) -> asyncio.Task[T]:
+        """The work on a request that has arrived, in a place of the caller's; whoever gets it gives the place back."""
+        self._places.take(caller)
+        try:
+            return self._work(answer(await self._receive(context, caller)))
+        except BaseException:
+            self._places.give_back(caller)
+            raise
+
+    def _give_back_after(self, work: asyncio.Task[Any], caller: str) -> None:
+        work.add_done_callback(lambda _: self._places.give_back(caller))
 
     async def _receive(self, context: Context, caller: str) -> bytes:
         """The request's bytes. Raises TooSlow, and BadRequest where gRPC has none to give.
@@ -142,16 +189,20 @@ class Calls:
     async def _answer(self, rpc: Rpc, subject: Subject, raw: bytes) -> Answered:
         try:
             answer = await rpc.answer(self._pipeline, subject, message(rpc.takes, raw))
-            return self._bounded(answer.SerializeToString())
+            return bounded(answer, self._limits.answer_bytes)
         except RemitError as error:
             return await self._refuse(_name(subject), error)
         except Exception as error:
             return _unexpected(rpc, error)
 
-    def _bounded(self, answer: bytes) -> bytes:
-        if len(answer) > self._limits.answer_bytes:
-            raise AnswerTooLarge(f"the answer is larger than {self._limits.answer_bytes} bytes: ask for less")
-        return answer
+    async def _parts(self, rpc: Streaming, subject: Subject, raw: bytes, flow: Flow) -> grpc.Status | None:
+        try:
+            await flow.send(rpc.parts(self._pipeline, subject, message(rpc.takes, raw)))
+        except RemitError as error:
+            return await self._refuse(_name(subject), error)
+        except Exception as error:
+            return _unexpected(rpc, error)
+        return None
 
     async def _refuse(self, peer: str, error: RemitError) -> grpc.Status:
         """The status of an error; refused identities and malformed requests are counted into the journal."""
@@ -182,6 +233,6 @@ def _name(subject: Subject) -> str:
     return f"{subject.type}:{subject.id}"
 
 
-def _unexpected(rpc: Rpc, error: Exception) -> grpc.Status:
+def _unexpected(rpc: Rpc | Streaming, error: Exception) -> grpc.Status:
     _log.error("%s failed", rpc.name, exc_info=error)
     return status_of(error)

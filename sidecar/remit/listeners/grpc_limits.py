@@ -19,7 +19,8 @@ class Limits:
     """Bytes of a message in and out and of a call's metadata, calls at once, and seconds.
 
     `receive_seconds` bounds the time until a request is there whole, `call_seconds` the time until its answer,
-    where the caller's own deadline is not sooner. A caller gets `per_caller` of the `concurrency` in all.
+    where the caller's own deadline is not sooner. An answer in parts is ended after `stream_seconds`, and before where
+    its caller takes none of it for `write_seconds`. A caller gets `per_caller` of the `concurrency` in all.
     """
 
     message_bytes: int = 512 * 1024
@@ -31,6 +32,8 @@ class Limits:
     receive_seconds: float = 10
     call_seconds: float = 10
     verify_seconds: float = 300
+    stream_seconds: float = 300
+    write_seconds: float = 30
     idle_seconds: float = 60
     age_seconds: float = 600
     check_seconds: float = 1
@@ -57,7 +60,7 @@ class Limits:
             ("grpc.max_allowed_incoming_connections", self.connections),
             ("grpc.max_connection_idle_ms", int(self.idle_seconds * 1000)),
             ("grpc.max_connection_age_ms", int(self.age_seconds * 1000)),
-            ("grpc.max_connection_age_grace_ms", 30_000),
+            ("grpc.max_connection_age_grace_ms", int(max(self.verify_seconds, self.stream_seconds) * 1000)),
             ("grpc.server_handshake_timeout_ms", 10_000),
             ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
             ("grpc.http2.max_ping_strikes", 2),

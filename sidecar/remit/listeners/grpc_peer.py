@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from remit.core.errors import BadRequest, Unauthenticated, Violation
 from remit.core.evidence import Cause, Evidence, PeerCertificate
+from remit.core.model import Subject
 
 MAX_METADATA_BYTES = 8 * 1024
 MAX_TOKEN = 4096
@@ -73,6 +74,12 @@ def _token(key: str, value: str | bytes) -> str:
             return bearer[1]
     expected = "a token" if key == TOKEN else "Bearer TOKEN"
     raise Unauthenticated(Cause.MALFORMED, f"expected {expected} of printable characters in {key}")
+
+
+def believed(subject: Subject, agent: str) -> None:
+    """Refuse a caller that believes to be another agent than was proved; "" is no belief."""
+    if agent and agent != subject.id:
+        raise Unauthenticated(Cause.MISMATCH, f"{subject.id} was proved, and {agent} is claimed")
 
 
 def address(context: CallContext) -> str:

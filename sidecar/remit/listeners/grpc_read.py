@@ -2,7 +2,7 @@
 
 The digest that binds an idempotency key is SHA-256 over the RPC's name and the message's deterministic
 serialisation, without the key and the attempt (a second attempt at the same thing is the same request). That form
-is canonical enough: the messages have no maps, so one library version writes equal messages alike; arguments and
+is canonical enough: it sorts what maps there are, so one library version writes equal messages alike; arguments and
 fields that this version does not know count as the bytes that were sent, and whoever repeats a request sends the
 same bytes. Where two forms differ all the same, the key is refused with `idempotency_mismatch`: never a wrong replay.
 """
@@ -17,6 +17,7 @@ from google.protobuf.message import DecodeError, Message
 from remit.core.call import Call, Claimed, HandoffCall, Report, WorkflowCall
 from remit.core.errors import BadRequest, Violation
 from remit.core.model import ActionName, Resource, Subject
+from remit.core.query import MAX_STATEMENT_BYTES, ExecuteCall, QueryCall
 from remit.listeners.grpc_fields import (
     ACTION,
     BUDGET,
@@ -34,6 +35,7 @@ from remit.listeners.grpc_fields import (
     WORKFLOW,
     Fields,
 )
+from remit.listeners.grpc_values import parameters
 from remit.v1 import audit_pb2, oversight_pb2, resources_pb2, sidecar_pb2
 
 RESOURCE_TYPES = ("service", "dataset", "agent", "tool", "workflow", "budget", "scope", "decision")
@@ -52,6 +54,7 @@ SCOPES: dict[int, str] = {
 DEFAULT_TTL = 3600 * SECOND
 MAX_TTL_SECONDS = 7 * 24 * 3600
 MAX_TRACE = 10_000
+MAX_ROWS = 10**9
 
 M = TypeVar("M", bound=Message)
 
@@ -105,6 +108,39 @@ def record(request: sidecar_pb2.RecordRequest, subject: Subject) -> tuple[str, C
     )
     fields.check()
     return summary, call
+
+
+def query(request: sidecar_pb2.QueryRequest) -> QueryCall:
+    """What a dataset is asked for."""
+    fields = Fields()
+    if not request.statement.strip():
+        fields.refuse("statement", "one SELECT")
+    call = QueryCall(
+        dataset=fields.required("dataset", request.dataset, NAME),
+        statement=fields.free("statement", request.statement, MAX_STATEMENT_BYTES),
+        parameters=parameters(fields, "parameters", request.parameters),
+        claimed=_claimed(fields, request.context),
+        rows=fields.between("rows", request.rows, least=0, most=MAX_ROWS),
+    )
+    fields.text("agent", request.agent, NAME)
+    fields.check()
+    return call
+
+
+def execute(request: sidecar_pb2.ExecuteRequest) -> ExecuteCall:
+    """Which named write is asked for."""
+    fields = Fields()
+    call = ExecuteCall(
+        dataset=fields.required("dataset", request.dataset, NAME),
+        statement=fields.required("statement", request.statement, NAME),
+        parameters=parameters(fields, "parameters", request.parameters),
+        claimed=_claimed(fields, request.context),
+        key=fields.text("key", request.key, KEY),
+        digest=_digest("Execute", request),
+    )
+    fields.text("agent", request.agent, NAME)
+    fields.check()
+    return call
 
 
 def report(request: sidecar_pb2.ReportRequest) -> Report:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from remit.core.errors import Unauthenticated
-from remit.core.evidence import Cause
 from remit.core.model import Subject
 from remit.listeners import grpc_read as read
 from remit.listeners import grpc_write as write
-from remit.listeners.grpc_call import Methods, Rpc
+from remit.listeners.grpc_call import Methods, Rpc, Streaming
+from remit.listeners.grpc_peer import believed
+from remit.listeners.grpc_query import execute, query
 from remit.listeners.pipeline import Pipeline
 from remit.v1 import sidecar_pb2 as pb
 
 
 async def _authorize(pipeline: Pipeline, subject: Subject, request: pb.AuthorizeRequest) -> pb.AuthorizeResponse:
     call = read.authorize(request)
-    if request.agent and request.agent != subject.id:
-        raise Unauthenticated(Cause.MISMATCH, f"{subject.id} was proved, and {request.agent} is claimed")
+    believed(subject, request.agent)
     answer = await pipeline.authorize(subject, call)
     return pb.AuthorizeResponse(decision=write.decision(answer, pipeline.currency))
 
@@ -53,6 +52,8 @@ SIDECAR = Methods(
         Rpc("CloseWorkflow", pb.CloseWorkflowRequest, _close),
         Rpc("Authorize", pb.AuthorizeRequest, _authorize),
         Rpc("Report", pb.ReportRequest, _report),
+        Streaming("Query", pb.QueryRequest, query),
+        Rpc("Execute", pb.ExecuteRequest, execute, slow=True),
         Rpc("Handoff", pb.HandoffRequest, _handoff),
         Rpc("Accept", pb.AcceptRequest, _accept),
         Rpc("Record", pb.RecordRequest, _record),

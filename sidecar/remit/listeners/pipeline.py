@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import Protocol
 
 from remit.core.answer import (
@@ -18,6 +18,7 @@ from remit.core.answer import (
 from remit.core.call import Call, HandoffCall, Report, WorkflowCall
 from remit.core.evidence import Evidence
 from remit.core.model import BudgetRoom, Subject
+from remit.core.query import ExecuteCall, Executed, QueryCall, QueryPart
 from remit.ports import JournalRow
 
 
@@ -58,6 +59,14 @@ class Pipeline(Protocol):
 
     async def report(self, subject: Subject, report: Report, /) -> Reported:
         """End, or prolong, a decision's reservation."""
+        ...
+
+    def query(self, subject: Subject, call: QueryCall, /) -> AsyncGenerator[QueryPart, None]:
+        """Read a dataset: the decision, then rows as they are asked for, then the end. Closing it ends the reading."""
+        ...
+
+    async def execute(self, subject: Subject, call: ExecuteCall, /) -> Executed:
+        """Perform a named write, once for each key."""
         ...
 
     async def open_workflow(self, subject: Subject, call: WorkflowCall, /) -> OpenedWorkflow:
