@@ -43,7 +43,7 @@ generate: $(READY) opa ## rewrite what is generated: proto and Envoy stubs, poli
 	$(BIN)/python rego/generate.py
 
 bench: setup ## measure; prints a table and writes bench/latest.json
-	$(BIN)/python -m bench.run
+	PYTHONPATH=tests $(BIN)/python -m bench.run
 
 soak: setup ## the full counts of the crash, race and property harnesses (hours)
 	REMIT_PROFILE=soak $(BIN)/python -m pytest -q --timeout=0 tests/stateful tests/crash tests/contracts tests/core \

@@ -23,7 +23,7 @@ from opa_client.opa import OpaClient
 from remit.core.canonical import encode, parse
 from remit.v1 import resources_pb2, sidecar_pb2, sidecar_pb2_grpc
 
-from bench import egress
+from bench import egress, queries
 from bench.load import Figures, median, run_async, run_threads
 from bench.places import REMIT, TOKEN, echo, opa, sidecar
 from bench.processes import resident_mb
@@ -72,15 +72,20 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--calls", type=int, default=3000, help="calls at 32 callers; a sixth of it at one")
     parser.add_argument("--seconds", type=float, default=2.0, help="of load on each way out, in each round")
-    parser.add_argument("--only", choices=("decisions", "egress"), help="keep the other rows as they are")
+    parser.add_argument("--only", choices=("decisions", "egress", "views"), help="keep the other rows as they are")
     options = parser.parse_args()
+    parts: dict[str, Callable[[ExitStack, Path], list[Row]]] = {
+        "decisions": lambda stack, place: measure(stack, place, rounds=options.rounds, calls=options.calls),
+        "egress": lambda stack, place: egress.measure(stack, place, rounds=options.rounds, seconds=options.seconds),
+        "views": lambda stack, place: queries.measure(
+            stack, place, rounds=options.rounds, calls=max(100, options.calls // 6)
+        ),
+    }
     rows: list[Row] = []
-    if options.only != "egress":
-        with _directory() as directory, ExitStack() as stack:
-            rows += measure(stack, directory, rounds=options.rounds, calls=options.calls)
-    if options.only != "decisions":
-        with _directory() as directory, ExitStack() as stack:
-            rows += egress.measure(stack, directory, rounds=options.rounds, seconds=options.seconds)
+    for name, part in parts.items():
+        if options.only in (None, name):
+            with _directory() as directory, ExitStack() as stack:
+                rows += part(stack, directory)
     write(HERE / "latest.json", merged(read(HERE / "latest.json"), rows) if options.only else rows)
     show(rows)
 

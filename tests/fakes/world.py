@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
@@ -14,6 +14,7 @@ from remit.core.catalogue import Agent, Budget, Catalogue, Person, Price, Servic
 from remit.core.dataset import Dataset
 from remit.core.decision import Effect, PolicyReason, Verdict
 from remit.core.model import Identity, Mode, Subject
+from remit.core.view.model import EVERY_ROW, TableView
 from remit.pep.world import Installation, World
 from remit.ports import Store
 
@@ -47,12 +48,18 @@ def clearance_policy(document: Mapping[str, Any]) -> Verdict:
 
 
 class FakePdp:
-    """A policy decision point that is a Python function; `documents` are those it judged."""
+    """A policy decision point that is a Python function; `documents` are those it judged.
+
+    `look` is what it says of a table, every row if nothing else; `viewed` are the documents that it was asked with.
+    """
 
     def __init__(self, policy: Policy = allow_all, revision: str = "r1") -> None:
         self.policy = policy
         self._revision = revision
         self.documents: list[Mapping[str, Any]] = []
+        self.viewed: list[Mapping[str, Any]] = []
+        self.timely = False
+        self.look: Callable[[str, Mapping[str, Any]], TableView] = lambda table, _: TableView(table, EVERY_ROW)
 
     @property
     def revision(self) -> str:
@@ -61,6 +68,13 @@ class FakePdp:
     async def ask(self, document: Mapping[str, Any]) -> Verdict:
         self.documents.append(document)
         return self.policy(document)
+
+    def reads_time(self, dataset: str) -> bool:
+        return self.timely
+
+    async def view(self, dataset: str, tables: Sequence[str], document: Mapping[str, Any]) -> Sequence[TableView]:
+        self.viewed.append(document)
+        return [self.look(table, document) for table in tables]
 
 
 class FakeClock:
