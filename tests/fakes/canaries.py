@@ -31,10 +31,16 @@ _FOLD = re.compile(rb"(?:\\r|\\n|%0[dDaA]|[\r\n\t ])+")
 def leaks(secrets: Mapping[str, bytes], sinks: Mapping[str, Sink], depth: int = DEPTH) -> list[str]:
     """Each secret found, as `SINK has NAME (how it was decoded)`. A sink that is a folder is every file below it."""
     found = []
+    for name, way, view in views(sinks, depth):
+        found += [f"{name} has {secret} ({way})" for secret, value in secrets.items() if value in view]
+    return sorted(set(found))
+
+
+def views(sinks: Mapping[str, Sink], depth: int = DEPTH) -> Iterator[tuple[str, str, bytes]]:
+    """(sink, how it was decoded, what came out) for each sink as it is, and decoded up to `depth` times."""
     for name, text in _texts(sinks):
         for way, view in _views(text, depth):
-            found += [f"{name} has {secret} ({way})" for secret, value in secrets.items() if value in view]
-    return sorted(set(found))
+            yield name, way, view
 
 
 def _texts(sinks: Mapping[str, Sink]) -> Iterator[tuple[str, bytes]]:
