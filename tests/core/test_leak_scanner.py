@@ -76,7 +76,7 @@ NUMBERS: dict[str, tuple[str, str]] = {
     "a day": ("day", DAY.isoformat()),
     "a day as in Germany": ("day", f"{DAY:%d.%m.}{DAY.year}"),
     "a day in words": ("day", f"{DAY:%b} {DAY.day:02}, {DAY.year}"),
-    "a day in seconds": ("day", str((DAY - datetime(1970, 1, 1).date()).days * 86_400)),  # noqa: DTZ001
+    "a day in seconds": ("day", str((DAY - datetime(1970, 1, 1).date()).days * 86_400)),
     "a moment": ("moment", MOMENT.isoformat(" ")),
     "a moment in seconds": ("moment", str(MOMENT.timestamp())),
     "a UUID": ("uuid", str(KEY)),
