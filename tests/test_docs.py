@@ -11,6 +11,7 @@ from click import Group
 from remit.cli.main import root
 from remit.config.loading import load
 from remit.config.settings import VARIABLES
+from remit.core.view.model import ColumnType
 from remit.metrics import Metrics
 from ruamel.yaml import YAML
 
@@ -87,6 +88,26 @@ def test_every_key_of_a_service_is_documented() -> None:
     used = {key for service in services for key in keys_of(service)}
 
     assert used - named == set()
+
+
+def test_every_key_of_a_dataset_is_documented() -> None:
+    """So it is below `datasets`, to the last key of a table and a statement."""
+    datasets = YAML(typ="safe").load(read("tests/cases/catalogue_full.yaml"))["datasets"].values()
+    page = read("docs/catalogue.md")
+    named = set(re.findall(r"`([a-z_]+)[:`]", page[page.index("## A dataset") :]))
+
+    used = {key for dataset in datasets for part in parts_of(dataset) for key in part}
+
+    assert used - named == set()
+    assert {each.value for each in ColumnType} - set(re.findall(r"[a-z]+", page)) == set()
+
+
+def parts_of(dataset: dict[str, Any]) -> list[dict[str, Any]]:
+    """A dataset, and what of it has keys of its own."""
+    sources = [dataset, dataset.get("writer", {})]
+    credentials = [each.get("credential", {}) for each in sources]
+    listed = [*dataset.get("tables", {}).values(), *dataset.get("statements", {}).values()]
+    return [*sources, *credentials, *listed, dataset.get("limits", {})]
 
 
 def keys_of(service: dict[str, Any]) -> set[str]:

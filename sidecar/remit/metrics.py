@@ -241,7 +241,11 @@ def _names(catalogue: Catalogue) -> Mapping[str, Iterable[str]]:
         "agent": agents,
         "service": services,
         "variant": [name for each in services.values() for name in each.variants],
-        "owner": [each.owner for each in (*services.values(), *datasets.values(), *statements)],
+        "owner": [
+            *(each.owner for each in services.values()),
+            *(each.owner for each in datasets.values()),
+            *(each.owner for each in statements),
+        ],
         "dataset": datasets,
         "column": [
             f"{name}.{column}"

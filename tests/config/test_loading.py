@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -12,11 +13,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from remit.config import CatalogueInvalid, fingerprint, load
+from remit.config.datasets import MAX_COLUMNS, MAX_TABLES
 from remit.config.files import MAX_BYTES, MAX_FILES
 from remit.config.problem import MAX_PROBLEMS
 from remit.config.reading import Section
 from remit.core.canonical import encode
 from remit.core.catalogue import Approval, Catalogue, Credential, Identity, Price, Rate
+from remit.core.dataset import DataSource, NamedStatement, ReadLimits, Table
 from remit.core.model import Resource
 from remit.core.price import estimate
 from remit.core.selector import Selector
@@ -86,6 +89,66 @@ def test_the_full_example_is_read_exactly(full: Catalogue) -> None:
     assert month.warn == (Fraction(1, 2), Fraction(4, 5))
     assert month.caps == {"*": Fraction(3, 10), "support": Fraction(1, 2)}
     assert full.budgets["each-run"].limit == 3_750_000_000
+
+
+def test_datasets_are_read_exactly(full: Catalogue) -> None:
+    """Places, passwords' places, limits, names in the database, and a write with its owner and cost."""
+    crm, notes = full.datasets["crm"], full.datasets["notes"]
+    assert crm.reader == DataSource(
+        "postgresql://remit_reader@db.example.com:5432/crm?sslmode=verify-full", file="/secrets/crm-reader"
+    )
+    assert crm.writer == DataSource("postgresql://remit_writer@db.example.com:5432/crm", environment="CRM_WRITER")
+    assert crm.limits == ReadLimits(rows=5000, bytes=8 << 20, seconds=5, cost=100_000)
+    assert crm.tables["customers"] == Table({"id": (), "email": ("pii",), "region": ()}, "id", "sales.customer")
+    move = crm.statements["move"]
+    assert move.sql.startswith("UPDATE sales.customer SET region = :region")
+    assert replace(move, sql="") == NamedStatement(
+        "",
+        owner="ml-platform",
+        parameters={"id": "integer", "region": "text"},
+        labels=("internal",),
+        roles=("support",),
+        purposes=("support",),
+        cost=10_000_000,
+    )
+    assert (notes.reader, notes.writer, notes.limits) == (
+        DataSource("sqlite:///srv/notes.db"),
+        DataSource(),
+        ReadLimits(),
+    )
+
+
+def test_a_statement_is_its_dataset_s_unless_it_says_otherwise(written: Callable[..., Path]) -> None:
+    """Policy sees the owner of the dataset there."""
+    path = written(a=SMALL + "datasets: {d: {owner: cx, statements: {s: {sql: DELETE FROM t}}}}\n")
+    assert load([path], {}, {})[1].datasets["d"].statements["s"].owner == "cx"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "sqlite:///srv/with%20blank.db",
+        "postgresql://u@h/db",
+        "postgresql://u@[::1]:5433/db?sslmode=disable&connect_timeout=3",
+        "postgresql://u@/db?host=/run/postgresql",
+    ],
+)
+def test_a_dataset_s_address_may_be(url: str, written: Callable[..., Path]) -> None:
+    """Over TCP, over a Unix socket, or a file."""
+    path = written(a=SMALL + f"datasets: {{d: {{url: '{url}'}}}}\n")
+    assert load([path], {}, {})[1].datasets["d"].reader.url == url
+
+
+def test_a_dataset_s_tables_and_columns_are_bounded(written: Callable[..., Path]) -> None:
+    """One more than that is refused."""
+    columns = ", ".join(f"c{number}: []" for number in range(MAX_COLUMNS + 1))
+    tables = ", ".join(f"t{number}: {{}}" for number in range(MAX_TABLES + 1))
+    path = written(
+        a=SMALL + f"datasets: {{d: {{tables: {{t: {{columns: {{{columns}}}}}}}}}, e: {{tables: {{{tables}}}}}}}"
+    )
+    told = str(refusal(path))
+    assert f"datasets.d.tables.t.columns: found {MAX_COLUMNS + 1} entries; expected at most {MAX_COLUMNS}" in told
+    assert f"datasets.e.tables: found {MAX_TABLES + 1} entries; expected at most {MAX_TABLES}" in told
 
 
 def test_identities_are_read_from_one_value_or_a_list(full: Catalogue) -> None:

@@ -30,7 +30,7 @@ from remit.core.catalogue import (
     Terms,
     Variant,
 )
-from remit.core.dataset import Dataset, DataSource, Table
+from remit.core.dataset import Dataset, DataSource, NamedStatement, Table
 from remit.core.model import Link, Resource, ResourceFacts
 from remit.core.selector import Selector
 
@@ -182,6 +182,42 @@ def test_naming_fields_never_adds_labels(fields: set[str]) -> None:
     """Whatever fields are named, their labels are among the dataset's own."""
     whole = set(describe("dataset", "crm").labels)
     assert set(describe("dataset", "crm", "", *sorted(fields)).labels) <= whole
+
+
+WRITING = replace(
+    FULL,
+    datasets={
+        "crm": replace(
+            FULL.datasets["crm"],
+            statements={
+                "rename": NamedStatement("UPDATE …", owner="ml", labels=("pii",)),
+                "forget": NamedStatement("DELETE …"),
+            },
+        ),
+        "open": FULL.datasets["crm"],
+    },
+)
+
+
+def written(dataset: str, operation: str, *fields: str, action: str = "data.write") -> ResourceFacts:
+    return WRITING.describe(Resource("dataset", dataset, operation, fields=fields), WHO, action=action)
+
+
+def test_a_write_to_a_dataset_with_statements_is_one_of_them() -> None:
+    """It is described by its own owner, else the dataset's, what it returns and the dataset's clearance."""
+    rename = ResourceFacts(known=True, owner="ml", labels=("internal", "pii"), clearance=("pii",))
+    assert written("crm", "rename") == rename
+    assert written("crm", "rename", "customers.email") == rename
+    assert written("crm", "forget") == replace(rename, owner="cx", labels=("internal",))
+
+
+@pytest.mark.parametrize("operation", ["", "renme", "read"])
+def test_a_write_that_is_no_statement_of_the_dataset_is_unknown(operation: str) -> None:
+    """And brings the labels of all of it, where nobody is stopped."""
+    whole = FULL.describe(Resource("dataset", "crm"), WHO)
+    assert written("crm", operation) == replace(UNKNOWN, labels=whole.labels)
+    assert written("open", operation) == whole
+    assert written("crm", operation, action="data.read") == whole
 
 
 def test_a_dataset_without_tables_is_known_as_a_whole_alone() -> None:

@@ -8,6 +8,7 @@ from datetime import UTC, tzinfo
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from remit.config.checks import check
+from remit.config.datasets import dataset
 from remit.config.reading import (
     Cursor,
     Reader,
@@ -28,7 +29,6 @@ from remit.config.services import exchange, price, rates, service
 from remit.config.tree import Entries, Leaf, Node
 from remit.config.values import (
     Known,
-    by_column,
     by_currency,
     by_id,
     currency,
@@ -39,7 +39,6 @@ from remit.config.values import (
     share,
 )
 from remit.core.catalogue import Actor, Agent, Budget, Catalogue, Identity, Person, Team
-from remit.core.dataset import Dataset, DataSource, Table
 from remit.core.selector import EVERYTHING
 from remit.core.window import KINDS as WINDOWS
 
@@ -49,7 +48,6 @@ _HASH = re.compile(r"sha256:[0-9a-f]{64}", re.ASCII)
 _HASH_EXPECTED = "sha256: and 64 hex digits (0-9 a-f), the hash of the credential and never itself"
 _URI = re.compile(r"[a-z][a-z0-9+.-]{0,31}://[!-~]{1,2000}", re.ASCII)
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?", re.ASCII)
-_ADDRESS = re.compile(r"[^\x00-\x20\x7f]{1,2048}")
 
 
 def read_catalogue(root: Cursor) -> Catalogue:
@@ -76,7 +74,7 @@ def _catalogue(keys: Section, known: Known) -> Catalogue:
         agents=keys.read("agents", entries(by_id, section(lambda each: _agent(each, known))), {}),
         services=keys.read("services", entries(by_id, service(known)), {}),
         prices=keys.read("prices", items(price(known), most=MAX_PRICES), ()),
-        datasets=keys.read("datasets", entries(by_id, section(lambda each: _dataset(each, known))), {}),
+        datasets=keys.read("datasets", entries(by_id, dataset(known)), {}),
         budgets=keys.read("budgets", entries(by_id, section(lambda each: _budget(each, known))), {}),
     )
 
@@ -163,28 +161,6 @@ def _within(allowed: Collection[str], reader: Reader[tuple[str, ...]]) -> Reader
         return found
 
     return read
-
-
-def _dataset(keys: Section, known: Known) -> Dataset:
-    return Dataset(
-        owner=keys.read("owner", reference(known.teams, "a declared team"), ""),
-        reader=DataSource(
-            url=keys.read("url", secret_text(_ADDRESS, "an address of up to 2048 characters without blanks"), "")
-        ),
-        labels=keys.read("labels", identifiers, ()),
-        clearance=keys.read("clearance", identifiers, ()),
-        roles=keys.read("roles", identifiers, ()),
-        purposes=keys.read("purposes", purposes, ()),
-        tables=keys.read("tables", entries(by_column, section(_table)), {}),
-    )
-
-
-def _table(keys: Section) -> Table:
-    columns = keys.names("columns")
-    return Table(
-        columns=keys.read("columns", entries(by_column, identifiers), {}),
-        subject_key=keys.read("subject_key", reference(columns, "a column of this table"), ""),
-    )
 
 
 def _budget(keys: Section, known: Known) -> Budget:

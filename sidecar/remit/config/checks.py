@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from remit.config.datasets import check_datasets
 from remit.config.problem import Place
 from remit.config.reading import Cursor, way_to
 from remit.config.service_checks import check_services
@@ -23,6 +24,7 @@ def check(catalogue: Catalogue, root: Cursor) -> None:
     _maxima_bound_priced_units(catalogue, root)
     _one_pod(catalogue, root)
     check_services(catalogue, root)
+    check_datasets(catalogue, root)
 
 
 def _own_ids(catalogue: Catalogue, root: Cursor) -> None:

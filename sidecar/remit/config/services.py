@@ -41,6 +41,7 @@ from remit.config.values import (
     name,
     path,
     purposes,
+    secret_place,
     selector,
     unit,
 )
@@ -77,7 +78,6 @@ _PREFIX = re.compile(r"[!-~][ -~]{0,63}|", re.ASCII)
 _PATH_PREFIX = re.compile(r"/[A-Za-z0-9._~:@!$&'()*+,;=/-]{0,256}", re.ASCII)
 _VALUE = re.compile(r"[^\x00-\x1f\x7f]{1,128}")
 _REGION = re.compile(r"[a-z]{2}(-[a-z]+)+-[0-9]{1,2}", re.ASCII)
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}", re.ASCII)
 
 
 def service(known: Known) -> Reader[Service]:
@@ -148,14 +148,10 @@ def _route(keys: Section) -> Route:
 
 
 def _credential(keys: Section, known: Known, endpoints: Collection[str]) -> Credential:
-    variable = text(_VARIABLE, "an environment variable's name")
-    keys.require_one("file", "environment")
-    file = keys.read("file", path, None)
-    if file and keys.has("environment"):
-        keys.wrong("environment", "file or environment, not both", "a second place")
+    file, environment = secret_place(keys)
     return Credential(
-        file=str(file) if file else "",
-        environment=keys.read("environment", variable, ""),
+        file=file,
+        environment=environment,
         when=keys.read("when", selector(known), EVERYTHING),
         header=keys.read("header", text(_HEADER, "a header's name in lower case, such as x-api-key"), ""),
         prefix=keys.read("prefix", text(_PREFIX, "what stands before the credential, such as `Bearer `"), None),

@@ -40,6 +40,7 @@ _FREE = re.compile(r"[^\x00-\x1f\x7f]{1,256}")
 _CURRENCY = re.compile(r"[A-Z]{3}", re.ASCII)
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
 _DURATION = re.compile(r"([1-9][0-9]{0,5})([smhd])", re.ASCII)
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}", re.ASCII)
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _MAX_TTL = 366 * 86400
 
@@ -163,3 +164,13 @@ def path(at: Cursor) -> Path:
     value = text(re.compile(r"[^\x00-\x1f\x7f]{1,4096}"), "a path")(at)
     written = Path(at.node.place.file)
     return written.parent / value if at.node.place.line else Path(value)
+
+
+def secret_place(keys: Section) -> tuple[str, str]:
+    """Where a secret lies: a file or an environment variable, the other is ""."""
+    variable = text(_VARIABLE, "an environment variable's name")
+    keys.require_one("file", "environment")
+    file = keys.read("file", path, None)
+    if file and keys.has("environment"):
+        keys.wrong("environment", "file or environment, not both", "a second place")
+    return str(file) if file else "", keys.read("environment", variable, "")

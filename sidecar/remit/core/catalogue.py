@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 from remit.core.dataset import Dataset
 from remit.core.egress.mcp_message import PLUMBING
-from remit.core.model import Link, Resource, ResourceFacts
+from remit.core.model import ActionName, Link, Resource, ResourceFacts
 from remit.core.money import NANOS
 from remit.core.plain import everything, plain
 from remit.core.selector import EVERYTHING, Selector, glob_matches
@@ -339,20 +339,23 @@ class Catalogue:
     def __post_init__(self) -> None:
         object.__setattr__(self, "_index", _Index.of(self))
 
-    def describe(self, resource: Resource, attributes: Mapping[str, str]) -> ResourceFacts:
+    def describe(self, resource: Resource, attributes: Mapping[str, str], *, action: str = "") -> ResourceFacts:
         """What the catalogue says of a resource, for a request with these attributes (`selector.KEYS`, region unknown).
 
         A service is unknown with an operation that it does not list, or with no endpoint for the request. Its chain
         begins with itself, at the endpoint's region, and goes on with what lies behind it. Where a dataset's fields
-        are named (`table.column` or `table`), it has their labels alone, and one unknown field makes it unknown.
-        What Remit itself keeps (workflows, decisions, scopes) belongs to who asks. What is unknown of something that
-        is listed has the labels of all of it: where nobody is stopped, naming it wrongly must not read it unlabelled.
+        are named (`table.column` or `table`), it has their labels alone, and one unknown field makes it unknown. Where
+        it names statements, a write (`action`) is one of them, with that statement's owner, and brings its labels and
+        the dataset's own. What Remit itself keeps (workflows, decisions, scopes) belongs to who asks.
+
+        What is unknown of something that is listed has the labels of all of it: where nobody is stopped, naming it
+        wrongly must not read it unlabelled.
         """
         match resource.type:
             case "service" | "tool":
                 return self._index.service(resource, attributes)
             case "dataset":
-                return self._index.dataset(resource)
+                return self._index.dataset(resource, action)
             case "agent":
                 return self._index.agents.get(resource.id, UNKNOWN)
             case "budget" if resource.id in self.budgets:
@@ -423,6 +426,7 @@ class _Index:
     routes: Mapping[str, tuple[tuple[Selector, ResourceFacts], ...]]
     datasets: Mapping[str, ResourceFacts]
     field_labels: Mapping[str, Mapping[str, frozenset[str]]]
+    statements: Mapping[str, Mapping[str, ResourceFacts]]
     prices: Mapping[tuple[str, str], tuple[Price, ...]]
     changes: Sequence[int]
     derived: dict[Hashable, Any] = field(default_factory=dict)
@@ -440,6 +444,7 @@ class _Index:
             routes={name: _routes(name, service) for name, service in services.items()},
             datasets={name: _dataset_facts(each, labels[name]) for name, each in datasets.items()},
             field_labels=labels,
+            statements={name: _statement_facts(each) for name, each in datasets.items()},
             prices={
                 (name, variant): (
                     *table.get(f"{name}/{variant}", ()),
@@ -461,8 +466,11 @@ class _Index:
         routes = self.routes.get(resource.id, ())
         return replace(UNKNOWN, labels=routes[0][1].labels) if routes else UNKNOWN
 
-    def dataset(self, resource: Resource) -> ResourceFacts:
+    def dataset(self, resource: Resource, action: str) -> ResourceFacts:
         facts = self.datasets.get(resource.id, UNKNOWN)
+        statements = self.statements.get(resource.id)
+        if statements and action == ActionName.DATA_WRITE:
+            return statements.get(resource.operation) or replace(UNKNOWN, labels=facts.labels)
         if not facts.known or not resource.fields:
             return facts
         labels = self.field_labels[resource.id]
@@ -505,6 +513,18 @@ def _service_facts(name: str, service: Service, region: str) -> ResourceFacts:
 def _dataset_facts(dataset: Dataset, labels: Mapping[str, frozenset[str]]) -> ResourceFacts:
     every = frozenset(dataset.labels).union(*labels.values())
     return ResourceFacts(known=True, owner=dataset.owner, labels=tuple(sorted(every)), clearance=dataset.clearance)
+
+
+def _statement_facts(dataset: Dataset) -> dict[str, ResourceFacts]:
+    return {
+        name: ResourceFacts(
+            known=True,
+            owner=each.owner or dataset.owner,
+            labels=tuple(sorted({*dataset.labels, *each.labels})),
+            clearance=dataset.clearance,
+        )
+        for name, each in dataset.statements.items()
+    }
 
 
 def _field_labels(dataset: Dataset) -> dict[str, frozenset[str]]:

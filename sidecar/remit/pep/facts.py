@@ -64,7 +64,7 @@ def attributes(request: Request, region: str = "") -> dict[str, str]:
 async def gather(world: World, installation: Installation, request: Request, now: int) -> Facts:
     """Facts of this moment, to be judged with this installation's catalogue and revision."""
     catalogue = installation.catalogue
-    resource = catalogue.describe(request.resource, attributes(request))
+    resource = catalogue.describe(request.resource, attributes(request), action=request.action)
     selected = attributes(request, resource.region)
     metered = is_metered(catalogue, request)
     rows: tuple[BudgetRow, ...] = ()
