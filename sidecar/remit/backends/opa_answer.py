@@ -1,4 +1,4 @@
-"""What an answer of OPA's data API means: a result of the expected revision, or which failure. No I/O."""
+"""What an answer of OPA means: a result of the expected revision, or which failure. No I/O."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from remit.core.reason import Reason
 MAX_ANSWER_DEPTH = 48
 _ANSWER_KEYS = frozenset({"result", "provenance", "decision_id"})
 _CANCELLED = "eval_cancel_error"
+_EVALUATION = "evaluation_error"
 
 
 def read_result(answer: HttpAnswer, revision: str) -> object:
     """The result that OPA gave under this bundle revision; PolicyFailure for anything else."""
-    body = _body(answer)
+    body = read_body(answer)
     if answer.code != 200:
-        raise _refusal(answer.code, body)
+        raise refusal(answer.code, body)
     if not isinstance(body, dict) or not body.keys() <= _ANSWER_KEYS:
         raise PolicyFailure(Reason.POLICY_INVALID, "OPA's answer has another shape than an OPA's")
     _check_revision(body.get("provenance"), revision)
@@ -27,12 +28,13 @@ def read_result(answer: HttpAnswer, revision: str) -> object:
     return body["result"]
 
 
-def _body(answer: HttpAnswer) -> Any:
+def read_body(answer: HttpAnswer) -> Any:
+    """The JSON of an answer, whatever its code; PolicyFailure where it is none."""
     try:
         return parse(answer.body, MAX_BODY_BYTES, MAX_ANSWER_DEPTH)
     except MalformedJson as e:
         if answer.code != 200:
-            raise _refusal(answer.code, None) from e
+            raise refusal(answer.code, None) from e
         raise PolicyFailure(Reason.POLICY_INVALID, f"OPA's answer is not JSON: {e}") from e
 
 
@@ -46,11 +48,18 @@ def _check_revision(provenance: object, revision: str) -> None:
         )
 
 
-def _refusal(code: int, body: object) -> PolicyFailure:
-    """An evaluation that failed is the policy's fault; every other refusal is OPA's."""
+def refusal(code: int, body: object) -> PolicyFailure:
+    """An evaluation that failed is the policy's fault, as is what has no form as a filter; all else is OPA's.
+
+    The Compile API says in the error (seen in OPA 1.22.2) that the evaluation failed, and may not say how.
+    """
     errors = body.get("errors") if isinstance(body, dict) else None
     first = errors[0] if isinstance(errors, list) and errors else None
-    if code == 500 and isinstance(first, dict) and str(first.get("code", "")).startswith("eval_"):
+    if not isinstance(body, dict) or not isinstance(first, dict):
+        return PolicyFailure(Reason.PDP_UNAVAILABLE, f"OPA answered HTTP {code}")
+    if (code == 400 and body.get("code") == _EVALUATION) or (code == 500 and first == {}):
+        return PolicyFailure(Reason.POLICY_ERROR, _told(first))
+    if code == 500 and str(first.get("code", "")).startswith("eval_"):
         if first["code"] == _CANCELLED:
             return PolicyFailure(Reason.PDP_UNAVAILABLE, "OPA gave up the evaluation")
         return PolicyFailure(Reason.POLICY_ERROR, _told(first))

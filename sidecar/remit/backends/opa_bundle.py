@@ -13,14 +13,19 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from remit.backends.opa_views import DatasetViews
+from remit.backends.policy_problem import BundleInvalid as BundleInvalid
+from remit.backends.policy_problem import Problem as Problem
+from remit.backends.view_package import ViewPackage, dataset_of, dataset_problem, tables_of, view_packages
 from remit.core.canonical import canonical, parse
-from remit.core.dispatch import SETS, custom_dispatch
+from remit.core.dispatch import SETS, custom_dispatch, view_dispatch
+from remit.core.view.policy import Tables
 
 MAX_FILES = 2_000
 MAX_BYTES = 16 << 20
@@ -29,32 +34,13 @@ _TEST = "_test.rego"
 _CATALOGUE = "remit/catalogue/data.json"
 _CONFIG = "remit/config/data.json"
 _DISPATCH = "remit/dispatch/custom.rego"
+_VIEWING = "remit/viewing"
 # What only tests use is not served.
 _UNSERVED = ("remit/testing/",)
 _PACKAGE = re.compile(r"(?:\s+|#[^\n]*(?:\n|\Z))*package[ \t]+([^\s#;]+)")
 # As a verdict names policies (core/document.py).
 _NOT_A_SET = re.compile(rf"^(?:default\s+)?({'|'.join(SETS)})\b(?!\s+contains\b)", re.MULTILINE)
 _CUSTOM = re.compile(r"remit\.custom(\.[a-z][a-z0-9_]{0,63}){1,14}", re.ASCII)
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """Something wrong in a source; `line` is 0 where it is about the whole file."""
-
-    file: str
-    line: int
-    message: str
-
-    def __str__(self) -> str:
-        return f"{self.file}:{self.line}: {self.message}" if self.line else f"{self.file}: {self.message}"
-
-
-class BundleInvalid(Exception):
-    """The sources make no bundle; `problems` says where and why."""
-
-    def __init__(self, problems: Sequence[Problem]) -> None:
-        super().__init__("\n".join(map(str, problems)))
-        self.problems = tuple(problems)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +59,11 @@ class Sources:
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """A built bundle: a file that nobody changes any more, and its revision."""
+    """A built bundle: a file that nobody changes any more, its revision, and the datasets of which it has a view."""
 
     path: Path
     revision: str
+    views: Mapping[str, DatasetViews] = field(default_factory=dict)
 
 
 def library_path() -> Path:
@@ -88,7 +75,7 @@ def library_path() -> Path:
 
 def build(sources: Sources, opa: Path, directory: Path) -> Bundle:
     """Build the bundle into `directory`. Raises BundleInvalid; takes a fraction of a second."""
-    with _staged(sources, _served) as stage:
+    with _staged(sources, _served, opa) as stage:
         revision = stage.revision()
         stage.check(opa)
         target = directory / f"bundle-{revision}.tar.gz"
@@ -96,14 +83,15 @@ def build(sources: Sources, opa: Path, directory: Path) -> Bundle:
         stage.run(opa, "build", "--bundle", ".", "--revision", revision, "--output", str(made))
         shutil.copyfile(made, target.with_suffix(".part"))
         target.with_suffix(".part").replace(target)
-    return Bundle(target, revision)
+        views = _described(stage.views, sources, stage.mark)
+    return Bundle(target, revision, views)
 
 
 def check(sources: Sources, opa: Path) -> None:
     """Compile everything, tests too, strictly and against the schemas of the input. Raises BundleInvalid."""
     schemas = sources.library / "schemas"
     options = ["--strict", *(["--schema", str(schemas)] if schemas.is_dir() else [])]
-    with _staged(sources, _everything) as stage:
+    with _staged(sources, _everything, opa) as stage:
         stage.check(opa, *options)
 
 
@@ -113,7 +101,7 @@ def run_tests(sources: Sources, opa: Path, *, library: bool = False) -> tuple[Pr
     The library's tests judge the library as delivered: run them without a configuration of one's own.
     """
     keep = _everything if library else _but_library_tests
-    with _staged(sources, keep) as stage:
+    with _staged(sources, keep, opa) as stage:
         stage.check(opa)
         report = stage.run(opa, "test", "--bundle", ".", "--format", "json", accept=(0, 2))
         results = json.loads(report or "[]") or []
@@ -141,11 +129,13 @@ def _failure(result: Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Stage:
-    """A tree of sources, and where each file of it came from."""
+    """A tree of sources, where each file of it came from, and the views in it, whose filters carry the mark."""
 
     root: Path
     origins: Mapping[str, Path]
     capabilities: Path | None
+    views: tuple[ViewPackage, ...] = ()
+    mark: str = ""
 
     def revision(self) -> str:
         """The hash of all paths and contents, shortened."""
@@ -160,6 +150,13 @@ class _Stage:
         ran = self._opa(opa, "check", "--bundle", ".", "--format", "json", "--max-errors", "50", *options)
         if ran.returncode:
             raise BundleInvalid(self._errors(ran))
+
+    def parse(self, opa: Path, staged: str) -> Any:
+        """The syntax tree of one file. Raises BundleInvalid."""
+        ran = self._run(opa, "parse", "--format", "json", "--json-include", "locations,-comments", staged)
+        if ran.returncode:
+            raise BundleInvalid(self._errors(ran))
+        return json.loads(ran.stdout)
 
     def run(self, opa: Path, *arguments: str, accept: tuple[int, ...] = (0,)) -> str:
         """What an OPA command says of the tree; BundleInvalid where it fails otherwise than expected."""
@@ -183,9 +180,12 @@ class _Stage:
 
     def _opa(self, opa: Path, command: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         limits = ["--capabilities", str(self.capabilities)] if self.capabilities else []
+        return self._run(opa, command, *limits, *arguments)
+
+    def _run(self, opa: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         try:
             return subprocess.run(  # noqa: S603 - the OPA that was found fit, without environment
-                [str(opa), command, *limits, *arguments],
+                [str(opa), *arguments],
                 cwd=self.root,
                 env={},
                 capture_output=True,
@@ -194,12 +194,13 @@ class _Stage:
                 check=False,
             )
         except (OSError, subprocess.TimeoutExpired) as e:
-            raise BundleInvalid([Problem(str(opa), 0, f"`opa {command}` could not be run ({e})")]) from e
+            raise BundleInvalid([Problem(str(opa), 0, f"`opa {arguments[0]}` could not be run ({e})")]) from e
 
 
 @contextmanager
-def _staged(sources: Sources, keep: Callable[[str], bool]) -> Iterator[_Stage]:
-    files = _library_files(sources.library) | _custom_files(sources.custom)
+def _staged(sources: Sources, keep: Callable[[str], bool], opa: Path) -> Iterator[_Stage]:
+    datasets = tables_of(sources.catalogue)
+    files = _library_files(sources.library) | _custom_files(sources.custom, datasets)
     files = {staged: origin for staged, origin in files.items() if keep(staged)}
     _check_size(files)
     with tempfile.TemporaryDirectory(prefix="remit-bundle-") as workplace:
@@ -210,7 +211,37 @@ def _staged(sources: Sources, keep: Callable[[str], bool]) -> Iterator[_Stage]:
         _write(root / _CATALOGUE, canonical(sources.catalogue))
         _write(root / _CONFIG, canonical(_overlaid(_default_config(sources.library), sources.config)))
         capabilities = sources.library.parent / "capabilities.json"
-        yield _Stage(root, files, capabilities if capabilities.is_file() else None)
+        stage = _Stage(root, files, capabilities if capabilities.is_file() else None)
+        yield _with_views(stage, datasets, opa)
+
+
+def _with_views(stage: _Stage, datasets: Mapping[str, Tables], opa: Path) -> _Stage:
+    """The stage with the rules around its views, by which they are asked."""
+    staged: dict[str, list[str]] = {}
+    for name, origin in stage.origins.items():
+        if dataset := _view_of(name, origin):
+            staged.setdefault(dataset, []).append(name)
+    places = {dataset: [(stage.origins[name], name) for name in names] for dataset, names in staged.items()}
+    views = view_packages(places, datasets, lambda name: stage.parse(opa, name))
+    mark = stage.revision()
+    for number, view in enumerate(views):
+        rules = view.rules
+        text = view_dispatch(rules.dataset, mark=mark, masks=rules.masks, known=rules.known)
+        _write(stage.root / _VIEWING / f"{number}.rego", text.encode())
+    return replace(stage, views=views, mark=mark)
+
+
+def _view_of(staged: str, origin: Path) -> str:
+    """The dataset of which a file is the view, "" for other files and for tests."""
+    if not staged.startswith("custom/") or staged.endswith(_TEST):
+        return ""
+    found = _PACKAGE.match(origin.read_text(encoding="utf-8"))
+    return dataset_of(found[1]) if found else ""
+
+
+def _described(views: Sequence[ViewPackage], sources: Sources, mark: str) -> dict[str, DatasetViews]:
+    tables = tables_of(sources.catalogue)
+    return {each.rules.dataset: DatasetViews(tables[each.rules.dataset], mark, each.rules.reads_time) for each in views}
 
 
 def _write(path: Path, content: bytes) -> None:
@@ -225,14 +256,14 @@ def _library_files(library: Path) -> dict[str, Path]:
     return files
 
 
-def _custom_files(roots: Sequence[Path]) -> dict[str, Path]:
+def _custom_files(roots: Sequence[Path], datasets: Mapping[str, Tables]) -> dict[str, Path]:
     files: dict[str, Path] = {}
     problems = []
     for index, root in enumerate(roots):
         for path in _rego_below(root):
             inside = path.name if root.is_file() else path.relative_to(root).as_posix()
             files[f"custom/{index}/{inside}"] = path
-            problems += _package_problem(path)
+            problems += _package_problem(path, datasets)
     if problems:
         raise BundleInvalid(problems)
     return files
@@ -243,7 +274,7 @@ def _custom_packages(files: Mapping[str, Path]) -> Iterator[str]:
     for staged, origin in files.items():
         if staged.startswith("custom/") and not staged.endswith(_TEST):
             found = _PACKAGE.match(origin.read_text(encoding="utf-8"))
-            if found:
+            if found and _CUSTOM.fullmatch(found[1]):
                 yield found[1].removeprefix("remit.")
 
 
@@ -265,8 +296,8 @@ def _head_problems(path: Path, text: str) -> list[Problem]:
     ]
 
 
-def _package_problem(path: Path) -> list[Problem]:
-    """A user's file may only add: its package lies below remit.custom, or it is refused."""
+def _package_problem(path: Path, datasets: Mapping[str, Tables]) -> list[Problem]:
+    """A user's file may only add: its package lies below remit.custom or is a view, or it is refused."""
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as e:
@@ -276,7 +307,11 @@ def _package_problem(path: Path) -> list[Problem]:
     if _CUSTOM.fullmatch(found):
         return _head_problems(path, text)
     line = text.count("\n", 0, matched.start(1)) + 1 if matched else 1
-    return [Problem(str(path), line, f"expected a package below remit.custom, in lower case; found {found[:80]}")]
+    if dataset := dataset_of(found, test=path.name.endswith(_TEST)):
+        wrong = dataset_problem(dataset, datasets)
+        return [Problem(str(path), line, wrong)] if wrong else []
+    expected = "expected a package remit.views.DATASET or one below remit.custom, in lower case"
+    return [Problem(str(path), line, f"{expected}; found {found[:80]}")]
 
 
 def _check_size(files: Mapping[str, Path]) -> None:

@@ -12,7 +12,7 @@ import contextlib
 import shutil
 import stat
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from os import geteuid
 from pathlib import Path
@@ -74,9 +74,9 @@ class _Served:
     """One bundle in service: its own copy of the file, its socket, and the process that runs on both."""
 
     def __init__(self, bundle: Bundle, directory: Path, number: int, settings: PdpSettings) -> None:
-        self.bundle = Bundle(directory / f"{number}-{bundle.path.name}", bundle.revision)
+        self.bundle = replace(bundle, path=directory / f"{number}-{bundle.path.name}")
         self.socket = directory / f"opa-{number}.sock"
-        self.pdp = OpaPdp(dial_socket(self.socket), bundle.revision, settings)
+        self.pdp = OpaPdp(dial_socket(self.socket), bundle.revision, settings, bundle.views)
         self.process: OpaProcess | None = None
         self.watcher: asyncio.Task[None] | None = None
         shutil.copyfile(bundle.path, self.bundle.path)
@@ -288,7 +288,7 @@ class ExternalOpa:
 
     async def reload(self, bundle: Bundle) -> None:
         """Expect another revision from now on; on OpaFailed the one before stays expected."""
-        pdp = OpaPdp(self._dial, bundle.revision, self._asking)
+        pdp = OpaPdp(self._dial, bundle.revision, self._asking, bundle.views)
         try:
             await pdp.probe(self._probe)
         except PolicyFailure as e:

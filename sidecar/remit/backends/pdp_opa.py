@@ -18,23 +18,29 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from itertools import count
+from types import MappingProxyType
+from typing import TypeVar
 
 from remit.backends.opa_answer import read_result
 from remit.backends.opa_http import Channel, Dial, ExchangeFailed
+from remit.backends.opa_views import DatasetViews, OpaViews
 from remit.core.canonical import MalformedJson, encode_exact
 from remit.core.decision import Verdict
 from remit.core.document import read_verdict
 from remit.core.errors import PolicyFailure
 from remit.core.reason import Reason
+from remit.core.view.model import TableView
 
 _DECISION = b"/v1/data/remit/decision?strict-builtin-errors=true&provenance=true"
 _BATCH = b"/v1/data/remit/batch?strict-builtin-errors=true&provenance=true"
 _LET_GO = "the sidecar let go of this OPA"
 _BATCH_ANSWER_KEYS = frozenset({"digest", "decision"})
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +74,17 @@ class _Question:
 
 
 class OpaPdp:
-    """One OPA that serves one bundle revision."""
+    """One OPA that serves one bundle revision; `views` are the datasets of which the bundle has a view."""
 
-    def __init__(self, dial: Dial, revision: str, settings: PdpSettings = DEFAULTS) -> None:
+    def __init__(
+        self,
+        dial: Dial,
+        revision: str,
+        settings: PdpSettings = DEFAULTS,
+        views: Mapping[str, DatasetViews] = MappingProxyType({}),
+    ) -> None:
         self._dial = dial
+        self._views = OpaViews(dial, revision, views)
         self._revision = revision
         self._settings = settings
         self._idle = [Channel(dial) for _ in range(settings.connections)]
@@ -93,7 +106,19 @@ class OpaPdp:
     async def ask(self, document: bytes | Mapping[str, object], *, deadline_s: float | None = None) -> Verdict:
         """Judge one input document. Raises PolicyFailure, whatever went wrong."""
         text = document if isinstance(document, bytes) else _encoded(document)
-        return read_verdict(await self._within(deadline_s or self._settings.deadline, text))
+        seconds = deadline_s or self._settings.deadline
+        return read_verdict(await self._within(seconds, lambda: self._result(text, seconds)))
+
+    def reads_time(self, dataset: str) -> bool:
+        """Whether the dataset's view may depend on the time: then it is of this moment alone."""
+        return self._views.reads_time(dataset)
+
+    async def view(self, dataset: str, tables: Sequence[str], document: Mapping[str, object]) -> Sequence[TableView]:
+        """What a subject sees of these tables, in their order; see `Pdp.view`.
+
+        Raises PolicyFailure; ViewRefused where no view of the dataset is written; ViewInvalid.
+        """
+        return await self._within(self._settings.deadline, lambda: self._views.view(dataset, tables, document))
 
     async def probe(self, document: Mapping[str, object]) -> None:
         """Prove that both entry points give this document the same verdict; PolicyFailure otherwise."""
@@ -124,17 +149,18 @@ class OpaPdp:
             self._impatience.cancel()
         for channel in (*self._idle, *self._held):
             channel.close()
+        self._views.close()
         self._refuse_waiting()
         await asyncio.gather(*self._tasks)
 
-    async def _within(self, seconds: float, text: bytes) -> object:
+    async def _within(self, seconds: float, asking: Callable[[], Awaitable[T]]) -> T:
         if self._closed:
             raise PolicyFailure(Reason.PDP_UNAVAILABLE, _LET_GO)
         self._asking += 1
         self._quiet.clear()
         try:
             async with asyncio.timeout(seconds):
-                return await self._result(text, seconds)
+                return await asking()
         except TimeoutError as e:
             raise PolicyFailure(Reason.PDP_UNAVAILABLE, f"OPA did not answer within {seconds:g} s") from e
         except ExchangeFailed as e:

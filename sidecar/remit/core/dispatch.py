@@ -42,6 +42,21 @@ _MADE = {
     "oblige": "said",
     "record": "said",
 }
+_VIEW = """# Generated; see core/dispatch.py.
+package remit.viewing["{name}"]
+
+include if {{
+	input["~"].shown == "{mark}"
+	data.remit.views["{dataset}"].include
+}}
+
+include if input["~"].hidden == "{mark}"
+
+said := {{
+	"masks": {masks},
+	"known": [{known}],
+}}
+"""
 
 
 def library_dispatch(rules: Mapping[str, Collection[str]]) -> str:
@@ -63,6 +78,29 @@ def custom_dispatch(packages: Iterable[str]) -> str:
     """
     policies = sorted(set(packages))
     return _CUSTOM_HEAD + "".join(_rule(_CUSTOM, kind, policy) for kind in SETS for policy in policies)
+
+
+def view_name(dataset: str) -> str:
+    """The last part of the package that is asked for a dataset's view; never a number: in a path that is none."""
+    return f"of_{dataset}"
+
+
+def view_dispatch(dataset: str, *, mark: str, masks: bool, known: Iterable[str]) -> str:
+    """Rego around the view of a dataset, below `remit.viewing`; why it has a mark is told in core/view/ucast.py.
+
+    `include` is what the Compile API is asked for. It does not tell of a built-in function that failed, and so of a
+    rule that is undefined for that reason. `said` is asked strictly, and evaluates the masks and every rule of `known`:
+    what `include` builds on without reading a row.
+    """
+    package = f'data.remit.views["{dataset}"]'
+    evaluated = ", ".join(f"[true | _ := {package}.{name}]" for name in sorted(set(known)))
+    return _VIEW.format(
+        name=view_name(dataset),
+        mark=mark,
+        dataset=dataset,
+        masks=f"{package}.masks" if masks else "{}",
+        known=evaluated,
+    )
 
 
 def _rule(template: str, kind: str, policy: str) -> str:
