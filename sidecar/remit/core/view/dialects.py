@@ -1,0 +1,136 @@
+"""sqlglot's two dialects, with everything removed that makes it clever.
+
+sqlglot translates: it knows `MOD(a, b)` to be `a % b`, `NOW()` to be `CURRENT_TIMESTAMP`, and a cast to a date in
+SQLite to be `DATE(…)`, and some of that changes what a statement means. Here each call stays a call under its own name
+(`exp.Anonymous`), each operator stays that operator, and what is printed is what was read. Whoever prints a tree of
+`parse_statement` does it with `render`; sqlglot's own printing of the same tree would translate again.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from sqlglot import exp
+from sqlglot.dialects.postgres import Postgres
+from sqlglot.dialects.sqlite import SQLite
+from sqlglot.errors import ErrorLevel
+from sqlglot.generators.postgres import PostgresGenerator
+from sqlglot.generators.sqlite import SQLiteGenerator
+from sqlglot.parser import Parser
+from sqlglot.parsers.postgres import PostgresParser
+from sqlglot.parsers.sqlite import SQLiteParser
+from sqlglot.tokenizer_core import TokenType
+
+from remit.core.view.model import Dialect
+
+# Calls with a syntax of their own: all others are a name and expressions between commas.
+_SPECIAL_CALLS = ("CAST", "EXTRACT", "POSITION", "SUBSTRING", "TRIM")
+_TIMES = (
+    TokenType.CURRENT_DATE,
+    TokenType.CURRENT_TIME,
+    TokenType.CURRENT_TIMESTAMP,
+    TokenType.LOCALTIME,
+    TokenType.LOCALTIMESTAMP,
+)
+
+
+def _kept(table: dict[Any, Any], keys: tuple[Any, ...]) -> dict[Any, Any]:
+    return {key: table[key] for key in keys if key in table}
+
+
+def _as_it_is(operator: str) -> Any:
+    """A printer of a binary operator as it was written."""
+    return lambda self, node: self.binary(node, operator)
+
+
+def _json(kind: type[exp.Expr]) -> Any:
+    """A parser of a JSON operator that leaves the path alone."""
+    return lambda self, this, path: self.expression(kind(this=this, expression=path))
+
+
+class _PlainPostgresParser(PostgresParser):
+    FUNCTIONS: ClassVar[dict[str, Any]] = {"ALL": exp.All.from_arg_list}
+    FUNCTION_PARSERS = _kept(Parser.FUNCTION_PARSERS, _SPECIAL_CALLS)
+    NO_PAREN_FUNCTION_PARSERS = _kept(Parser.NO_PAREN_FUNCTION_PARSERS, ("CASE", "ANY"))
+    NO_PAREN_FUNCTIONS = _kept(PostgresParser.NO_PAREN_FUNCTIONS, _TIMES)
+    JSON_OPERATORS: ClassVar[dict[TokenType, Any]] = {
+        TokenType.ARROW: _json(exp.JSONExtract),
+        TokenType.DARROW: _json(exp.JSONExtractScalar),
+        TokenType.HASH_ARROW: _json(exp.JSONBExtract),
+        TokenType.DHASH_ARROW: _json(exp.JSONBExtractScalar),
+    }
+
+
+class _PlainSqliteParser(SQLiteParser):
+    JOINS_HAVE_EQUAL_PRECEDENCE = False  # else a comma becomes CROSS JOIN, which forbids SQLite to choose an order
+    ADD_JOIN_ON_TRUE = False
+    FUNCTIONS: ClassVar[dict[str, Any]] = {}
+    FUNCTION_PARSERS = _kept(Parser.FUNCTION_PARSERS, ("CAST",))
+    NO_PAREN_FUNCTION_PARSERS = _kept(Parser.NO_PAREN_FUNCTION_PARSERS, ("CASE",))
+    NO_PAREN_FUNCTIONS = _kept(SQLiteParser.NO_PAREN_FUNCTIONS, _TIMES)
+    CONCAT_OPERATORS: ClassVar[dict[TokenType, Any]] = {
+        **SQLiteParser.CONCAT_OPERATORS,
+        TokenType.ARROW: _json(exp.JSONExtract),
+        TokenType.DARROW: _json(exp.JSONExtractScalar),
+    }
+
+
+class _PlainPostgresGenerator(PostgresGenerator):
+    TRANSFORMS: ClassVar[dict[type[exp.Expr], Any]] = {
+        **{kind: printer for kind, printer in PostgresGenerator.TRANSFORMS.items() if kind is not exp.Select},
+        exp.JSONExtract: _as_it_is("->"),
+        exp.JSONExtractScalar: _as_it_is("->>"),
+        exp.JSONBExtract: _as_it_is("#>"),
+        exp.JSONBExtractScalar: _as_it_is("#>>"),
+        exp.Pow: _as_it_is("^"),
+    }
+
+    def placeholder_sql(self, expression: exp.Placeholder) -> str:
+        return f":{expression.name}"
+
+
+class _PlainSqliteGenerator(SQLiteGenerator):
+    TRANSFORMS: ClassVar[dict[type[exp.Expr], Any]] = {
+        **{kind: printer for kind, printer in SQLiteGenerator.TRANSFORMS.items() if kind is not exp.Select},
+        exp.JSONExtract: _as_it_is("->"),
+        exp.JSONExtractScalar: _as_it_is("->>"),
+    }
+
+    def cast_sql(self, expression: exp.Cast, safe_prefix: str | None = None) -> str:
+        return f"CAST({self.sql(expression, 'this')} AS {self.sql(expression, 'to')})"
+
+    def jsonextract_sql(self, expression: exp.JSONExtract) -> str:
+        return self.binary(expression, "->")
+
+    def jsonextractscalar_sql(self, expression: exp.JSONExtractScalar) -> str:
+        return self.binary(expression, "->>")
+
+
+class RemitPostgres(Postgres):
+    """PostgreSQL's grammar, untranslated."""
+
+    Parser = _PlainPostgresParser
+    Generator = _PlainPostgresGenerator
+
+
+class RemitSqlite(SQLite):
+    """SQLite's grammar, untranslated."""
+
+    NORMALIZE_NOT_NULL = False
+    Parser = _PlainSqliteParser
+    Generator = _PlainSqliteGenerator
+
+
+_DIALECTS = {Dialect.POSTGRES: RemitPostgres(), Dialect.SQLITE: RemitSqlite()}
+
+
+def parse(text: str, dialect: Dialect) -> list[exp.Expr | None]:
+    """The statements of a text. Raises sqlglot's errors, and RecursionError."""
+    return _DIALECTS[dialect].parse(text, error_level=ErrorLevel.IMMEDIATE)
+
+
+def render(tree: exp.Expr, dialect: Dialect) -> str:
+    """The one way to print a tree of `parse_statement`, or one made from it."""
+    return _DIALECTS[dialect].generate(
+        tree, identify=True, comments=False, normalize_functions=False, unsupported_level=ErrorLevel.RAISE
+    )

@@ -1,0 +1,128 @@
+"""An agent's SQL, read and resolved, or refused: nothing of its text goes further than this.
+
+In order: the text's form (`lexing`), one statement of sqlglot's tree (`dialects`), the closed grammar (`grammar`,
+`functions`), tables and columns (`resolve`), and last the tree printed and read again, which must give the same tree:
+where the printer and the parser differ, the database might read what nobody looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from sqlglot import exp
+from sqlglot.errors import ParseError, SqlglotError
+
+from remit.core.dataset import Table
+from remit.core.view.dialects import parse, render
+from remit.core.view.functions import is_aggregate
+from remit.core.view.grammar import check_grammar
+from remit.core.view.lexing import Scanned, scan
+from remit.core.view.model import Dialect, Statement, ViewRefused
+from remit.core.view.places import where
+from remit.core.view.resolve import Resolution
+from remit.core.view.scope import Text
+
+_A_SELECT = "one SELECT, with or without WITH"
+_TOO_DEEP = "a statement nested too deeply"
+
+
+def parse_statement(text: str, *, dataset: str, tables: Mapping[str, Table], dialect: Dialect) -> Statement:
+    """Read one SELECT against a dataset's tables. Raises ViewRefused with what, where and what would do.
+
+    It depends on nothing but its arguments: a caller may keep what it gives by them.
+    """
+    scanned = scan(text, dialect)
+    try:
+        tree = _tree(scanned.text, dialect)
+        check_grammar(tree, text, dialect)
+        resolution = Resolution(Text(text, dialect), dataset=dataset, tables=tables)
+        uses = resolution.resolve(tree)
+        plain = () if resolution.groups_outside else _plain_uses(tree, resolution, dialect)
+        _name_outputs(tree, dialect)
+        _check_printed(tree, dialect)
+    except RecursionError:
+        raise ViewRefused(_TOO_DEEP, expected="a flatter one, for example with WITH") from None
+    return Statement(dataset, dialect, tree, uses, plain, _parameters(tree, scanned), scanned.normal)
+
+
+def _tree(text: str, dialect: Dialect) -> exp.Expr:
+    try:
+        statements = parse(text, dialect)
+    except ParseError as error:
+        raise _unread(error) from None
+    except (SqlglotError, ValueError, TypeError, AttributeError, KeyError, IndexError) as error:
+        raise ViewRefused(f"not SQL that can be read ({type(error).__name__})", expected=_A_SELECT) from None
+    if len(statements) != 1:
+        raise ViewRefused(f"{len(statements)} statements", expected=_A_SELECT)
+    tree = statements[0]
+    if tree is None:
+        raise ViewRefused("an empty statement", expected=_A_SELECT)
+    if not isinstance(tree, exp.Select | exp.SetOperation | exp.Subquery):
+        raise ViewRefused(f"a statement that is {_kind(tree, text)}", where=where(tree, text), expected=_A_SELECT)
+    return tree
+
+
+def _kind(tree: exp.Expr, text: str) -> str:
+    """ "INSERT", by its first word, which is the agent's own."""
+    first = text.split(maxsplit=1)[0] if text.split() else ""
+    return first.upper() if first.isalpha() else type(tree).__name__.lower()
+
+
+def _unread(error: ParseError) -> ViewRefused:
+    first = error.errors[0] if error.errors else {}
+    line, column = first.get("line"), first.get("col")
+    place = f"line {line}, column {column}" if line and column else ""
+    said = str(first.get("description") or "").split("<class", 1)[0].strip()
+    return ViewRefused(f"not SQL that can be read: {said or 'it ends too soon'}", where=place, expected=_A_SELECT)
+
+
+def _plain_uses(tree: exp.Expr, resolution: Resolution, dialect: Dialect) -> tuple[int, ...]:
+    """The uses whose rows the outermost SELECT shows one by one.
+
+    A window function shows in a row something of others, and a group of none in particular; neither is plain.
+    """
+    while isinstance(tree, exp.Subquery):
+        tree = tree.this
+    if not isinstance(tree, exp.Select) or any(tree.args.get(part) for part in ("distinct", "group", "having")):
+        return ()
+    own = [*tree.expressions, tree.args.get("order")]
+    if any(_groups(node, dialect) for node in own if node is not None):
+        return ()
+    return resolution.direct(tree)
+
+
+def _groups(node: exp.Expr, dialect: Dialect) -> bool:
+    """Whether an expression, sub-queries aside, takes several rows."""
+    own = node.walk(prune=lambda each: isinstance(each, exp.Select | exp.SetOperation))
+    return any(isinstance(each, exp.Window) or is_aggregate(each, dialect) for each in own)
+
+
+def _name_outputs(tree: exp.Expr, dialect: Dialect) -> None:
+    """SQLite calls an output without AS by its text, which quotes would change: keep `count(*)`, not `count("*")`."""
+    if dialect is not Dialect.SQLITE:
+        return
+    while isinstance(tree, exp.Subquery | exp.SetOperation):
+        tree = tree.this
+    for node in list(tree.expressions):
+        if not isinstance(node, exp.Alias | exp.Column | exp.Star):
+            name = exp.to_identifier(render(node, dialect).replace('"', ""), quoted=True)
+            node.replace(exp.Alias(this=node.copy(), alias=name))
+
+
+def _check_printed(tree: exp.Expr, dialect: Dialect) -> None:
+    try:
+        again = parse(render(tree, dialect), dialect)
+    except SqlglotError:
+        again = []
+    if len(again) != 1 or again[0] != tree:
+        raise ViewRefused(
+            "a statement that is read in two ways", expected="a simpler one, with brackets around what belongs together"
+        )
+
+
+def _parameters(tree: exp.Expr, scanned: Scanned) -> tuple[str, ...]:
+    """Names of parameters in the tree, which must be those of the text: none lost and none found."""
+    names = tuple(sorted({str(node.this) for node in tree.find_all(exp.Placeholder)}))
+    if names != scanned.parameters:
+        raise ViewRefused("a parameter where none can be", expected="parameters as :name, for values")
+    return names
