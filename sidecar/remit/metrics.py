@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 from collections import Counter as Tally
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -28,6 +29,7 @@ from remit.core.errors import PolicyFailure, StoreUnavailable
 from remit.core.model import ActionName, BudgetRoom, BudgetRow, Halt, Subject
 from remit.core.money import NANOS
 from remit.core.reason import Reason
+from remit.core.view.model import TableView
 from remit.core.window import CAP, window_at
 from remit.ports import Clock, Pdp, SpendRow, Store
 
@@ -421,13 +423,26 @@ class MeteredPdp:
 
     async def ask(self, document: Mapping[str, object]) -> Verdict:
         """Ask the Pdp within."""
+        with self._told():
+            return await self._pdp.ask(document)
+
+    def reads_time(self, dataset: str) -> bool:
+        """What the Pdp within says."""
+        return self._pdp.reads_time(dataset)
+
+    async def view(self, dataset: str, tables: Sequence[str], document: Mapping[str, object]) -> Sequence[TableView]:
+        """Ask the Pdp within."""
+        with self._told():
+            return await self._pdp.view(dataset, tables, document)
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
         try:
-            verdict = await self._pdp.ask(document)
+            yield
         except PolicyFailure as failure:
             self._metrics.pdp(up=failure.reason is not Reason.PDP_UNAVAILABLE)
             raise
         self._metrics.pdp(up=True)
-        return verdict
 
 
 class _MeteredStore:
