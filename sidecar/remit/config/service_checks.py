@@ -29,6 +29,7 @@ def check_services(catalogue: Catalogue, root: Cursor) -> None:
         _kind(service, at)
         _endpoints(service, at)
         _opaque(service, at)
+        _reveal(service, at)
         _credentials(service, at)
         _signing(service, at)
         _routes(service, at)
@@ -104,6 +105,12 @@ def _opaque(service: Service, at: Cursor) -> None:
         here.wrong("a `clearance` beside it ([] for none): nobody reads what goes through a tunnel", "none")
     if service.credentials and service.kind != "tcp":
         way_to(at, "credentials").wrong("none: nothing can be added to what goes through a tunnel", "`opaque: true`")
+
+
+def _reveal(service: Service, at: Cursor) -> None:
+    if service.reveal and (service.opaque or service.kind == "tcp"):
+        found = "`opaque: true`" if service.opaque else "kind tcp"
+        way_to(at, "reveal").wrong("`reveal` for a service whose requests are read", found)
 
 
 def _credentials(service: Service, at: Cursor) -> None:

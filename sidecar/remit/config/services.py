@@ -110,6 +110,7 @@ def _service(keys: Section, known: Known) -> Service:
         command=keys.read("command", items(text(_WORD, "a word of a command line"), least=1, most=64), ()),
         body_bytes=keys.read("body_bytes", whole(1024, 64 << 20), 1 << 20),
         timeout=keys.read("timeout", whole(1, _DAY), 600),
+        reveal=keys.read("reveal", truth, False),
     )
 
 

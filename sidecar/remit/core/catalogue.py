@@ -220,7 +220,8 @@ class Service:
 
     For the egress: `routes` map requests to operations (a kind other than http has its own besides); `opaque` lets
     agents tunnel to it unread; `listen` is where a tcp service is reached locally; `command` starts an MCP server that
-    speaks over its standard streams; `body_bytes` and `timeout` (seconds) bound one request.
+    speaks over its standard streams; `body_bytes` and `timeout` (seconds) bound one request; `reveal` turns tokens in
+    what it is sent back into what they stand for (`egress.reveal`).
     """
 
     owner: str = ""
@@ -245,6 +246,7 @@ class Service:
     command: tuple[str, ...] = field(default=(), metadata=_HIDDEN)
     body_bytes: int = field(default=1 << 20, metadata=_HIDDEN)
     timeout: int = field(default=600, metadata=_HIDDEN)
+    reveal: bool = False
 
     def signer(self, endpoint: str) -> Credential | None:
         """The credential that signs what goes to an endpoint, None where nothing is signed."""

@@ -29,6 +29,7 @@ from remit.core.egress.exchange import HttpRequest, Malformed, Mapped, Unmapped
 from remit.core.egress.kinds.mcp import action_of
 from remit.core.egress.mapping import map_request
 from remit.core.egress.mcp_listing import Allowed, listed_for
+from remit.core.egress.reveal import Revealed, reveal
 from remit.core.egress.routing import terms_of
 from remit.core.egress.signing import FORM, read_key
 from remit.core.errors import PolicyFailure
@@ -109,6 +110,7 @@ class _Chosen:
     catalogue: Catalogue | None = None
     workflow: str = ""
     purpose: str = ""
+    body: bytes = b""
 
 
 class Egress:
@@ -223,7 +225,7 @@ class Egress:
             kind=service.kind,
             endpoint=chosen.endpoint,
             terms=chosen.terms,
-            mapped=mapped,
+            mapped=replace(mapped, body=chosen.body),
             held=Held(
                 decision=answer.id,
                 subject=subject.id,
@@ -278,7 +280,16 @@ class Egress:
         chosen.endpoint, chosen.terms = endpoint, terms_of(service, endpoint)
         chosen.facts, chosen.catalogue = facts, installation.catalogue
         chosen.workflow, chosen.purpose = request.context.workflow, request.context.purpose
-        return Way(sent=_sent(attempt, mapped, endpoint))
+        revealed = self._revealed(service, attempt, mapped)
+        chosen.body, chosen.secrets = revealed.body, (*chosen.secrets, *revealed.values)
+        return Way(sent=_sent(attempt, revealed, endpoint))
+
+    def _revealed(self, service: Service, attempt: Attempt, mapped: Mapped) -> Revealed:
+        """The body as it goes out: with the values of tokens in it, where the service is to have them."""
+        tokenizer = self._world.tokenizer
+        if not service.reveal or tokenizer is None or not attempt.rewrites or attempt.tunnel:
+            return Revealed(mapped.body)
+        return reveal(mapped.body, tokenizer.value, service.clearance)
 
 
 def _understood(service: Service | None, attempt: Attempt, subject: Subject) -> tuple[Mapped, Objection | None]:
@@ -323,11 +334,12 @@ def _call(attempt: Attempt, mapped: Mapped, objection: Objection | None) -> Call
     )
 
 
-def _sent(attempt: Attempt, mapped: Mapped, endpoint: str) -> Mapping[str, Any]:
+def _sent(attempt: Attempt, revealed: Revealed, endpoint: str) -> Mapping[str, Any]:
     """What the record says of the request that goes out; its text stays out, since it may say anything."""
-    request = attempt.request
-    whole = digest([request.method, request.path, _sha(mapped.body)])
-    return {"endpoint": endpoint, "method": request.method, "size": len(mapped.body), "digest": whole}
+    request, body = attempt.request, revealed.body
+    whole = digest([request.method, request.path, _sha(body)])
+    sent = {"endpoint": endpoint, "method": request.method, "size": len(body), "digest": whole}
+    return sent | {"revealed": revealed.count} if revealed.count else sent
 
 
 def _listed(service: Service, endpoint: str, selected: Mapping[str, str]) -> Credential | None:
