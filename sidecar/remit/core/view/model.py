@@ -279,6 +279,10 @@ MAX_SUBJECTS = 10_000
 """How many subjects of one answer are recorded by name; beyond, that they were many."""
 
 
+MAX_TOKENS = 100_000
+"""How many distinct values of a column a token query may give; it gives one more where there are more."""
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What the database gets for a statement.

@@ -1,0 +1,287 @@
+"""The view of one use of a table, as SQL, and the fence around it.
+
+Where a row filter hides rows, the view is `WITH … AS MATERIALIZED (…)`: no expression of the agent's is computed for a
+row that the filter has not let through, so that neither an error nor a slow or early end tells of it. A plain sub-query
+is none: both databases merge it into the statement, and compute what is cheap or indexed first, whoever wrote it.
+
+PostgreSQL: MATERIALIZED is documented to be an optimisation fence (§7.8.3, "Common Table Expression Materialization").
+SQLite: it is documented as a hint, and implemented as a fence: a common table expression marked so is neither flattened
+into the statement, nor run as a co-routine, nor are conditions pushed down into it (`M10d_Yes` in select.c).
+tests/core/view/test_rewrite_fence.py holds both to it.
+
+The fence costs the index that the agent's own conditions would have used. So conditions that cannot fail for any row
+are copied into it, as they stand: PostgreSQL calls their operators LEAKPROOF (pg_proc.proleakproof); no comparison of
+SQLite's fails. They are not cast to the column's type: `age > 2.5` as integers would be another condition.
+
+Masks need no fence: the agent's expressions see what the mask gives, and no mask fails for any value.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlglot import exp
+
+from remit.core.dataset import Table
+from remit.core.view.bindings import Bindings, quoted
+from remit.core.view.dialects import render
+from remit.core.view.filter_sql import columns_of, filter_sql, simplified
+from remit.core.view.mask_sql import Masked, mask_sql
+from remit.core.view.model import (
+    EVERY_ROW,
+    Column,
+    Columns,
+    Condition,
+    Dialect,
+    Filter,
+    Mask,
+    Statement,
+    TableView,
+    TokenArray,
+    Use,
+    ViewInvalid,
+)
+
+RAW = '"r"'
+"""What the table itself is called within its view, where nothing of the agent's is."""
+
+_SCHEMAS = {Dialect.POSTGRES: "public", Dialect.SQLITE: "main"}
+# By the first word of a type's name in PostgreSQL: types whose comparisons with one another are leakproof (of 15's
+# pg_proc; `numeric` is not among them).
+_FAMILIES = {
+    "smallint": "integer",
+    "integer": "integer",
+    "bigint": "integer",
+    "real": "real",
+    "double": "real",
+    "text": "text",
+    "character": "text",
+    "boolean": "boolean",
+    "date": "date",
+    "timestamp": "timestamp",
+    "uuid": "uuid",
+}
+_CASTS = {
+    exp.DType.SMALLINT: "integer",
+    exp.DType.INT: "integer",
+    exp.DType.BIGINT: "integer",
+    exp.DType.FLOAT: "real",
+    exp.DType.DOUBLE: "real",
+    exp.DType.TEXT: "text",
+    exp.DType.VARCHAR: "text",
+    exp.DType.BOOLEAN: "boolean",
+    exp.DType.DATE: "date",
+    exp.DType.TIMESTAMP: "timestamp",
+    exp.DType.TIMESTAMPTZ: "timestamptz",
+    exp.DType.UUID: "uuid",
+}
+_SIGNS = {"eq": "=", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A table of the dataset as one agent sees it. `rows` is simplified."""
+
+    dataset: str
+    name: str
+    physical: str
+    table: Table
+    columns: Mapping[str, Column]
+    rows: Filter
+    masks: Mapping[str, Mask]
+    dialect: Dialect
+
+    @property
+    def sql(self) -> str:
+        """FROM what."""
+        return ".".join(map(quoted, self.physical.split(".", 1))) + f" AS {RAW}"
+
+    @property
+    def identity(self) -> str:
+        """What tells its rows apart, as text: its subject key, or where in the table a row lies."""
+        if self.table.subject_key:
+            return f"CAST({RAW}.{quoted(self.table.subject_key)} AS text)"
+        if self.dialect is Dialect.POSTGRES:  # the second half is unique within one partition only
+            return f"CAST({RAW}.tableoid AS text) || CAST({RAW}.ctid AS text)"
+        free = next(name for name in ("rowid", "_rowid_", "oid") if name not in map(str.lower, self.columns))
+        return f"CAST({RAW}.{free} AS text)"
+
+
+def sources_of(
+    statement: Statement, views: Mapping[str, TableView], tables: Mapping[str, Table], columns: Columns
+) -> dict[str, Source]:
+    """Of each table that a statement uses. Raises ViewInvalid for a column that the database has not."""
+    found: dict[str, Source] = {}
+    for name in sorted({use.table for use in statement.uses}):
+        view, table = views.get(name), tables[name]
+        if view is None or view.table != name or name not in columns:
+            raise ViewInvalid("a table without a view", where=name)
+        _known(name, view.masks, table, "a mask")
+        _known(name, columns_of(view.filter), table, "a filter")
+        _known(name, table.columns, columns[name], "a column")
+        found[name] = Source(
+            dataset=statement.dataset,
+            name=name,
+            physical=_physical(table.source or name, statement.dialect),
+            table=table,
+            columns=columns[name],
+            rows=simplified(view.filter),
+            masks=view.masks,
+            dialect=statement.dialect,
+        )
+    return found
+
+
+def _known(table: str, names: Iterable[str], known: Table | Mapping[str, Column], what: str) -> None:
+    present = known.columns if isinstance(known, Table) else known
+    for name in sorted(names):
+        if name not in present:
+            raise ViewInvalid(f"{what} {name!r}", where=table, expected="a column of the table")
+
+
+def _physical(source: str, dialect: Dialect) -> str:
+    return source if "." in source else f"{_SCHEMAS[dialect]}.{source}"
+
+
+@dataclass(frozen=True, slots=True)
+class Hidden:
+    """A column of a view that the agent cannot name: `sql` of the table itself."""
+
+    name: str
+    sql: str
+
+
+TokenIndex = Callable[[Source, str, str], int]
+"""(source, column, domain) -> which token query reads its values."""
+
+
+def view_sql(use: Use, source: Source, bindings: Bindings, tokens: TokenIndex, hidden: tuple[Hidden, ...] = ()) -> str:
+    """The SELECT that stands in a use's place: exactly its columns, masked, then the hidden ones."""
+    body = _Body(source, bindings, tokens)
+    outputs = [f"{body.column(column)} AS {quoted(column)}" for column in use.columns]
+    outputs += [f"{each.sql} AS {quoted(each.name)}" for each in hidden]
+    conditions = restriction(source, moved_sql(use, source, bindings), bindings)
+    where = f" WHERE {conditions}" if conditions else ""
+    listed = ", ".join(outputs) or '1 AS "remit_row"'
+    return f"SELECT {listed} FROM {source.sql}{''.join(body.joins)}{where}"  # noqa: S608
+
+
+def distinct_sql(value: str, source: Source, moved: str, bindings: Bindings, most: int) -> str:
+    """The distinct texts of a value in the rows that a source shows, at most so many."""
+    rows = restriction(source, moved, bindings)
+    where = f"({rows}) AND {value} IS NOT NULL" if rows else f"{value} IS NOT NULL"
+    return f"SELECT DISTINCT {value} FROM {source.sql} WHERE {where} LIMIT {most}"  # noqa: S608
+
+
+def restriction(source: Source, moved: str, bindings: Bindings) -> str:
+    """The row filter, and what is moved to it: "" where every row is shown."""
+    if source.rows == EVERY_ROW:
+        return moved
+    shown = filter_sql(source.rows, source.name, source.columns, bindings, RAW)
+    return f"({shown}) AND {moved}" if moved else shown
+
+
+class _Body:
+    """The outputs of one view, and the joins with the tokens that they need."""
+
+    def __init__(self, source: Source, bindings: Bindings, tokens: TokenIndex) -> None:
+        self._source, self._bindings, self._tokens = source, bindings, tokens
+        self.joins: list[str] = []
+
+    def column(self, column: str) -> str:
+        raw = f"{RAW}.{quoted(column)}"
+        mask = self._source.masks.get(column)
+        return raw if mask is None else mask_sql(mask, self._masked(column), self._bindings, self._token(column))
+
+    def _masked(self, column: str) -> Masked:
+        source = self._source
+        return Masked(
+            name=f"{RAW}.{quoted(column)}",
+            where=f"{source.name}.{column}",
+            column=source.columns[column],
+            domain=f"{source.dataset}.{source.name}.{column}",
+            labels=source.table.columns[column],
+        )
+
+    def _token(self, column: str) -> Callable[[Masked, str], str]:
+        def join(masked: Masked, domain: str) -> str:
+            index = self._tokens(self._source, column, domain)
+            alias = quoted(f"t{len(self.joins)}")
+            arrays = ", ".join(self._bindings.new(TokenArray(index, which), "text[]") for which in ("raw", "token"))
+            pairs = f"{self._bindings.call('unnest', arrays)} AS {alias} (raw, token)"
+            self.joins.append(f' LEFT JOIN {pairs} ON {alias}.raw = CAST({masked.name} AS text) COLLATE "C"')
+            return f"{alias}.token"
+
+        return join
+
+
+# Conditions that are moved.
+
+
+def moved_sql(use: Use, source: Source, bindings: Bindings) -> str:
+    """Those of a use's conditions that cannot fail for any row, joined by AND; "" where there are none."""
+    kept = [each for each in use.conditions if _is_safe(each, source)]
+    return " AND ".join(f"({_condition(each, bindings)})" for each in kept)
+
+
+def _is_safe(condition: Condition, source: Source) -> bool:
+    if condition.column in source.masks:
+        return False
+    if source.dialect is Dialect.SQLITE:
+        return True
+    family = _family(source.columns[condition.column].declared)
+    return bool(family) and all(_fits(operand, family) for operand in condition.operands)
+
+
+def _family(declared: str) -> str:
+    words = re.sub(r"\(.*?\)", "", declared).split()
+    if words[-3:] == ["with", "time", "zone"]:
+        return "timestamptz" if words[0] == "timestamp" else ""
+    return _FAMILIES.get(words[0], "") if words and words[-1] != "[]" else ""
+
+
+def _fits(operand: Any, family: str) -> bool:
+    """Whether an operand is compared with a column of a family by a leakproof operator.
+
+    A text in quotes, and a parameter that is bound as one, is taken for the column's own type. A parameter that is
+    bound as a number or a time of another kind brings operators that are not marked so, but are as total.
+    """
+    match operand:
+        case exp.Placeholder() | exp.Null():
+            return True
+        case exp.Boolean():
+            return family == "boolean"
+        case exp.Literal(is_string=True):
+            return True
+        case exp.Neg():
+            return isinstance(operand.this, exp.Literal) and not operand.this.is_string and _fits(operand.this, family)
+        case exp.Literal():
+            whole = operand.this.isdigit() and int(operand.this) < 2**63
+            return family == "real" or (family == "integer" and whole)
+        case exp.Cast():
+            same = _CASTS.get(operand.to.this) == family
+            return same and isinstance(operand.this, exp.Literal | exp.Placeholder | exp.Neg | exp.Boolean)
+    return False
+
+
+def _condition(condition: Condition, bindings: Bindings) -> str:
+    name = f"{RAW}.{quoted(condition.column)}"
+    operands = [render(bind(operand.copy(), bindings), bindings.dialect) for operand in condition.operands]
+    if condition.operator == "between":
+        return f"{name} BETWEEN {operands[0]} AND {operands[1]}"
+    if condition.operator == "in":
+        return f"{name} IN ({', '.join(operands)})"
+    return f"{name} {_SIGNS[condition.operator]} {operands[0]}"
+
+
+def bind(tree: exp.Expr, bindings: Bindings) -> exp.Expr:
+    """The same tree with a numbered place for each of the agent's parameters; it is changed."""
+    for node in list(tree.find_all(exp.Placeholder)):
+        place = exp.Var(this=bindings.parameter(node.name))
+        if node is tree:
+            return place
+        node.replace(place)
+    return tree

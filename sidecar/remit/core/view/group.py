@@ -1,0 +1,158 @@
+"""A smallest group: the statements that keep to it, and the HAVING that holds them to it.
+
+Such a statement counts and sums over groups, and each row that it shows stands for at least so many subjects of each
+table. Anything by which one row could still be made out is not among what is allowed: what shows a value of one row
+(min, max, lists), and what could fail for one row and not for another (arithmetic, functions, patterns), since the
+error would tell what the group hides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from sqlglot import exp
+
+from remit.core.view.model import ViewRefused
+
+_ALLOWED = (
+    "one SELECT with count, sum, avg, stddev or variance of columns, GROUP BY columns, and in WHERE, ON and HAVING "
+    "comparisons of columns, values and these"
+)
+_AGGREGATES = frozenset(
+    ["count", "sum", "avg", "stddev", "stddev_pop", "stddev_samp", "variance", "var_pop", "var_samp"]
+)
+_COMPARISONS = (
+    exp.And,
+    exp.Or,
+    exp.Not,
+    exp.Paren,
+    exp.EQ,
+    exp.NEQ,
+    exp.LT,
+    exp.LTE,
+    exp.GT,
+    exp.GTE,
+    exp.Is,
+    exp.Between,
+    exp.In,
+    exp.Tuple,
+)
+_VALUES = (exp.Literal, exp.Placeholder, exp.Boolean, exp.Null)
+_PARTS = frozenset(["kind", "expressions", "from_", "joins", "where", "group", "having", "order", "limit", "offset"])
+
+Name = tuple[str, str]
+"""(table's alias or "", column) as they are written, small."""
+
+
+def check_groups(tree: exp.Expr) -> None:
+    """Raises ViewRefused for a statement that could show less than a group."""
+    if not isinstance(tree, exp.Select):
+        raise _refused("a statement of several SELECTs")
+    for name, value in tree.args.items():
+        if value and name not in _PARTS:
+            raise _refused(name.strip("_").upper())
+    sources = [tree.args["from_"], *tree.args.get("joins", ())] if tree.args.get("from_") else []
+    for source in sources:
+        table = source.this
+        if not isinstance(table, exp.Table) or "use" not in table.meta or table.args.get("joins"):
+            raise _refused("what is not a table in FROM")
+        if source.args.get("on"):
+            _check_condition(source.args["on"], None)
+    if not sources:
+        raise _refused("no table")
+    groups = _groups(tree)
+    aggregated = [_check_output(each, groups) for each in tree.expressions]
+    if not groups and not any(aggregated):
+        raise _refused("rows that are not grouped")
+    for part in ("where", "having"):
+        if tree.args.get(part):
+            _check_condition(tree.args[part].this, groups if part == "having" else None)
+    _check_order(tree, groups)
+
+
+def require_groups(tree: exp.Expr, keys: Iterable[str], size: str) -> None:
+    """Show only what stands for at least `size` of each key. It is the groups' own HAVING, and so of one group too."""
+    conditions = " AND ".join(f"count(DISTINCT {key}) >= {size}" for key in keys)
+    having = tree.args.get("having")
+    whole = exp.Var(this=conditions)
+    tree.set(
+        "having", exp.Having(this=exp.And(this=exp.Paren(this=having.this), expression=whole) if having else whole)
+    )
+
+
+def _groups(tree: exp.Select) -> frozenset[Name]:
+    group = tree.args.get("group")
+    if group is None:
+        return frozenset()
+    if any(value for name, value in group.args.items() if name != "expressions"):
+        raise _refused("GROUP BY with more than columns")
+    return frozenset(_name(each, "GROUP BY") for each in group.expressions)
+
+
+def _check_output(node: exp.Expr, groups: frozenset[Name]) -> bool:
+    """Whether it is an aggregate."""
+    inner = node.this if isinstance(node, exp.Alias) else node
+    if isinstance(inner, exp.Anonymous):
+        _check_aggregate(inner)
+        return True
+    if _name(inner, "the outputs") not in groups:
+        raise _refused(f"{inner.name!r} among the outputs, which is not in GROUP BY in the same words")
+    return False
+
+
+def _check_aggregate(node: exp.Anonymous) -> None:
+    name, arguments = str(node.this).lower(), node.expressions
+    if name not in _AGGREGATES:
+        raise _refused(f"function {name}")
+    if isinstance(node.parent, exp.Window | exp.Filter | exp.WithinGroup):
+        raise _refused(f"{name} over a window, or with a filter")
+    if name == "count" and len(arguments) == 1 and isinstance(arguments[0], exp.Distinct):
+        arguments = arguments[0].expressions
+    if name == "count" and len(arguments) == 1 and isinstance(arguments[0], exp.Star):
+        return
+    if len(arguments) != 1:
+        raise _refused(f"{name} of more than a column")
+    _name(arguments[0], name)
+
+
+def _check_condition(node: exp.Expr, groups: frozenset[Name] | None) -> None:
+    """Only what compares; with `groups`, columns of these and aggregates; without, any column and no aggregate."""
+    if isinstance(node, _VALUES) or _is_value(node):
+        return
+    if isinstance(node, exp.Column):
+        name = _name(node, "a condition")
+        if groups is not None and name not in groups:
+            raise _refused(f"{node.name!r} in HAVING or ORDER BY, which is not in GROUP BY in the same words")
+        return
+    if isinstance(node, exp.Anonymous) and groups is not None:
+        _check_aggregate(node)
+        return
+    if not isinstance(node, _COMPARISONS) or node.args.get("query"):
+        raise _refused(f"{type(node).__name__.lower()} in a condition")
+    for each in node.iter_expressions():
+        _check_condition(each, groups)
+
+
+def _is_value(node: exp.Expr) -> bool:
+    """A value with a sign or a type: it fails for all rows or for none."""
+    return isinstance(node, exp.Neg | exp.Cast) and isinstance(node.this, _VALUES)
+
+
+def _check_order(tree: exp.Select, groups: frozenset[Name]) -> None:
+    order = tree.args.get("order")
+    given = {("", each.alias.lower()) for each in tree.expressions if isinstance(each, exp.Alias)}
+    for each in order.expressions if order else ():
+        key = each.this
+        if not isinstance(key, exp.Column | exp.Anonymous | exp.Literal):
+            raise _refused("ORDER BY with more than columns, outputs and aggregates")
+        _check_condition(key, groups | given)
+
+
+def _name(node: exp.Expr, where: str) -> Name:
+    if not isinstance(node, exp.Column) or isinstance(node.this, exp.Star):
+        raise _refused(f"more than plain columns in {where}")
+    return node.table.lower(), node.name.lower()
+
+
+def _refused(what: str) -> ViewRefused:
+    return ViewRefused(f"{what}, where policy shows groups only", expected=_ALLOWED)
