@@ -29,16 +29,20 @@ from remit.sdk.answers import (
 from remit.sdk.carriers import async_httpx_client, httpx_client
 from remit.sdk.current import current_agent, governed
 from remit.sdk.errors import (
+    DataFailed,
     Denied,
     Held,
     IllegalState,
     InvalidRequest,
+    QueryFailed,
     RemitError,
     Unauthenticated,
     Unavailable,
     Violation,
 )
 from remit.sdk.instrument import Instrumented, instrument
+from remit.sdk.query import BlockingQuery, Query
+from remit.sdk.rows import Column, Executed, Masked, Rows
 from remit.sdk.transport import Retry
 from remit.sdk.workflow import actor, workflow
 
@@ -46,19 +50,27 @@ __all__ = [
     "Accepted",
     "Action",
     "Agent",
+    "BlockingQuery",
+    "Column",
+    "DataFailed",
     "Decision",
     "Denied",
     "Effect",
+    "Executed",
     "Held",
     "IllegalState",
     "Instrumented",
     "InvalidRequest",
+    "Masked",
     "Money",
     "Obligation",
     "PolicyReason",
+    "Query",
+    "QueryFailed",
     "RemitError",
     "Reported",
     "Retry",
+    "Rows",
     "Tls",
     "Unauthenticated",
     "Unavailable",

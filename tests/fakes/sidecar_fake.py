@@ -7,7 +7,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event, Thread
@@ -86,6 +86,54 @@ class Passport:
     used: bool = False
 
 
+@dataclass(slots=True)
+class Table:
+    """What every query and write is answered with; `failure` ends it after the rows. `whole` is false for an answer
+    that breaks off. While `flow` is cleared, nothing follows the first batch; `left` counts readings that were left."""
+
+    columns: tuple[tuple[str, str], ...] = (("id", "int8"), ("name", "text"))
+    rows: tuple[tuple[s.Value, ...], ...] = (
+        (s.Value(integer=1), s.Value(text="ana")),
+        (s.Value(integer=2), s.Value()),
+    )
+    batches: int = 1
+    failure: s.DataFailure = s.DATA_FAILURE_UNSPECIFIED
+    truncated: bool = False
+    whole: bool = True
+    left: int = 0
+    flow: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self.flow.set()
+
+    async def parts(self) -> AsyncIterator[s.QueryResponse]:
+        """What follows the decision."""
+        ended = False
+        try:
+            for number in range(self.batches):
+                if number:
+                    await self.flow.wait()
+                yield s.QueryResponse(rows=s.QueryRows(rows=self.written))
+            ended = True
+        finally:
+            self.left += not ended
+        if self.whole:
+            sent = self.batches * len(self.rows)
+            message = "the database said no" if self.failure else ""
+            end = s.QueryEnd(rows=sent, truncated=self.truncated, failure=self.failure, message=message)
+            yield s.QueryResponse(end=end)
+
+    @property
+    def named(self) -> list[s.ResultColumn]:
+        """The columns as sent."""
+        return [s.ResultColumn(name=name, type=type) for name, type in self.columns]
+
+    @property
+    def written(self) -> list[s.Row]:
+        """The rows as sent."""
+        return [s.Row(values=row) for row in self.rows]
+
+
 class SidecarFake(sidecar_pb2_grpc.SidecarServicer):
     """Keeps decisions, reservations, reports, labels, workflows and passports; allows all but what `rule` says."""
 
@@ -103,6 +151,9 @@ class SidecarFake(sidecar_pb2_grpc.SidecarServicer):
         self.passports: dict[str, Passport] = {}
         self.calls: list[str] = []
         self.seconds: list[float] = []
+        self.table = Table()
+        self.queries: list[s.QueryRequest] = []
+        self.writes: list[s.ExecuteRequest] = []
         self.address = ""
         self._kept: dict[tuple[str, str, str], tuple[bytes, Message]] = {}
         self._faults: dict[str, list[Fault]] = {}
@@ -289,6 +340,41 @@ class SidecarFake(sidecar_pb2_grpc.SidecarServicer):
             return s.RecordResponse(decision=self._decide(agent, "decision:own", request.context, request))
 
         return await self._call("Record", request, context, request.key, answer)
+
+    async def Query(self, request: s.QueryRequest, context: Any) -> AsyncIterator[s.QueryResponse]:
+        async def answer(agent: str) -> Message:
+            self.queries.append(request)
+            decision = self._decide(agent, f"dataset:{request.dataset}", request.context, request)
+            if not _permits(decision):
+                return s.QueryStart(decision=decision)
+            masked = [s.MaskedColumn(table="customers", column="email", mask="partial")]
+            return s.QueryStart(decision=decision, columns=self.table.named, labels=["pii"], masked=masked)
+
+        start = await self._call("Query", request, context, "", answer)
+        if not isinstance(start, s.QueryStart):
+            yield start  # type: ignore[misc]
+            return
+        yield s.QueryResponse(start=start)
+        if _permits(start.decision):
+            async with aclosing(self.table.parts()) as parts:
+                async for part in parts:
+                    yield part
+
+    async def Execute(self, request: s.ExecuteRequest, context: Any) -> Message:
+        async def answer(agent: str) -> Message:
+            self.writes.append(request)
+            decision = self._decide(agent, f"dataset:{request.dataset}", request.context, request)
+            if not _permits(decision):
+                return s.ExecuteResponse(decision=decision)
+            if self.table.failure:
+                return s.ExecuteResponse(decision=decision, failure=self.table.failure, message="the database said no")
+            rows, columns = self.table.written, self.table.named
+            return s.ExecuteResponse(decision=decision, affected=2, columns=columns, rows=rows, labels=["pii"])
+
+        response = await self._call("Execute", request, context, request.key, answer)
+        if isinstance(response, s.ExecuteResponse):
+            response.replayed = response.decision.replayed
+        return response
 
     # Inside.
 

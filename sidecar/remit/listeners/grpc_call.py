@@ -19,7 +19,7 @@ import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, NoReturn, TypeAlias, TypeVar
 
 import grpc
 from google.protobuf.message import Message
@@ -133,11 +133,11 @@ class Calls:
             raise TooSlow(f"no answer within {seconds:g} seconds; what was decided is recorded") from None
 
     async def _streamed(self, rpc: Streaming, context: Context, subject: Subject, caller: str) -> None:
-        flow = Flow(context.write, self._limits)
+        flow = Flow(context, self._limits)
         work = await self._begun(context, caller, lambda raw: self._parts(rpc, subject, raw, flow))
         try:
             if status := await self._flowed(work, flow):
-                await context.abort_with_status(status)
+                await _end(context, status)
         finally:
             # Reached when the call is over: where its caller reads nothing, not even a status, that is not soon.
             flow.leave()
@@ -227,6 +227,16 @@ class Calls:
         self._working.add(task)
         task.add_done_callback(self._working.discard)
         return task
+
+
+async def _end(context: Context, status: grpc.Status) -> NoReturn:
+    try:
+        await context.abort_with_status(status)
+    except grpc.aio.AbortError:
+        raise
+    except Exception as error:
+        # Its caller left before it took the status: nobody is to be told, and gRPC would log it as an error of ours.
+        raise asyncio.CancelledError from error
 
 
 def _name(subject: Subject) -> str:

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Coroutine
 from contextlib import aclosing
-from typing import Any
+from typing import Any, Protocol
 
 from google.protobuf.message import Message
 
@@ -22,11 +22,18 @@ from remit.listeners.grpc_status import AnswerTooLarge, TooSlow
 _log = logging.getLogger(__name__)
 
 
+class Outlet(Protocol):
+    """The part of gRPC's context that sends."""
+
+    async def send_initial_metadata(self, initial_metadata: tuple[()], /) -> None: ...
+    async def write(self, message: bytes, /) -> None: ...
+
+
 class Flow:
     """Sends the parts of one answer, until its caller has left."""
 
-    def __init__(self, write: Callable[[bytes], Awaitable[None]], limits: Limits) -> None:
-        self._write = write
+    def __init__(self, outlet: Outlet, limits: Limits) -> None:
+        self._outlet = outlet
         self._limits = limits
         self._left = False
         self._sending: asyncio.Task[Any] | None = None
@@ -43,8 +50,10 @@ class Flow:
             part = await anext(parts, None)
             self._sending = task = asyncio.current_task()
             try:
+                # By itself: together with a part that nobody takes it would stay unsent, and no status could follow.
+                await self._sent(self._outlet.send_initial_metadata(()))
                 while part is not None and not self._left:
-                    await self._take(bounded(part, self._limits.answer_bytes))
+                    await self._sent(self._outlet.write(bounded(part, self._limits.answer_bytes)))
                     part = await anext(parts, None)
             except asyncio.CancelledError:
                 if task is None or not self._left:
@@ -53,11 +62,11 @@ class Flow:
             finally:
                 self._sending = None  # the parts' closing is not cancelled
 
-    async def _take(self, raw: bytes) -> None:
+    async def _sent(self, sending: Coroutine[Any, Any, None]) -> None:
         seconds = self._limits.write_seconds
         try:
             async with asyncio.timeout(seconds):
-                await self._write(raw)
+                await sending
         except TimeoutError:
             raise TooSlow(f"nothing of the answer was taken for {seconds:g} seconds") from None
         except Exception as error:

@@ -12,7 +12,7 @@ from hashlib import sha256
 from threading import get_ident
 from types import TracebackType
 from typing import ParamSpec, Self, TypedDict, TypeVar, Unpack
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from google.protobuf.duration_pb2 import Duration
 
@@ -24,8 +24,10 @@ from remit.sdk.ambient import current, scope, trace_id
 from remit.sdk.answers import Accepted, Decision, Outcome, Reported, Workflow
 from remit.sdk.errors import IllegalState, Unavailable, refusal
 from remit.sdk.portal import Portal
+from remit.sdk.query import Query, read_executed
 from remit.sdk.question import (
     Ask,
+    Grounds,
     Standing,
     Why,
     authorize_request,
@@ -36,7 +38,9 @@ from remit.sdk.question import (
     usage_messages,
 )
 from remit.sdk.reading import read_accepted, read_decision, read_report, read_workflow
+from remit.sdk.rows import Executed
 from remit.sdk.transport import Retry, Transport
+from remit.sdk.values import Value, parameter_messages
 from remit.sdk.wrapping import Arguments, Used, govern
 from remit.v1 import resources_pb2, sidecar_pb2
 
@@ -44,6 +48,8 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 DEFAULT_TIMEOUT = 5.0
+QUERY_TIMEOUT = 300.0
+EXECUTE_TIMEOUT = 30.0
 _OUTCOMES: dict[Outcome, resources_pb2.Outcome] = {
     "succeeded": resources_pb2.OUTCOME_SUCCEEDED,
     "failed": resources_pb2.OUTCOME_FAILED,
@@ -187,6 +193,63 @@ class Agent:
             error=error,
         )
         return read_report(await self._transport.call("Report", request, repeatable=True, timeout=timeout))
+
+    def query(
+        self,
+        statement: str,
+        *,
+        dataset: str,
+        parameters: Mapping[str, Value | UUID] | None = None,
+        rows: int = 0,
+        **grounds: Unpack[Grounds],
+    ) -> Query:
+        """Read a dataset: one SELECT, its `:name` places filled from `parameters`.
+
+        At most `rows` rows; 0 for as many as the dataset allows.
+
+        `rows = await agent.query(…)` has all rows, `async for row in agent.query(…)` takes them as they arrive, each a
+        dict. Raises Denied, and QueryFailed where the database fails. `timeout` (300 s) is for the whole answer.
+        """
+        refuse_unknown(grounds, Grounds)
+        request = build(
+            sidecar_pb2.QueryRequest,
+            dataset=dataset,
+            statement=statement,
+            parameters=parameter_messages(parameters or {}),
+            context=context_message(grounds, current()),
+            rows=rows,
+            agent=self._name,
+        )
+        timeout = grounds.get("timeout", QUERY_TIMEOUT)
+        return Query(lambda: self._transport.parts("Query", request, timeout=timeout))
+
+    async def execute(
+        self,
+        statement: str,
+        *,
+        dataset: str,
+        parameters: Mapping[str, Value | UUID] | None = None,
+        **why: Unpack[Why],
+    ) -> Executed:
+        """Write by a statement that the catalogue names, in one transaction, once for each key.
+
+        Raises Denied, and DataFailed where the database did not do it: then nothing was changed.
+        """
+        refuse_unknown(why, Why)
+        request = build(
+            sidecar_pb2.ExecuteRequest,
+            dataset=dataset,
+            statement=statement,
+            parameters=parameter_messages(parameters or {}),
+            context=context_message(why, current()),
+            key=why.get("key", self._ids()),
+            agent=self._name,
+        )
+        return read_executed(
+            await self._transport.call(
+                "Execute", request, repeatable=bool(request.key), timeout=why.get("timeout", EXECUTE_TIMEOUT)
+            )
+        )
 
     def action(self, action: str, resource: str, **ask: Unpack[Ask]) -> Action:
         """`async with agent.action("api.call", "service:openai", …) as act:` asks before and reports after."""

@@ -14,6 +14,7 @@ from contextlib import AbstractContextManager
 from threading import Thread
 from types import TracebackType
 from typing import ParamSpec, Self, TypeVar, Unpack
+from uuid import UUID
 
 from remit.sdk.action import BlockingAction
 from remit.sdk.agent import Agent as AsyncAgent
@@ -22,7 +23,10 @@ from remit.sdk.ambient import scope
 from remit.sdk.answers import Accepted, Decision, Outcome, Reported, Workflow
 from remit.sdk.errors import IllegalState
 from remit.sdk.portal import Portal
-from remit.sdk.question import Ask, Standing, Why
+from remit.sdk.query import BlockingQuery
+from remit.sdk.question import Ask, Grounds, Standing, Why
+from remit.sdk.rows import Executed
+from remit.sdk.values import Value
 from remit.sdk.wrapping import Arguments, Used
 
 P = ParamSpec("P")
@@ -112,6 +116,30 @@ class Agent:
     ) -> Reported:
         """See remit.Agent.report."""
         return self.portal.run(self._inner.report(decision, outcome, usage=usage, error=error, timeout=timeout))
+
+    def query(
+        self,
+        statement: str,
+        *,
+        dataset: str,
+        parameters: Mapping[str, Value | UUID] | None = None,
+        rows: int = 0,
+        **grounds: Unpack[Grounds],
+    ) -> BlockingQuery:
+        """`for row in agent.query(…)`, or `agent.query(…).fetch()` for all rows; see remit.Agent.query."""
+        query = self._inner.query(statement, dataset=dataset, parameters=parameters, rows=rows, **grounds)
+        return BlockingQuery(query, lambda: self.portal)
+
+    def execute(
+        self,
+        statement: str,
+        *,
+        dataset: str,
+        parameters: Mapping[str, Value | UUID] | None = None,
+        **why: Unpack[Why],
+    ) -> Executed:
+        """See remit.Agent.execute."""
+        return self.portal.run(self._inner.execute(statement, dataset=dataset, parameters=parameters, **why))
 
     def action(self, action: str, resource: str, **ask: Unpack[Ask]) -> BlockingAction:
         """`with agent.action("api.call", "service:openai", …) as act:`; see remit.Agent.action."""

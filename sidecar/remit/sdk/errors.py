@@ -6,14 +6,18 @@
     ├── Unauthenticated  the sidecar does not know this credential, or its bearer may not ask this at all
     ├── InvalidRequest   the question cannot be read; `violations` name each field and what was expected
     ├── Unavailable      no answer: the sidecar is gone, too slow, or its answer is no decision. Never act on it
-    └── IllegalState     the named thing's life does not allow the step (closed, unknown, reported otherwise)
+    ├── IllegalState     the named thing's life does not allow the step (closed, unknown, reported otherwise)
+    └── DataFailed       it was permitted, and the database did not do it: a write has changed nothing
+        └── QueryFailed  rows that came before are not all
 
-All of them fail closed: whatever is raised, nothing was permitted.
+All of them fail closed: but for DataFailed, nothing was permitted, whatever is raised.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from remit.sdk.answers import Decision, PolicyReason
 
@@ -91,6 +95,37 @@ class Unavailable(RemitError):
 
 class IllegalState(RemitError):
     """The step does not fit the state of the thing it is about; nothing has changed."""
+
+
+class DataFailed(RemitError):
+    """The database failed. `failure` is unavailable, timed_out, too_costly, bad_statement, bad_value, conflict,
+    too_many_tokens, not_fit or internal; `message` is one fixed text for each."""
+
+    def __init__(self, failure: str, message: str, decision: Decision, *more: int) -> None:
+        super().__init__(failure, message, decision, *more)
+        self.failure = failure
+        self.message = message
+        self.decision = decision
+
+    def __str__(self) -> str:
+        return f"{self.message or self.failure} (decision {self.decision.id})"
+
+    @property
+    def retryable(self) -> bool:
+        """Whether the same may be done later."""
+        return self.failure in {"unavailable", "timed_out"}
+
+
+class QueryFailed(DataFailed):
+    """The database failed after `count` rows; `rows` has them where the whole answer was awaited."""
+
+    def __init__(self, failure: str, message: str, decision: Decision, count: int) -> None:
+        super().__init__(failure, message, decision, count)
+        self.count = count
+        self.rows: Sequence[dict[str, Any]] = ()
+
+    def __str__(self) -> str:
+        return f"{self.message or self.failure}, after {self.count} rows (decision {self.decision.id})"
 
 
 def refusal(decision: Decision) -> Denied:

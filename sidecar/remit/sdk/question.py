@@ -33,12 +33,12 @@ class Standing(TypedDict, total=False):
     timeout: float
 
 
-class Why(TypedDict, total=False):
+class Grounds(TypedDict, total=False):
     """Why it is asked for, and how. What is left out comes from the surroundings (`remit.workflow`, `remit.actor`).
 
     purpose, reason, workflow (signed context), actor; parent: the decision that led here ("" for none);
-    arguments: a JSON object; inputs: decisions whose results were known; attempt: from 1; key: idempotency key
-    (left out: a new one for each call; "": none, and no retry); timeout: seconds for everything.
+    arguments: a JSON object; inputs: decisions whose results were known; attempt: from 1; timeout: seconds for
+    everything.
     """
 
     purpose: str
@@ -49,8 +49,13 @@ class Why(TypedDict, total=False):
     arguments: Mapping[str, Any]
     inputs: Sequence[str | Decision]
     attempt: int
-    key: str
     timeout: float
+
+
+class Why(Grounds, total=False):
+    """The same with an idempotency key (left out: a new one for each call; "": none, and no retry)."""
+
+    key: str
 
 
 class Ask(Standing, Why, total=False):
@@ -88,7 +93,7 @@ def authorize_request(
     )
 
 
-def context_message(why: Why, around: Ambient) -> resources_pb2.Context:
+def context_message(why: Grounds, around: Ambient) -> resources_pb2.Context:
     """Why, completed from the surroundings."""
     workflow = why.get("workflow", around.workflow)
     if workflow != around.workflow:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,7 +28,8 @@ def _jitter() -> float:
 class Retry:
     """How often a call whose connection was lost is repeated, and after how many seconds.
 
-    Only calls that the sidecar recognises are repeated: those with an idempotency key, and reports.
+    Only calls that the sidecar recognises are repeated: those with an idempotency key, and reports. A query has no key
+    and no effect: it is repeated where nothing of its answer has arrived.
     """
 
     times: int = 1
@@ -69,25 +70,54 @@ class Transport:
 
     async def call(self, rpc: str, request: Message, *, repeatable: bool = False, timeout: float | None = None) -> Any:
         """The response. `timeout` is in seconds, for all attempts together. Raises RemitError."""
-        if self.loop is not asyncio.get_running_loop():
-            raise IllegalState("the agent belongs to another event loop; from threads use remit.blocking.Agent")
-        deadline = self.loop.time() + (self._timeout if timeout is None else timeout)
+        deadline = self._deadline(self._timeout if timeout is None else timeout)
         repetitions = self._retry.times if repeatable else 0
         while True:
             try:
                 return await self._attempt(rpc, request, deadline - self.loop.time())
             except aio.AioRpcError as error:
-                delay = self._retry.delay()
-                lost = error.code() is StatusCode.UNAVAILABLE
-                if not (lost and repetitions and self.loop.time() + delay < deadline):
-                    raise failure(error, rpc) from error
+                await self._lost(rpc, error, repetitions, deadline)
                 repetitions -= 1
-            await asyncio.sleep(delay)
+
+    async def parts(self, rpc: str, request: Message, *, timeout: float) -> AsyncGenerator[Any, None]:
+        """The parts of an answer, each when it is asked for; closing it ends the call. Raises RemitError."""
+        deadline = self._deadline(timeout)
+        repetitions = self._retry.times
+        while True:
+            call = self._begin(rpc, request, deadline - self.loop.time())
+            try:
+                while (part := await self._within(rpc, call.read())) is not aio.EOF:
+                    repetitions = 0
+                    yield part
+                return
+            except aio.AioRpcError as error:
+                await self._lost(rpc, error, repetitions, deadline)
+                repetitions -= 1
+            finally:
+                call.cancel()
+
+    def _deadline(self, seconds: float) -> float:
+        if self.loop is not asyncio.get_running_loop():
+            raise IllegalState("the agent belongs to another event loop; from threads use remit.blocking.Agent")
+        return self.loop.time() + seconds
+
+    async def _lost(self, rpc: str, error: aio.AioRpcError, repetitions: int, deadline: float) -> None:
+        """Wait before the next attempt where there is to be one, else raise."""
+        delay = self._retry.delay()
+        lost = error.code() is StatusCode.UNAVAILABLE
+        if not (lost and repetitions > 0 and self.loop.time() + delay < deadline):
+            raise failure(error, rpc) from error
+        await asyncio.sleep(delay)
 
     async def _attempt(self, rpc: str, request: Message, timeout: float) -> Any:
-        call = getattr(self._stub, rpc)(request, timeout=timeout, metadata=self._target.metadata)
+        return await self._within(rpc, self._begin(rpc, request, timeout))
+
+    def _begin(self, rpc: str, request: Message, timeout: float) -> Any:
+        return getattr(self._stub, rpc)(request, timeout=timeout, metadata=self._target.metadata)
+
+    async def _within(self, rpc: str, answer: Awaitable[Any]) -> Any:
         try:
-            return await call
+            return await answer
         except asyncio.CancelledError:
             if is_cancelled():
                 raise
