@@ -181,6 +181,7 @@ catalogue := {
 		"clearance": ["pii"],
 		"roles": ["support"],
 		"purposes": [],
+		"statements": {},
 	}},
 	"budgets": {"cx-month": {"limit": 2000}, "each-agent": {"limit": 3}},
 }

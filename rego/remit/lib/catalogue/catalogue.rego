@@ -36,23 +36,38 @@ clearance := object.get(_actor, "clearance", agent.clearance)
 _actor := object.get(agent, ["actors", input.subject.actor], {}) if is_string(input.subject.actor)
 
 # METADATA
-# description: Whether the roles and purposes that the resource names, where it names any, admit the agent.
-admitted if {
-	agent
-	_role
-	_purpose
+# description: The statement that a write to a dataset asks for; undefined where it is none of the dataset's.
+statement := entry.statements[input.resource.operation] if {
+	input.action.name == "data.write"
+	input.resource.type == "dataset"
 }
 
-_role if entry.roles == []
+# METADATA
+# description: |
+#   Whether the roles and purposes that the resource names, where it names any, admit the agent. Of a dataset's
+#   statement the dataset's must, and its own.
+admitted if {
+	agent
+	every part in _parts {
+		_role(part)
+		_purpose(part)
+	}
+}
 
-_role if {
-	some role in entry.roles
+_parts := [entry, statement] if statement
+
+else := [entry]
+
+_role(part) if part.roles == []
+
+_role(part) if {
+	some role in part.roles
 	role in roles
 }
 
-_purpose if entry.purposes == []
+_purpose(part) if part.purposes == []
 
-_purpose if input.context.purpose in entry.purposes
+_purpose(part) if input.context.purpose in part.purposes
 
 # METADATA
 # description: |

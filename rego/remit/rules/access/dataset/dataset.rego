@@ -1,7 +1,8 @@
 # METADATA
 # title: Agents read and write datasets
 # description: |
-#   An agent of the catalogue may, where the dataset's own `roles` and `purposes`, as far as it names any, admit it.
+#   An agent of the catalogue may, where the dataset's own `roles` and `purposes`, as far as it names any, admit it; and
+#   where it asks for one of the dataset's statements, that statement's too.
 # schemas:
 #   - input: schema.input
 # custom:

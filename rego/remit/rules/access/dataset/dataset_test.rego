@@ -37,6 +37,26 @@ test_a_dataset_that_names_neither_is_open_to_every_agent if {
 	said(testing.read({"subject": {"roles": []}, "context": {"purpose": ""}}), catalogue) == allowed
 }
 
+test_a_statement_s_roles_and_purposes_must_admit_too if {
+	catalogue := with_customers({"statements": {
+		"rename": {"roles": ["clerk"], "purposes": ["refunds"]},
+		"forget": {"roles": ["admin"], "purposes": []},
+		"touch": {"roles": [], "purposes": []},
+		"bare": {},
+	}})
+	refund := {"context": {"purpose": "refunds"}}
+	said(writing("rename", refund), catalogue) == allowed
+	said(writing("rename", {}), catalogue) == refused
+	said(writing("rename", object.union(refund, {"subject": {"roles": ["support"]}})), catalogue) == refused
+	said(writing("rename", object.union(refund, {"subject": {"roles": ["clerk"]}})), catalogue) == refused
+	said(writing("forget", {}), catalogue) == refused
+	said(writing("touch", {}), catalogue) == allowed
+	said(writing("bare", {}), catalogue) == refused
+	said(testing.read({"resource": {"operation": "forget"}}), catalogue) == allowed
+}
+
+writing(statement, changes) := object.union(testing.write({"resource": {"operation": statement}}), changes)
+
 test_an_actor_has_its_own_roles_alone if {
 	said(testing.read({"subject": {"actor": "summarise"}}), testing.catalogue) == refused
 	said(testing.read({"subject": {"actor": "undeclared"}}), testing.catalogue) == allowed

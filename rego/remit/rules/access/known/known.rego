@@ -2,7 +2,7 @@
 # title: Actions and resources are known
 # description: |
 #   An action must be one of Remit's. What the catalogue lists (services, tools, datasets, agents and budgets) must be
-#   listed, with its operation where a service lists these.
+#   listed, with its operation where a service lists these, and a write with its name where a dataset names statements.
 # schemas:
 #   - input: schema.input
 # custom:
@@ -26,8 +26,25 @@ deny contains "unknown_resource" if not _known
 _known if input.resource.type in {"workflow", "scope", "decision"}
 
 _known if {
-	input.resource.type in {"dataset", "agent", "budget"}
+	input.resource.type in {"agent", "budget"}
 	catalogue.entry
+}
+
+_known if {
+	input.resource.type == "dataset"
+	input.action.name != "data.write"
+	catalogue.entry
+}
+
+# A dataset that names no statements takes any write.
+_known if {
+	input.resource.type == "dataset"
+	catalogue.entry.statements == {}
+}
+
+_known if {
+	input.resource.type == "dataset"
+	catalogue.statement
 }
 
 # A service that lists no operations takes any.

@@ -9,7 +9,7 @@ denied(request) := codes if {
 
 test_what_the_catalogue_lists_is_known if {
 	every request in [
-		testing.call({}), testing.tool({}), testing.read({}), testing.message({}),
+		testing.call({}), testing.tool({}), testing.read({}), testing.write({}), testing.message({}),
 		testing.decide({}), testing.open({}), testing.halt({}), testing.adjust({}),
 	] {
 		denied(request) == set()
@@ -22,7 +22,9 @@ test_an_action_of_another_name_is_unknown if {
 }
 
 test_a_resource_that_is_not_listed_is_unknown if {
-	every request in [testing.call({}), testing.tool({}), testing.read({}), testing.message({}), testing.adjust({})] {
+	every request in [
+		testing.call({}), testing.tool({}), testing.read({}), testing.write({}), testing.message({}), testing.adjust({}),
+	] {
 		denied(object.union(request, {"resource": {"id": "elsewhere"}})) == {"unknown_resource"}
 	}
 }
@@ -35,6 +37,16 @@ test_a_service_that_lists_operations_has_no_other if {
 	denied(testing.call({"resource": {"operation": "images"}})) == set()
 	denied(testing.call({"resource": {"operation": "files"}})) == {"unknown_resource"}
 	denied(testing.send({"resource": {"operation": "anything"}})) == set()
+}
+
+test_a_dataset_that_names_statements_takes_no_other_write if {
+	customers := {"statements": {"rename": {}}}
+	named := object.union(testing.catalogue, {"datasets": {"customers": customers}})
+	every operation, codes in {"rename": set(), "renme": {"unknown_resource"}, "": {"unknown_resource"}} {
+		asked := {"resource": {"operation": operation}}
+		known.deny == codes with input as testing.write(asked) with data.remit.catalogue as named
+		known.deny == set() with input as testing.read(asked) with data.remit.catalogue as named
+	}
 }
 
 test_an_mcp_server_has_its_plumbing_besides_the_tools_that_it_lists if {

@@ -1,6 +1,8 @@
 # METADATA
 # title: Agents read what they are cleared for
-# description: An agent must be cleared for every label of what it reads; an actor that it declares can narrow that.
+# description: |
+#   An agent must be cleared for every label of what it reads, and of what a dataset's statement returns to it; an actor
+#   that it declares can narrow that.
 # schemas:
 #   - input: schema.input
 # custom:
@@ -12,9 +14,13 @@ package remit.rules.flow.reading
 import data.remit.lib.catalogue
 
 deny contains "flow_label_exceeds_clearance" if {
-	input.action.name == "data.read"
+	_reads
 	not _cleared
 }
+
+_reads if input.action.name == "data.read"
+
+_reads if catalogue.statement
 
 _cleared if {
 	every label in input.resource.labels {

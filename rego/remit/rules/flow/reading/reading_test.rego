@@ -30,6 +30,15 @@ test_an_unknown_agent_is_cleared_for_nothing if {
 	denied(testing.read({"subject": {"id": "analysis"}})) == exceeded
 }
 
+test_what_a_statement_returns_is_read if {
+	customers := {"statements": {"rename": {}}}
+	named := object.union(testing.catalogue, {"datasets": {"customers": customers}})
+	every labels, codes in {"pii": set(), "finance": exceeded} {
+		asked := {"resource": {"operation": "rename", "labels": [labels]}}
+		reading.deny == codes with input as testing.write(asked) with data.remit.catalogue as named
+	}
+}
+
 test_other_actions_read_nothing if {
 	denied(testing.write({"resource": {"labels": ["finance"]}})) == set()
 	denied(testing.call({"resource": {"labels": ["finance"]}})) == set()
