@@ -19,7 +19,7 @@ agents:
 services:
   openai: {owner: cx, roles: [support], variants: {small: {}, large: {approval: {roles: [finance]}}}}
 prices: [{match: "openai/*", unit: call, amount: 0.01, currency: EUR}]
-datasets: {crm: {owner: cx, tables: {customers: {columns: {email: [pii]}}}}}
+datasets: {crm: {owner: cx, url: "sqlite:///srv/crm.db", tables: {customers: {columns: {email: [pii]}}}}}
 budgets: {month: {when: {team: cx}, limit: 100, window: month}}
 """.replace("ONE", "a" * 64).replace("TWO", "b" * 64)
 
@@ -42,9 +42,31 @@ def good(place: Path) -> Path:
             ["services.openai: no agent has one of its roles and one of its purposes, so every use is denied"],
         ),
         (
-            "owner: cx, tables",
-            "owner: cx, purposes: [sales], tables",
+            "owner: cx, url",
+            "owner: cx, purposes: [sales], url",
             ["datasets.crm: no agent has one of its roles and one of its purposes, so every use is denied"],
+        ),
+        (
+            'url: "sqlite:///srv/crm.db", ',
+            "",
+            ["datasets.crm: no url, so it is decided about and cannot be queried"],
+        ),
+        (
+            "tables: {",
+            "statements: {forget: {sql: DELETE FROM customers}, touch: {sql: DELETE FROM x, roles: [boss]}}, tables: {",
+            [
+                "datasets.crm: statements and no writer, so none of them can be performed",
+                "datasets.crm.statements.touch: no agent that the dataset admits may ask for it",
+            ],
+        ),
+        (
+            'url: "sqlite:///srv/crm.db", tables: {',
+            "url: postgresql://u@h/db, writer: {url: postgresql://u@h/db}, statements: {s: {sql: DELETE FROM t}}, "
+            "tables: {empty: {}, ",
+            [
+                "datasets.crm: read and written as one user; the reader needs no right to write",
+                "datasets.crm.tables.empty: no columns, so nothing of it can be seen",
+            ],
         ),
         (
             "openai/*",

@@ -73,6 +73,31 @@ def test_what_is_weaker_than_it_looks_is_told(place: Path, service: str, advice:
     assert catalogue(place, f"  {service}\n") == advice
 
 
+def test_a_dataset_s_passwords_are_looked_at_as_other_credentials_are(place: Path) -> None:
+    """The reader's and the writer's, each by its place."""
+    (place / "writer").write_text("0123456789")
+    (place / "writer").chmod(0o644)
+    (place / "remit.yaml").write_text(
+        f"""{HEAD}  {{}}
+datasets:
+  d:
+    owner: cx
+    url: postgresql://reader@h/db
+    credential: {{file: reader}}
+    writer: {{url: postgresql://writer@h/db, credential: {{file: writer}}}}
+    statements: {{forget: {{sql: DELETE FROM t}}}}
+"""
+    )
+    read = load([place / "remit.yaml"], {}, {})[1]
+
+    assert advise_files(read, place) == [
+        f"datasets.d.credential: file {place}/reader: found No such file or directory, "
+        "expected a file that can be read: until then every call is denied",
+        f"datasets.d.writer.credential: file {place}/writer: found mode 644, which every user can read; "
+        "expected 600 or 640",
+    ]
+
+
 @pytest.mark.parametrize(
     ("text", "mode", "advice"),
     [

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from remit.config.priced_kinds import PRICED_KINDS, PUBLIC_UNITS
 from remit.config.reading import nearest
 from remit.core.catalogue import Agent, Approval, Catalogue, Identity, Service
-from remit.core.dataset import Dataset
+from remit.core.dataset import Dataset, NamedStatement
 from remit.core.selector import Selector, glob_matches
 
 
@@ -22,6 +22,13 @@ def advise(catalogue: Catalogue, now: int) -> list[str]:
     ]
 
 
+def advise_views(catalogue: Catalogue, views: Collection[str]) -> Iterator[str]:
+    """The datasets that can be reached, and of which nothing is shown for want of a view; `views` are those written."""
+    for name, dataset in catalogue.datasets.items():
+        if dataset.reader != DataSource() and name not in views:
+            yield f"datasets.{name}: no view of it is written, so no agent can query it: remit policy new views/{name}"
+
+
 def _identities(catalogue: Catalogue) -> Iterator[str]:
     for kind, name, identity in catalogue.identities():
         if identity == Identity():
@@ -31,7 +38,26 @@ def _identities(catalogue: Catalogue) -> Iterator[str]:
 
 def _datasets(catalogue: Catalogue) -> Iterator[str]:
     for name, dataset in catalogue.datasets.items():
-        yield from _reachable(f"datasets.{name}", dataset, catalogue)
+        place = f"datasets.{name}"
+        yield from _reachable(place, dataset, catalogue)
+        yield from _data(place, dataset)
+        for title, statement in dataset.statements.items():
+            agents = catalogue.agents.values()
+            if not any(_admits(dataset, agent) and _admits(statement, agent) for agent in agents):
+                yield f"{place}.statements.{title}: no agent that the dataset admits may ask for it"
+
+
+def _data(place: str, dataset: Dataset) -> Iterator[str]:
+    reader, writer = dataset.reader.url, dataset.writer.url
+    if not reader:
+        yield f"{place}: no url, so it is decided about and cannot be queried"
+    if dataset.statements and not writer:
+        yield f"{place}: statements and no writer, so none of them can be performed"
+    if reader == writer != "" and not reader.startswith("sqlite:"):
+        yield f"{place}: read and written as one user; the reader needs no right to write"
+    for name, table in dataset.tables.items():
+        if reader and not table.columns:
+            yield f"{place}.tables.{name}: no columns, so nothing of it can be seen"
 
 
 def _services(catalogue: Catalogue, now: int) -> Iterator[str]:
@@ -53,7 +79,7 @@ def _reachable(place: str, entry: Service | Dataset, catalogue: Catalogue) -> It
         yield f"{place}: no agent has one of its roles and one of its purposes, so every use is denied"
 
 
-def _admits(entry: Service | Dataset, agent: Agent) -> bool:
+def _admits(entry: Service | Dataset | NamedStatement, agent: Agent) -> bool:
     roles, purposes = set(entry.roles), set(entry.purposes)
     return (not roles or bool(roles & {*agent.roles})) and (not purposes or bool(purposes & {*agent.purposes}))
 

@@ -57,6 +57,11 @@ async def _files(catalogue: Catalogue, folder: Path) -> list[str]:
         for id, endpoint in service.endpoints.items():
             if endpoint.ca and not (folder / endpoint.ca).is_file():
                 found.append(f"services.{name}.endpoints.{id}.ca: {endpoint.ca} is no file; with it no egress starts")
+    for name, dataset in catalogue.datasets.items():
+        for place, source in ((name, dataset.reader), (f"{name}.writer", dataset.writer)):
+            if source.file:
+                lines = await _file(Credential(file=source.file), folder)
+                found += [f"datasets.{place}.credential: {line}" for line in lines]
     return found
 
 
