@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping
 from remit.config.priced_kinds import PRICED_KINDS, PUBLIC_UNITS
 from remit.config.reading import nearest
 from remit.core.catalogue import Agent, Approval, Catalogue, Identity, Service
-from remit.core.dataset import Dataset, NamedStatement
+from remit.core.dataset import Dataset, DataSource, NamedStatement
 from remit.core.selector import Selector, glob_matches
 
 

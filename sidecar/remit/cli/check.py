@@ -16,7 +16,7 @@ from rich.table import Table
 from remit.backends.opa_bundle import Bundle, BundleInvalid, Sources, build, check, library_path, run_tests
 from remit.backends.opa_sources import read_messages
 from remit.backends.policy_files import sources
-from remit.cli.advice import advise
+from remit.cli.advice import advise, advise_views
 from remit.cli.egress_advice import advise_egress, advise_files
 from remit.cli.failure import NO, Failure
 from remit.cli.local import catalogue_paths
@@ -31,12 +31,16 @@ DIRECTORY = click.Path(path_type=Path)
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """What was found: `failed` tests and compile errors, `codes` (policy, code) -> template, `advice` lines."""
+    """What was found: `failed` tests and compile errors, `codes` (policy, code) -> template, `advice` lines.
+
+    `views` are the datasets of which there is a view.
+    """
 
     revision: str
     failed: tuple[str, ...]
     codes: Mapping[tuple[str, str], str]
     advice: tuple[str, ...]
+    views: tuple[str, ...] = ()
 
 
 @click.command("check")
@@ -44,7 +48,7 @@ class Checked:
 @click.option("--policy", multiple=True, type=DIRECTORY, help="Directory of your own policies [REMIT_POLICIES].")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(catalogue: tuple[Path, ...], policy: tuple[Path, ...], as_json: bool) -> None:
-    """Check the catalogue, compile and type-check all policies, run their tests, and list every reason code.
+    """Check the catalogue, compile and type-check all policies, run their tests, list every reason code and view.
 
     Exit code 1: a policy does not compile, or a test fails. 2: the catalogue or the settings cannot be used.
     Warnings name entries that no request could ever use, and what is weaker than it looks: tunnels that nobody
@@ -70,10 +74,13 @@ def _check(catalogue: tuple[Path, ...], policy: tuple[Path, ...], tell: Told) ->
     try:
         made = sources(read, settings.policies)
         failed = _judge(made, opa, tell)
-        revision, codes = ("", {}) if failed else _built(made, opa)
+        if failed:
+            return Checked("", failed, {}, advice)
+        bundle, codes = _built(made, opa)
     except BundleInvalid as error:
         return Checked("", tuple(map(str, error.problems)), {}, advice)
-    return Checked(revision, failed, codes, advice)
+    views = tuple(sorted(bundle.views))
+    return Checked(bundle.revision, (), codes, (*advice, *advise_views(read, views)), views)
 
 
 def _judge(made: Sources, opa: Path, tell: Told) -> tuple[str, ...]:
@@ -87,10 +94,10 @@ def _judge(made: Sources, opa: Path, tell: Told) -> tuple[str, ...]:
     return tuple(map(str, (*own, *run_tests(Sources(library_path()), opa, library=True))))
 
 
-def _built(made: Sources, opa: Path) -> tuple[str, Mapping[tuple[str, str], str]]:
+def _built(made: Sources, opa: Path) -> tuple[Bundle, Mapping[tuple[str, str], str]]:
     with tempfile.TemporaryDirectory(prefix="remit-check-") as directory:
-        bundle: Bundle = build(made, opa, Path(directory))
-        return bundle.revision, read_messages(bundle, opa)
+        bundle = build(made, opa, Path(directory))
+        return bundle, read_messages(bundle, opa)
 
 
 def _tell(found: Checked) -> None:
@@ -98,6 +105,8 @@ def _tell(found: Checked) -> None:
         show(f"error: {clean(line)}")
     if found.codes:
         show(_codes_table(found.codes))
+    if found.views:
+        show(f"views: {', '.join(map(clean, found.views))}")
     for line in found.advice:
         show(f"warning: {clean(line)}")
     warned = f", {counted(len(found.advice), 'warning')}" if found.advice else ""
@@ -120,5 +129,6 @@ def _document(found: Checked) -> dict[str, Any]:
         "revision": found.revision,
         "errors": list(found.failed),
         "warnings": list(found.advice),
+        "views": list(found.views),
         "codes": [{"policy": p, "code": c, "message": text} for (p, c), text in sorted(found.codes.items())],
     }
