@@ -77,6 +77,25 @@ read(changes) := _request(
 )
 
 # METADATA
+# description: |
+#   The agent `support` is shown rows of a dataset's table. A test gives the row that it asks about:
+#   `crm.include with input as testing.view("crm", "customers", {"customers": {"region": "eu"}})`.
+view(dataset, table, changes) := _request(
+	{
+		"action": {"name": "data.read"},
+		"resource": {
+			"type": "dataset",
+			"id": dataset,
+			"operation": table,
+			"ref": sprintf("%s/%s", [dataset, table]),
+			"owner": "cx",
+		},
+		"context": {"reason": ""},
+	},
+	changes,
+)
+
+# METADATA
 # description: The agent `support` writes to the dataset `customers`, which takes pii.
 write(changes) := read(object.union(
 	{

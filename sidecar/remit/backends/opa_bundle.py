@@ -25,7 +25,7 @@ from remit.backends.policy_problem import Problem as Problem
 from remit.backends.view_package import ViewPackage, dataset_of, dataset_problem, tables_of, view_packages
 from remit.core.canonical import canonical, parse
 from remit.core.dispatch import SETS, custom_dispatch, view_dispatch
-from remit.core.view.policy import Tables
+from remit.core.view.policy import Tables, view_schema
 
 MAX_FILES = 2_000
 MAX_BYTES = 16 << 20
@@ -89,10 +89,18 @@ def build(sources: Sources, opa: Path, directory: Path) -> Bundle:
 
 def check(sources: Sources, opa: Path) -> None:
     """Compile everything, tests too, strictly and against the schemas of the input. Raises BundleInvalid."""
-    schemas = sources.library / "schemas"
-    options = ["--strict", *(["--schema", str(schemas)] if schemas.is_dir() else [])]
-    with _staged(sources, _everything, opa) as stage:
-        stage.check(opa, *options)
+    with _staged(sources, _everything, opa) as stage, tempfile.TemporaryDirectory(prefix="remit-schemas-") as schemas:
+        given = sources.library / "schemas"
+        if given.is_dir():
+            shutil.copytree(given, schemas, dirs_exist_ok=True)
+            _write_schemas(Path(schemas), tables_of(sources.catalogue))
+        stage.check(opa, "--strict", "--schema", schemas)
+
+
+def read_views(sources: Sources, opa: Path) -> tuple[ViewPackage, ...]:
+    """The views among users' packages. Raises BundleInvalid; nothing is compiled."""
+    with _staged(sources, _served, opa) as stage:
+        return stage.views
 
 
 def run_tests(sources: Sources, opa: Path, *, library: bool = False) -> tuple[Problem, ...]:
@@ -237,6 +245,13 @@ def _view_of(staged: str, origin: Path) -> str:
         return ""
     found = _PACKAGE.match(origin.read_text(encoding="utf-8"))
     return dataset_of(found[1]) if found else ""
+
+
+def _write_schemas(directory: Path, datasets: Mapping[str, Tables]) -> None:
+    """`schema.views.DATASET`: the input of each dataset's view, closed."""
+    schema = parse((directory / "input.json").read_bytes(), MAX_BYTES)
+    for dataset, tables in datasets.items():
+        _write(directory / "views" / f"{dataset}.json", canonical(view_schema(schema, tables)))
 
 
 def _described(views: Sequence[ViewPackage], sources: Sources, mark: str) -> dict[str, DatasetViews]:

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from typing import Any
 
 from remit.core.view.rego import DYNAMIC, Call, Package, Path, Reference, Rule
 
@@ -63,6 +64,21 @@ class ViewRules:
 
 Tables = Mapping[str, Collection[str]]
 """Table -> columns."""
+
+
+def view_schema(schema: Mapping[str, Any], tables: Tables) -> dict[str, Any]:
+    """JSON Schema of what a dataset's view is given: of the whole input's, what GIVEN names, and a row of each table."""
+    parts = {name: _narrowed(schema["properties"][name], names) for name, names in GIVEN.items()}
+    rows = {name: _closed(dict.fromkeys(columns, {})) for name, columns in tables.items()}
+    return {"$schema": schema.get("$schema", ""), **_closed({**rows, **parts})}
+
+
+def _narrowed(schema: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
+    return _closed({name: schema["properties"][name] for name in names})
+
+
+def _closed(properties: Mapping[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "additionalProperties": False, "properties": dict(properties)}
 
 
 def faults(package: Package, dataset: str, tables: Tables) -> Iterator[Fault]:

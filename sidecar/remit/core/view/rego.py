@@ -6,6 +6,7 @@ than is so.
 
 from __future__ import annotations
 
+from base64 import b64decode
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -35,11 +36,12 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One rule, or one of several of the same name. `uses` are names of rules of its package."""
+    """One rule, or one of several of the same name, from its `line` to its `end`. `uses` are names of its package."""
 
     name: str
     file: str
     line: int
+    end: int
     title: str
     function: bool
     default: bool
@@ -127,7 +129,8 @@ class _Module:
         return Rule(
             name=_head_name(node),
             file=file,
-            line=_line(head),
+            line=_line(node),
+            end=_line(node) + _text(node).count(b"\n"),
             title=next((str(each["title"]) for each in node.get("annotations") or () if "title" in each), ""),
             function="args" in head,
             default=bool(node.get("default")),
@@ -169,6 +172,11 @@ def _operator(node: Node) -> Sequence[Node]:
 
 def _line(node: Node) -> int:
     return int((node.get("location") or {}).get("row", 0))
+
+
+def _text(node: Node) -> bytes:
+    """What is written there."""
+    return b64decode((node.get("location") or {}).get("text", ""))
 
 
 def _walk(node: Any) -> Iterator[Node]:
