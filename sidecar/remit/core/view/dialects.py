@@ -48,8 +48,22 @@ def _json(kind: type[exp.Expr]) -> Any:
     return lambda self, this, path: self.expression(kind(this=this, expression=path))
 
 
-class _PlainPostgresParser(PostgresParser):
-    FUNCTIONS: ClassVar[dict[str, Any]] = {"ALL": exp.All.from_arg_list}
+def _all(values: list[Any]) -> exp.Expr:
+    """ALL (an array); of several values it makes a row of them, which the database refuses."""
+    return exp.All(this=values[0] if len(values) == 1 else exp.Tuple(expressions=values))
+
+
+class _Refusing(Parser):
+    """What sqlglot does not know, it would log with the agent's text in it, and pass on as it is."""
+
+    LAMBDAS: ClassVar[dict[TokenType, Any]] = {}  # in a call's arguments too, `->` is JSON's
+
+    def _warn_unsupported(self) -> None:
+        self.raise_error("A command")
+
+
+class _PlainPostgresParser(_Refusing, PostgresParser):
+    FUNCTIONS: ClassVar[dict[str, Any]] = {"ALL": _all}
     FUNCTION_PARSERS = _kept(Parser.FUNCTION_PARSERS, _SPECIAL_CALLS)
     NO_PAREN_FUNCTION_PARSERS = _kept(Parser.NO_PAREN_FUNCTION_PARSERS, ("CASE", "ANY"))
     NO_PAREN_FUNCTIONS = _kept(PostgresParser.NO_PAREN_FUNCTIONS, _TIMES)
@@ -61,7 +75,7 @@ class _PlainPostgresParser(PostgresParser):
     }
 
 
-class _PlainSqliteParser(SQLiteParser):
+class _PlainSqliteParser(_Refusing, SQLiteParser):
     JOINS_HAVE_EQUAL_PRECEDENCE = False  # else a comma becomes CROSS JOIN, which forbids SQLite to choose an order
     ADD_JOIN_ON_TRUE = False
     FUNCTIONS: ClassVar[dict[str, Any]] = {}

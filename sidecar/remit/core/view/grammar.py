@@ -8,6 +8,7 @@ join, a window's frame, a unit of time, a function's name) must be one of a list
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -142,7 +143,7 @@ _BOTH: dict[type[exp.Expr], Rule] = {
         "start_side": frozenset(["PRECEDING", "FOLLOWING"]),
         "end": _NODES,
         "end_side": frozenset(["PRECEDING", "FOLLOWING"]),
-        "exclude": frozenset(["CURRENT ROW", "GROUP", "TIES", "NO OTHERS"]),
+        "exclude": _NODES,
     },
     exp.CurrentDate: _NOTHING,
     exp.CurrentTime: _NOTHING,
@@ -181,6 +182,8 @@ _RULES: Mapping[Dialect, Mapping[type[exp.Expr], Rule]] = {
     },
     Dialect.SQLITE: {**_BOTH, exp.Glob: _BINARY},
 }
+_INTERVAL = re.compile(r"[A-Za-z0-9+\-.: ]*")
+_EXCLUDED = frozenset(["CURRENT ROW", "GROUP", "TIES", "NO OTHERS"])
 _FRAME_ENDS = frozenset(["UNBOUNDED", "CURRENT ROW"])
 
 # What a refusal calls a node or an argument, where its class's name does not say.
@@ -268,6 +271,8 @@ def _check_argument(node: exp.Expr, name: str, value: Any, rule: Rule, text: str
     if value is None or value is False or value == []:
         return
     allowed = rule.get(name)
+    if allowed is None and isinstance(node, exp.DataType):
+        raise ViewRefused("a cast to a type that is not allowed", where=where(node, text))
     if allowed is None:
         what, expected = _ARGUMENTS.get(name, (f"{name.strip('_')} in {_spelled(node)}, which is not allowed", ""))
         raise ViewRefused(what, where=where(node, text), expected=expected)
@@ -344,20 +349,21 @@ def _check_type(node: exp.Expr, text: str, dialect: Dialect) -> None:
     if not known or not plain:
         raise ViewRefused(
             "a cast to a type that is not allowed",
-            where=where(node, text) or where(node.parent, text),
+            where=where(node, text),
             expected=TYPE_NAMES[dialect],
         )
 
 
 def _check_word(node: exp.Expr, text: str, dialect: Dialect) -> None:
-    """A bare word is a unit of time, or a collation."""
+    """A bare word is a unit of time, a collation, LIMIT ALL, or what a window's frame leaves out."""
     parent = node.parent
     name = str(node.this)
     unit = isinstance(parent, exp.Extract | exp.Interval) and name.upper() in UNITS
     collation = isinstance(parent, exp.Collate) and name.lower() in COLLATIONS[dialect]
     every = isinstance(parent, exp.Limit) and name.upper() == "ALL" and dialect is Dialect.POSTGRES
-    if not (unit or collation or every):
-        raise ViewRefused("a word that is not allowed here", where=where(node, text) or where(parent, text))
+    excluded = isinstance(parent, exp.WindowSpec) and node.arg_key == "exclude" and name.upper() in _EXCLUDED
+    if not (unit or collation or every or excluded):
+        raise ViewRefused("a word that is not allowed here", where=where(node, text))
 
 
 def _check_collation(node: exp.Expr, text: str, dialect: Dialect) -> None:
@@ -388,7 +394,8 @@ def _check_number(node: exp.Expr, text: str, dialect: Dialect) -> None:
 def _check_interval(node: exp.Expr, text: str, dialect: Dialect) -> None:
     unit = node.args.get("unit")
     value = node.this
-    if not isinstance(value, exp.Literal) or not value.is_string or not isinstance(unit, exp.Var | None):
+    plain = isinstance(value, exp.Literal) and value.is_string and _INTERVAL.fullmatch(value.this)
+    if not plain or not isinstance(unit, exp.Var | None):
         raise ViewRefused("an odd interval", where=where(node, text), expected="one like INTERVAL '90' DAY")
 
 

@@ -28,7 +28,7 @@ _FORMS = re.compile(
     |(?P<word>[A-Za-z_][A-Za-z0-9_]*)
     |(?P<open>[(\[])
     |(?P<close>[)\]])
-    |(?P<mark>->>|\#>>|->|\#>|<=|>=|<>|!=|==|\|\||<<|>>|!~\*|!~|~\*|~|[-+*/%<>=^&|\#,.;])""",
+    |(?P<mark>->>|\#>>|->|\#>|<=|>=|<>|!=|==|\|\||<<|>>|!~\*|!~|~\*|~|[-+*%<>=^&|\#,.;]|/(?!\*))""",
     re.VERBOSE | re.DOTALL,
 )
 _STRING_PREFIXES = frozenset(["b", "e", "n", "x", "u", "r", "q", "nq", "br", "rb"])
@@ -93,6 +93,7 @@ class _Scan:
         self._clean: list[str] = []
         self._normal: list[str] = []
         self._parameters: set[str] = set()
+        self._started = False
         self._depth = 0
         self._cases = 0
         self._last = ""  # the kind of the form just before, with nothing between
@@ -113,9 +114,18 @@ class _Scan:
                 raise ViewRefused(
                     "a second statement", where=place(self._text, offset), expected="one statement and nothing after it"
                 )
+            if not blank and not self._started:
+                self._first(found.lastgroup, found.group(), offset)
             self._form(found.lastgroup, found.group(), offset)
             offset = found.end()
         return Scanned("".join(self._clean), "".join(self._normal).strip(), tuple(sorted(self._parameters)))
+
+    def _first(self, kind: str, text: str, offset: int) -> None:
+        """sqlglot takes a statement that it does not know as a command of any text; so none such gets there."""
+        self._started = True
+        if text != "(" and text.lower() not in {"select", "with", ";"}:
+            what = f"a statement that is {text.upper()}" if kind == "word" else "what is not a statement"
+            raise ViewRefused(what, where=place(self._text, offset), expected="one SELECT, with or without WITH")
 
     def _form(self, kind: str, text: str, offset: int) -> None:
         clean = normal = text

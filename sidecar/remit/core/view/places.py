@@ -8,8 +8,10 @@ from remit.core.view.lexing import place
 
 
 def where(node: exp.Expr | None, text: str) -> str:
-    """ "line 1, column 8" of the first word of a node that sqlglot knows a place of; "" of none."""
-    if node is None:
-        return ""
-    starts = [each.meta["start"] for each in node.walk() if "start" in each.meta]
-    return place(text, min(starts)) if starts else ""
+    """ "line 1, column 8" of the first word of a node, or of what it is in; "" if sqlglot knows no place of either."""
+    while node is not None:
+        starts = [each.meta["start"] for each in node.walk() if "start" in each.meta]
+        if starts:
+            return place(text, min(starts))
+        node = node.parent
+    return ""

@@ -24,6 +24,9 @@ from remit.core.view.sources import Ctes, Sources
 from remit.core.view.tables import Tables, is_system
 
 _SYSTEM_COLUMNS = frozenset(["ctid", "xmin", "xmax", "cmin", "cmax", "oid", "tableoid", "rowid", "_rowid_"])
+_SESSION = frozenset(
+    ["current_user", "session_user", "user", "current_role", "current_catalog", "current_schema", "system_user"]
+)
 _NONE: frozenset[str] = frozenset()
 
 
@@ -123,11 +126,13 @@ class Resolution:
         if isinstance(node, exp.Star):
             if not scope.sources:
                 raise self._text.refused("a star without FROM", node, expected="a FROM")
+            if _only_exists(node.parent):
+                return visible
             for source in scope.sources.values():
                 self._see_all(source)
             return visible
         if isinstance(node, exp.Column) and isinstance(node.this, exp.Star):
-            source = self._named(node, scope)
+            source, _ = self._named(node, scope)
             self._see_all(source)
             return list(source.columns.values())
         return [output_name(node, self._text)]
@@ -164,10 +169,10 @@ class Resolution:
             return
         column = self._text.key_of(node.this)
         if node.args.get("table") is not None:
-            source = self._named(node, scope)
+            source, around = self._named(node, scope)
             if column not in source.columns:
                 raise self._unknown(node, list(source.columns.values()))
-            self._found(node, [source], column, scope)
+            self._found(node, [source], column, around)
             return
         for around in scope.upward():
             listing = around.listing(column)
@@ -185,8 +190,8 @@ class Resolution:
         if any(inside is not scope and scope in inside.upward() for inside in self._aggregates):
             self.groups_outside = True
 
-    def _named(self, node: exp.Expr, scope: Scope) -> Source:
-        """The source that a column's table names: an alias, a table, or dataset.table."""
+    def _named(self, node: exp.Expr, scope: Scope) -> tuple[Source, Scope]:
+        """The source that a column's table names, and whose it is: an alias, a table, or dataset.table."""
         name, schema = self._text.key_of(node.args["table"]), node.args.get("db")
         for around in scope.upward():
             source = around.sources.get(name)
@@ -198,13 +203,28 @@ class Resolution:
                 node.set("db", None)
             node.args["table"].set("this", source.alias)
             node.args["table"].set("quoted", True)
-            return source
+            return source, around
         names = [source.alias for around in scope.upward() for source in around.sources.values()]
         written = self._text.folded(node.args["table"])
-        raise self._text.refused(f"unknown table or alias {written}", node, expected=f"one of {known(names, written)}")
+        raise self._text.refused(f"unknown table or alias {written}", node, expected=_one_of(names, written))
 
     def _unknown(self, node: exp.Expr, names: list[str]) -> ViewRefused:
         name = self._text.folded(node.this)
+        if name.lower() in _SESSION and not node.args.get("table"):
+            return self._text.refused(f"{name.lower()}, which tells of the session", node)
         if name.lower() in _SYSTEM_COLUMNS:
-            return self._text.refused(f"a system column, {name}", node, expected=f"one of {known(names, name)}")
-        return self._text.refused(f"unknown column {name}", node, expected=f"one of {known(names, name)}")
+            return self._text.refused(f"a system column, {name}", node, expected=_one_of(names, name))
+        return self._text.refused(f"unknown column {name}", node, expected=_one_of(names, name))
+
+
+def _one_of(names: list[str], wanted: str) -> str:
+    return f"one of {known(names, wanted)}" if names else ""
+
+
+def _only_exists(select: exp.Expr | None) -> bool:
+    """Whether a SELECT is only asked for a row: EXISTS (SELECT * …) shows no column, and reads none for it."""
+    return (
+        isinstance(select, exp.Select)
+        and isinstance(select.parent, exp.Exists)
+        and not any(select.args.get(part) for part in ("distinct", "group", "having", "order"))
+    )

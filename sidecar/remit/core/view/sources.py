@@ -126,6 +126,8 @@ class Sources:
             if self._text.dialect is Dialect.POSTGRES:
                 raise self._text.refused("a sub-query in FROM without a name", node, expected="(SELECT …) AS name")
             return self._add(scope, node, f" {len(scope.sources)}", names)
+        if alias.args.get("columns") and self._text.dialect is Dialect.SQLITE:
+            raise self._text.refused("new names for a sub-query's columns", alias, expected="AS in it, or WITH")
         return self._add(scope, node, self._text.folded(alias.this), self.renamed(names, alias))
 
     def renamed(self, names: Sequence[str], alias: exp.Expr) -> list[str]:

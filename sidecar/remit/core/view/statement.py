@@ -35,10 +35,10 @@ def parse_statement(text: str, *, dataset: str, tables: Mapping[str, Table], dia
     try:
         tree = _tree(scanned.text, dialect)
         check_grammar(tree, text, dialect)
+        _name_outputs(tree, dialect)
         resolution = Resolution(Text(text, dialect), dataset=dataset, tables=tables)
         uses = resolution.resolve(tree)
         plain = () if resolution.groups_outside else _plain_uses(tree, resolution, dialect)
-        _name_outputs(tree, dialect)
         _check_printed(tree, dialect)
     except RecursionError:
         raise ViewRefused(_TOO_DEEP, expected="a flatter one, for example with WITH") from None
@@ -58,14 +58,8 @@ def _tree(text: str, dialect: Dialect) -> exp.Expr:
     if tree is None:
         raise ViewRefused("an empty statement", expected=_A_SELECT)
     if not isinstance(tree, exp.Select | exp.SetOperation | exp.Subquery):
-        raise ViewRefused(f"a statement that is {_kind(tree, text)}", where=where(tree, text), expected=_A_SELECT)
+        raise ViewRefused("a statement that is not a SELECT", where=where(tree, text), expected=_A_SELECT)
     return tree
-
-
-def _kind(tree: exp.Expr, text: str) -> str:
-    """ "INSERT", by its first word, which is the agent's own."""
-    first = text.split(maxsplit=1)[0] if text.split() else ""
-    return first.upper() if first.isalpha() else type(tree).__name__.lower()
 
 
 def _unread(error: ParseError) -> ViewRefused:
@@ -101,12 +95,11 @@ def _name_outputs(tree: exp.Expr, dialect: Dialect) -> None:
     """SQLite calls an output without AS by its text, which quotes would change: keep `count(*)`, not `count("*")`."""
     if dialect is not Dialect.SQLITE:
         return
-    while isinstance(tree, exp.Subquery | exp.SetOperation):
-        tree = tree.this
-    for node in list(tree.expressions):
-        if not isinstance(node, exp.Alias | exp.Column | exp.Star):
-            name = exp.to_identifier(render(node, dialect).replace('"', ""), quoted=True)
-            node.replace(exp.Alias(this=node.copy(), alias=name))
+    for select in list(tree.find_all(exp.Select)):
+        for node in list(select.expressions):
+            if not isinstance(node, exp.Alias | exp.Column | exp.Star):
+                name = exp.Identifier(this=render(node, dialect).replace('"', ""), quoted=True)
+                node.replace(exp.Alias(this=node.copy(), alias=name))
 
 
 def _check_printed(tree: exp.Expr, dialect: Dialect) -> None:
