@@ -33,6 +33,7 @@ class Query:
         self._parts: Parts | None = None
         self._answer: Answer | None = None
         self._ended: pb.QueryEnd | None = None
+        self._taken = False
 
     @property
     def answer(self) -> Answer:
@@ -70,6 +71,9 @@ class Query:
 
     async def batches(self) -> AsyncGenerator[Batch, None]:
         """The rows as they arrive, some at a time, as tuples; asks where that was not done."""
+        if self._taken:
+            raise IllegalState("the rows of a query are taken once; make another one")
+        self._taken = True
         width = len((self._answer or await self.begin()).columns)
         assert self._parts is not None
         sent = 0
