@@ -3,6 +3,7 @@
 keys/context.key      Ed25519, signs workflow contexts and passports
 keys/journal.key      Ed25519, signs checkpoints; keys/journal.pub is what an auditor pins
 keys/hmac.key         32 bytes, seals what the journal must not hold in clear
+keys/views.key        64 bytes; the keys of tokens and keyed hashes in data views are derived of it
 keys/operator.token   the local operator's credential: who can read it owns the state anyway
 """
 
@@ -12,7 +13,7 @@ import hmac
 import os
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 
@@ -32,12 +33,16 @@ class KeysUnfit(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """`operator_hash` is "sha256:HEX" of the operator's token; the token itself stays in its file."""
+    """`operator_hash` is "sha256:HEX" of the operator's token; the token itself stays in its file.
+
+    `views` is the secret that a Tokenizer is made of.
+    """
 
     context: Ed25519PrivateKey
     journal: Ed25519PrivateKey
     seal: Callable[[bytes], str]
     operator_hash: str
+    views: bytes = field(repr=False)
 
 
 def open_keys(state: Path) -> Keys:
@@ -47,11 +52,17 @@ def open_keys(state: Path) -> Keys:
     context = _ed25519(folder / "context.key")
     journal = _ed25519(folder / "journal.key")
     _write_public(folder / "journal.pub", journal)
-    secret = _bytes(folder / "hmac.key", lambda: secrets.token_bytes(32))
-    if len(secret) != 32:
-        raise KeysUnfit(f"{folder / 'hmac.key'}: found {len(secret)} bytes, expected 32")
+    secret = _secret(folder / "hmac.key", 32)
+    views = _secret(folder / "views.key", 64)
     token = _bytes(folder / "operator.token", lambda: b"rmt_" + secrets.token_urlsafe(32).encode())
-    return Keys(context, journal, _sealer(secret), "sha256:" + sha256(token.strip()).hexdigest())
+    return Keys(context, journal, _sealer(secret), "sha256:" + sha256(token.strip()).hexdigest(), views)
+
+
+def _secret(path: Path, size: int) -> bytes:
+    secret = _bytes(path, lambda: secrets.token_bytes(size))
+    if len(secret) != size:
+        raise KeysUnfit(f"{path}: found {len(secret)} bytes, expected {size}")
+    return secret
 
 
 def _sealer(secret: bytes) -> Callable[[bytes], str]:

@@ -1,0 +1,3 @@
+"""The Database port on PostgreSQL, through psycopg."""
+
+from remit.backends.database_postgres.database import PostgresDatabase as PostgresDatabase

@@ -1,0 +1,52 @@
+"""What PostgreSQL reports, as one of the classes that are told apart; its own words are for the operator alone.
+
+SQLSTATEs: PostgreSQL's documentation, appendix A.
+"""
+
+from __future__ import annotations
+
+import psycopg
+
+from remit.ports import DatabaseFailed, Failure
+
+_STATES = {
+    "21000": Failure.BAD_VALUE,  # a sub-query gave several rows
+    "25P03": Failure.TIMED_OUT,  # idle in transaction
+    "25P04": Failure.TIMED_OUT,  # transaction_timeout
+    "42501": Failure.NOT_FIT,  # a right is missing
+    "42P01": Failure.NOT_FIT,  # a table is missing
+    "3D000": Failure.NOT_FIT,
+    "3F000": Failure.NOT_FIT,
+    "53400": Failure.TOO_COSTLY,  # temp_file_limit
+    "55P03": Failure.TIMED_OUT,  # a lock
+    "57014": Failure.TIMED_OUT,  # statement_timeout
+    "P0001": Failure.CONFLICT,  # a trigger's own objection
+}
+_CLASSES = {
+    "08": Failure.UNAVAILABLE,
+    "0A": Failure.BAD_STATEMENT,
+    "22": Failure.BAD_VALUE,
+    "23": Failure.CONFLICT,
+    "28": Failure.NOT_FIT,
+    "40": Failure.UNAVAILABLE,
+    "42": Failure.BAD_STATEMENT,
+    "44": Failure.CONFLICT,
+    "53": Failure.UNAVAILABLE,
+    "54": Failure.BAD_STATEMENT,
+    "57": Failure.UNAVAILABLE,
+    "58": Failure.UNAVAILABLE,
+}
+
+
+def failed(error: psycopg.Error) -> DatabaseFailed:
+    """The failure that an error is of."""
+    state = error.sqlstate
+    if state is not None:
+        failure = _STATES.get(state) or _CLASSES.get(state[:2], Failure.INTERNAL)
+    elif isinstance(error, psycopg.OperationalError):  # the connection: libpq's own errors have no state
+        failure = Failure.UNAVAILABLE
+    elif isinstance(error, psycopg.DataError):  # a value that cannot be sent
+        failure = Failure.BAD_VALUE
+    else:
+        failure = Failure.INTERNAL
+    return DatabaseFailed(failure, f"SQLSTATE {state or 'none'}: {str(error).strip()}")
