@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
@@ -25,7 +26,7 @@ from remit.core.errors import Forbidden, IllegalTransition, NotFound, StoreUnava
 from remit.core.model import BudgetRoom, BudgetRow, Subject
 from remit.core.obligation import Obligation
 from remit.core.query import Ended, ExecuteCall, Executed, MaskedColumn, QueryCall, QueryPart, Row, Rows, Started
-from remit.ports import JournalRow
+from remit.ports import JournalRow, Sight, Sighting
 
 SECOND = 1_000_000_000
 START = 1_800_000_000 * SECOND
@@ -112,6 +113,7 @@ class FakePipeline:
     halts: dict[tuple[str, str], str] = field(default_factory=dict)
     limit: int = 100 * SECOND
     cheaper: str = ""
+    looked_up: list[tuple[str, str, str]] = field(default_factory=list)
     obligations: tuple[Obligation, ...] = ()
     gate: asyncio.Event = field(default_factory=asyncio.Event)
     waiting: int = 0
@@ -240,6 +242,14 @@ class FakePipeline:
     async def trace(self, subject: Subject, workflow: str, limit: int) -> Sequence[JournalRow]:
         await self._pass()
         return self.journal[:limit]
+
+    async def who(self, subject: Subject, dataset: str, table: str, key: str, limit: int) -> Sequence[Sighting]:
+        await self._pass()
+        if subject.type != "person":
+            raise Forbidden("only people see who saw whom")
+        self.looked_up.append((dataset, table, key))
+        sights = itertools.cycle(Sight)
+        return [Sighting(row, next(sights)) for row in reversed(self.journal)][:limit]
 
     async def verify(self, subject: Subject) -> Checked:
         await self._pass()

@@ -163,6 +163,31 @@ async def test_people_stop_resume_and_adjust() -> None:
 
 
 @in_loop
+async def test_auditors_ask_who_saw_a_subject() -> None:
+    """Each sighting with its decision and how certain it is; agents are refused."""
+    async with serving() as served:
+        async with served.caller(ANA) as caller:
+            for _ in range(3):
+                await caller.authorize()
+            about = {"dataset": "crm", "table": "customers", "key": "4711"}
+            part = await caller.audit.Who(audit_pb2.WhoRequest(**about, limit=2), metadata=caller.metadata)
+            whole = await caller.audit.Who(audit_pb2.WhoRequest(**about), metadata=caller.metadata)
+        async with served.caller(SUPPORT) as caller:
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await caller.audit.Who(audit_pb2.WhoRequest(**about), metadata=caller.metadata)
+
+        assert served.pipeline.looked_up == [("crm", "customers", "4711")] * 2
+        assert ([each.decision.id for each in part.sightings], part.truncated) == (["d_3", "d_2"], True)
+        assert [audit_pb2.Sight.Name(each.sight) for each in whole.sightings] == [
+            "SIGHT_RETURNED",
+            "SIGHT_REACHED",
+            "SIGHT_MANY",
+        ]
+        assert not whole.truncated
+        assert caught.value.code() is StatusCode.PERMISSION_DENIED
+
+
+@in_loop
 async def test_auditors_read_and_verify() -> None:
     """Audit shows a decision, a trace that tells whether it is whole, and the journal's check."""
     async with serving() as served, served.caller(ANA) as caller:
@@ -451,6 +476,7 @@ BAD: dict[str, tuple[Send, list[str]]] = {
         ["decision"],
     ),
     "Trace": (lambda c: c.audit.Trace(audit_pb2.TraceRequest(), metadata=c.metadata), ["workflow"]),
+    "Who": (lambda c: c.audit.Who(audit_pb2.WhoRequest(), metadata=c.metadata), ["dataset", "table", "key"]),
 }
 
 

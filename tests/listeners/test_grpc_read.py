@@ -249,6 +249,24 @@ def test_a_trace_has_at_most_ten_thousand_records(limit: int) -> None:
     assert read.trace(audit_pb2.TraceRequest(workflow="w")) == ("w", 10_000)
 
 
+@pytest.mark.parametrize(
+    ("changes", "wrong"),
+    [
+        ({"limit": -1}, "limit"),
+        ({"limit": 1001}, "limit"),
+        ({"dataset": "c r m"}, "dataset"),
+        ({"table": "sales.customers"}, "table"),
+        ({"key": ""}, "key"),
+        ({"key": "ä" * 513}, "key"),
+    ],
+)
+def test_who_is_asked_of_one_subject(changes: dict[str, Any], wrong: str) -> None:
+    """Of one table, by a key of any text; out of bounds is refused, nothing stated is the most."""
+    given = {"dataset": "crm", "table": "customers", "key": "'; --\n ü"}
+    assert list(refused(read.who, audit_pb2.WhoRequest(**{**given, **changes}))) == [wrong]
+    assert read.who(audit_pb2.WhoRequest(**given)) == (*given.values(), 1000)
+
+
 def _varint(value: int) -> bytes:
     value &= 2**64 - 1
     out = bytearray()

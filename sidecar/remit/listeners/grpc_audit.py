@@ -23,6 +23,11 @@ async def _trace(pipeline: Pipeline, subject: Subject, request: pb.TraceRequest)
     return write.traced(await pipeline.trace(subject, named, limit + 1), limit)
 
 
+async def _who(pipeline: Pipeline, subject: Subject, request: pb.WhoRequest) -> pb.WhoResponse:
+    dataset, table, key, limit = read.who(request)
+    return write.sighted(await pipeline.who(subject, dataset, table, key, limit + 1), limit)
+
+
 async def _verify(pipeline: Pipeline, subject: Subject, request: pb.VerifyRequest) -> pb.VerifyResponse:
     return write.verified(await pipeline.verify(subject))
 
@@ -32,6 +37,7 @@ AUDIT = Methods(
     (
         Rpc("GetDecision", pb.GetDecisionRequest, _decision),
         Rpc("Trace", pb.TraceRequest, _trace),
+        Rpc("Who", pb.WhoRequest, _who),
         Rpc("Verify", pb.VerifyRequest, _verify, slow=True),
     ),
 )

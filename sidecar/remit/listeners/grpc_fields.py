@@ -40,6 +40,7 @@ class Form:
 ID = Form(r"[A-Za-z0-9][A-Za-z0-9._:/@-]{0,63}", "an id of letters, digits and . _ : / @ -, up to 64 characters")
 NAME = Form(r"[A-Za-z0-9][A-Za-z0-9._:/@-]{0,127}", "a name of letters, digits and . _ : / @ -, up to 128 characters")
 COLUMN = Form(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}", "a table.column of letters, digits and . _ -, up to 200 characters")
+TABLE = Form(r"[A-Za-z_][A-Za-z0-9_]{0,127}", "a table of letters, digits and _, up to 128 characters")
 ACTION = Form(r"[a-z][a-z0-9_.-]{0,63}", "an action such as data.read, up to 64 characters")
 WORD = Form(r"[a-z0-9-]{1,64}", "lower-case letters, digits and -, up to 64 characters")
 UNIT = Form(r"[a-z][a-z0-9_]{0,63}", "a unit such as input_token, up to 64 characters")

@@ -30,6 +30,7 @@ from remit.listeners.grpc_fields import (
     NAME,
     PASSPORT,
     SECOND,
+    TABLE,
     TRACE,
     WORD,
     WORKFLOW,
@@ -54,6 +55,8 @@ SCOPES: dict[int, str] = {
 DEFAULT_TTL = 3600 * SECOND
 MAX_TTL_SECONDS = 7 * 24 * 3600
 MAX_TRACE = 10_000
+MAX_WHO = 1_000
+MAX_SUBJECT_BYTES = 1024
 MAX_ROWS = 10**9
 
 M = TypeVar("M", bound=Message)
@@ -257,6 +260,19 @@ def trace(request: audit_pb2.TraceRequest) -> tuple[str, int]:
     limit = fields.between("limit", request.limit or MAX_TRACE, least=1, most=MAX_TRACE)
     fields.check()
     return named, limit
+
+
+def who(request: audit_pb2.WhoRequest) -> tuple[str, str, str, int]:
+    """The dataset, its table, the subject's key there, and how many sightings at most."""
+    fields = Fields()
+    dataset = fields.required("dataset", request.dataset, ID)
+    table = fields.required("table", request.table, TABLE)
+    key = fields.free("key", request.key, MAX_SUBJECT_BYTES)
+    if not key:
+        fields.refuse("key", "the subject's key, as text")
+    limit = fields.between("limit", request.limit or MAX_WHO, least=1, most=MAX_WHO)
+    fields.check()
+    return dataset, table, key, limit
 
 
 def _claimed(fields: Fields, context: resources_pb2.Context) -> Claimed:

@@ -23,7 +23,7 @@ from remit.core.model import BudgetRoom
 from remit.core.money import NANOS
 from remit.core.reason import Reason
 from remit.listeners.pipeline import Verification
-from remit.ports import JournalRow
+from remit.ports import JournalRow, Sight, Sighting
 from remit.v1 import audit_pb2, oversight_pb2, reason_pb2, resources_pb2, sidecar_pb2
 
 MAX_TRACE_BYTES = 3 * 1024 * 1024
@@ -33,6 +33,11 @@ _EFFECTS = {
     Effect.ALLOW: resources_pb2.EFFECT_ALLOW,
     Effect.DENY: resources_pb2.EFFECT_DENY,
     Effect.HOLD: resources_pb2.EFFECT_HOLD,
+}
+_SIGHTS = {
+    Sight.RETURNED: audit_pb2.SIGHT_RETURNED,
+    Sight.REACHED: audit_pb2.SIGHT_REACHED,
+    Sight.MANY: audit_pb2.SIGHT_MANY,
 }
 _REASONS: dict[str, reason_pb2.Reason] = {each.value: getattr(reason_pb2, f"REASON_{each.name}") for each in Reason}
 _UNLISTED = reason_pb2.REASON_UNSPECIFIED
@@ -192,6 +197,20 @@ def traced(rows: Iterable[JournalRow], limit: int) -> audit_pb2.TraceResponse:
             answer.truncated = True
             break
         answer.records.append(record)
+    return answer
+
+
+def sighted(found: Iterable[Sighting], limit: int) -> audit_pb2.WhoResponse:
+    """The first sightings, up to the limit and to what one answer holds."""
+    answer = audit_pb2.WhoResponse()
+    size = 0
+    for each in found:
+        sighting = audit_pb2.Sighting(decision=journal_record(each.decision), sight=_SIGHTS[each.sight])
+        size += sighting.ByteSize()
+        if len(answer.sightings) == limit or size > MAX_TRACE_BYTES:
+            answer.truncated = True
+            break
+        answer.sightings.append(sighting)
     return answer
 
 

@@ -19,7 +19,7 @@ from remit.core.call import Call, HandoffCall, Report, WorkflowCall
 from remit.core.evidence import Evidence
 from remit.core.model import BudgetRoom, Subject
 from remit.core.query import ExecuteCall, Executed, QueryCall, QueryPart
-from remit.ports import JournalRow
+from remit.ports import JournalRow, Sighting
 
 
 class Verification(Protocol):
@@ -107,6 +107,10 @@ class Pipeline(Protocol):
 
     async def trace(self, subject: Subject, workflow: str, limit: int, /) -> Sequence[JournalRow]:
         """A workflow's records."""
+        ...
+
+    async def who(self, subject: Subject, dataset: str, table: str, key: str, limit: int, /) -> Sequence[Sighting]:
+        """Who saw a subject, the newest first."""
         ...
 
     async def verify(self, subject: Subject, /) -> Verification:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 
+from remit.core.catalogue import Catalogue
 from remit.core.errors import Forbidden, NotFound
 from remit.core.journal import Verification
 from remit.core.model import Subject
+from remit.core.view.subjects import subject_hash, table_name
 from remit.pep.workflow import workflow_id
 from remit.pep.world import World
-from remit.ports import JournalRow
+from remit.ports import JournalRow, Sighting
 
 READERS = frozenset({"auditor", "operator"})
+SHOWN = 20
+"""How many tables are named where another one was meant."""
 
 
 async def decision(world: World, subject: Subject, id: str) -> tuple[JournalRow, Sequence[JournalRow]]:
@@ -29,6 +33,35 @@ async def trace(world: World, subject: Subject, named: str, limit: int) -> Seque
     if state is None or not (_reads_all(subject) or subject.id in (state.opener, *state.agents)):
         raise NotFound(f"no workflow {id[:64]!r} that {subject.id} may see")
     return await world.store.trace(id, limit)
+
+
+async def who(world: World, subject: Subject, dataset: str, table: str, key: str, *, limit: int) -> Sequence[Sighting]:
+    """Decisions whose answers told of whoever has this key in a table, the newest first. For readers alone.
+
+    The key is hashed as it was when it was recorded. What is no longer in the catalogue is still found. Raises
+    Forbidden; NotFound where nothing was recorded of a table whose subjects are not.
+    """
+    if not _reads_all(subject):
+        raise Forbidden(f"only people with the role {' or '.join(sorted(READERS))} see who saw whom")
+    hashed = subject_hash(dataset, table, key, world.hmac)
+    found = await world.store.sightings(table_name(dataset, table), hashed, limit)
+    recorded = _recorded(world.catalogue)
+    if not found and table_name(dataset, table) not in recorded:
+        known = ", ".join(recorded[:SHOWN]) or "none"
+        raise NotFound(
+            f"no table {table_name(dataset, table)[:128]} whose subjects are recorded; expected one of {known}"
+        )
+    return found
+
+
+def _recorded(catalogue: Catalogue) -> list[str]:
+    """The tables that name a subject's key."""
+    return sorted(
+        table_name(name, table)
+        for name, dataset in catalogue.datasets.items()
+        for table, each in dataset.tables.items()
+        if each.subject_key
+    )
 
 
 async def verify(subject: Subject, check: Callable[[], Awaitable[Verification]]) -> Verification:

@@ -27,7 +27,7 @@ from remit.pep.execute import Executions
 from remit.pep.query import Queries
 from remit.pep.refusals import Refusals
 from remit.pep.world import World
-from remit.ports import JournalRow
+from remit.ports import JournalRow, Sighting
 
 
 class Pipeline:
@@ -108,6 +108,10 @@ class Pipeline:
     async def trace(self, subject: Subject, workflow_name: str, limit: int) -> Sequence[JournalRow]:
         """A workflow's records. Raises NotFound."""
         return await audit.trace(self._world, subject, workflow_name, limit)
+
+    async def who(self, subject: Subject, dataset: str, table: str, key: str, limit: int) -> Sequence[Sighting]:
+        """Who saw a subject, the newest first. Raises Forbidden, NotFound."""
+        return await audit.who(self._world, subject, dataset, table, key, limit=limit)
 
     async def verify(self, subject: Subject) -> Verification:
         """Check the whole journal. Raises Forbidden."""
