@@ -120,18 +120,57 @@ def test_each_useless_entry_is_told(good: Path, old: str, new: str, advice: list
 
 @pytest.mark.opa
 def test_a_good_catalogue_passes_with_all_codes(remit: Remit, good: Path) -> None:
-    """Everything compiles and every test passes; the codes of the library and of custom rules are listed."""
+    """Everything compiles and every test passes; the codes of the library and of custom rules are listed, and views."""
     remit("policy", "new", "cx/hours")
+    remit("policy", "new", "views/crm")
 
     ended = remit("check", "--policy", "policies", "--json")
 
     assert ended.code == 0, ended
     assert ended.document["warnings"] == []
+    assert ended.document["views"] == ["crm"]
     codes = {(each["policy"], each["code"]) for each in ended.document["codes"]}
     assert {("custom.cx.hours", "reason_missing"), ("flow.clearance", "flow_label_exceeds_clearance")} <= codes
     told = remit("check", "--policy", "policies").out
     assert "custom.cx.hours" in told
+    assert "\nviews: crm\n" in told
     assert f"good: policy revision {ended.document['revision']}" in told
+
+
+@pytest.mark.opa
+def test_a_dataset_without_a_view_is_told(remit: Remit, good: Path) -> None:
+    """No agent can query it; that is a warning, for it may be meant."""
+    ended = remit("check", "--json")
+
+    assert ended.code == 0
+    expected = "datasets.crm: no view of it is written, so no agent can query it: remit policy new views/crm"
+    assert ended.document["warnings"] == [expected]
+
+
+@pytest.mark.opa
+def test_a_misspelt_column_of_a_view_is_exit_code_1(remit: Remit, good: Path, place: Path) -> None:
+    """It is told at its line, with what was meant."""
+    remit("policy", "new", "views/crm")
+    view = place / "policies/views/crm/crm.rego"
+    view.write_text(view.read_text() + '\ninclude if input.customers.emial == "x"\n')
+
+    ended = remit("check", "--policy", "policies")
+
+    assert ended.code == 1
+    assert "crm.rego:20: input.customers.emial is no column of the catalogue: did you mean email?" in ended.out
+
+
+@pytest.mark.opa
+def test_a_misspelt_field_of_the_input_in_a_view_is_exit_code_1(remit: Remit, good: Path, place: Path) -> None:
+    """So is a comparison that cannot hold, by the schema that its metadata names."""
+    remit("policy", "new", "views/crm")
+    view = place / "policies/views/crm/crm.rego"
+    text = view.read_text()
+
+    view.write_text(text.replace('"support" in input.subject.roles', "input.subject.tema == input.subject.id"))
+    assert "input.subject.tema is not given to a view: did you mean team?" in remit("check", "--policy", "policies").out
+    view.write_text(text.replace('"support" in input.subject.roles', 'input.subject.roles == "support"'))
+    assert "rego_type_error: match error" in remit("check", "--policy", "policies").out
 
 
 @pytest.mark.opa

@@ -90,3 +90,64 @@ def test_an_owner_cannot_break_the_metadata(remit: Remit, place: Path) -> None:
     """The owner is a plain name."""
     assert remit("policy", "new", "cx/hours", "--owner", "cx\n# x: 1").code == 2
     assert list(place.iterdir()) == []
+
+
+CATALOGUE = """\
+currency: EUR
+teams: {cx: {}}
+agents: {support: {team: cx, roles: [support], identity: {token_hash: "sha256:HASH"}}}
+datasets:
+  crm:
+    owner: cx
+    tables:
+      customers: {columns: {id: [], email: [pii], phone: [pii]}}
+      orders: {columns: {total: []}}
+  empty: {owner: cx}
+""".replace("HASH", "a" * 64)
+
+
+def test_a_new_view_is_formatted_strict_and_tested(remit: Remit, place: Path, opa: Path) -> None:
+    """What is written for a dataset passes OPA's formatter, its strict check and its own test, untouched."""
+    (place / "remit.yaml").write_text(CATALOGUE)
+
+    made = remit("policy", "new", "views/crm", "--json").document
+
+    assert made["package"] == "remit.views.crm"
+    for command in (["fmt", "--fail", "--list"], ["check", "--strict"], ["test"]):
+        ran = subprocess.run([opa, *command, "policies"], capture_output=True, text=True, check=False)
+        assert ran.returncode == 0, ran
+    text = (place / made["files"][0]).read_text()
+    assert [line for line in text.splitlines() if line.startswith("masks")] == [
+        "masks.customers.email.hash := {}",
+        "masks.customers.phone.hash := {}",
+    ]
+    assert remit("policy", "test").code == 0
+
+
+def test_the_test_of_a_new_view_can_fail(remit: Remit, place: Path) -> None:
+    """A view that everybody has fails its test."""
+    (place / "remit.yaml").write_text(CATALOGUE)
+    made = remit("policy", "new", "views/crm", "--json").document
+    view = place / made["files"][0]
+    view.write_text(view.read_text().replace('"support" in input.subject.roles', 'input.resource.operation != ""'))
+
+    ended = remit("policy", "test")
+
+    assert ended.code == 1
+    assert "crm_test.test_not_included_for_others failed" in ended.out
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("views/cmr", "views/cmr: no such dataset in the catalogue; did you mean crm?"),
+        ("views/empty", "views/empty: the dataset has no column in the catalogue; expected tables with columns"),
+    ],
+)
+def test_a_view_is_of_a_dataset_with_columns(remit: Remit, place: Path, name: str, told: str) -> None:
+    """Anything else is exit code 2."""
+    (place / "remit.yaml").write_text(CATALOGUE)
+
+    ended = remit("policy", "new", name)
+
+    assert (ended.code, ended.err) == (2, f"remit: {told}\n")

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping
 from remit.config.priced_kinds import PRICED_KINDS, PUBLIC_UNITS
 from remit.config.reading import nearest
 from remit.core.catalogue import Agent, Approval, Catalogue, Identity, Service
-from remit.core.dataset import Dataset, DataSource, NamedStatement
+from remit.core.dataset import Dataset, NamedStatement
 from remit.core.selector import Selector, glob_matches
 
 
@@ -25,7 +25,7 @@ def advise(catalogue: Catalogue, now: int) -> list[str]:
 def advise_views(catalogue: Catalogue, views: Collection[str]) -> Iterator[str]:
     """The datasets that can be reached, and of which nothing is shown for want of a view; `views` are those written."""
     for name, dataset in catalogue.datasets.items():
-        if dataset.reader != DataSource() and name not in views:
+        if dataset.reader.url and name not in views:
             yield f"datasets.{name}: no view of it is written, so no agent can query it: remit policy new views/{name}"
 
 

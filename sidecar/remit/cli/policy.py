@@ -14,15 +14,17 @@ from remit.backends.policy_files import sources
 from remit.cli.failure import NO, Failure
 from remit.cli.local import catalogue_paths, find_settings
 from remit.cli.opa import ready
-from remit.cli.policy_template import rule_text, test_text
+from remit.cli.policy_template import rule_text, test_text, view_test_text, view_text
 from remit.cli.screen import Told, emit, progress, show
 from remit.cli.text import clean
 from remit.config.loading import load
 from remit.config.problem import CatalogueInvalid
+from remit.config.reading import nearest
 from remit.core.catalogue import Catalogue
 
 DIRECTORY = click.Path(file_okay=False, path_type=Path)
 POLICIES = Path("policies")
+VIEWS = "views"
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}", re.ASCII)
 # As names these would be words of Rego itself, in the rule or in the test that imports it.
 _RESERVED = re.compile(
@@ -41,23 +43,44 @@ def command() -> None:
 @click.option("--owner", help="The team that answers for it; default: the category.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def new(name: str, directory: Path, owner: str | None, as_json: bool) -> None:
-    """Write a rule and its test, both working, for you to change.
+    """Write a rule and its test, both working, for you to change. CATEGORY views: the view of a dataset of remit.yaml.
 
     Example: remit policy new cx/hours
     """
     category, rule = _parts(name)
+    package, text, test = _view(rule, owner) if category == VIEWS else _rule(category, rule, owner)
     folder = directory / category / rule
-    texts = {
-        folder / f"{rule}.rego": rule_text(category, rule, owner=_owner(owner or category)),
-        folder / f"{rule}_test.rego": test_text(category, rule),
-    }
+    texts = {folder / f"{rule}.rego": text, folder / f"{rule}_test.rego": test}
     _write(texts)
     if as_json:
-        emit({"package": f"remit.custom.{category}.{rule}", "files": [str(path) for path in texts]})
+        emit({"package": package, "files": [str(path) for path in texts]})
         return
     for path in texts:
         show(f"wrote {path}")
     show(f"now: remit policy test {directory}")
+
+
+def _rule(category: str, name: str, owner: str | None) -> tuple[str, str, str]:
+    """A rule's package, and the texts of its file and of its test's."""
+    text = rule_text(category, name, owner=_owner(owner or category))
+    return f"remit.custom.{category}.{name}", text, test_text(category, name)
+
+
+def _view(name: str, owner: str | None) -> tuple[str, str, str]:
+    """The same of a dataset's view."""
+    catalogue = _catalogue()
+    dataset = catalogue.datasets.get(name)
+    if dataset is None:
+        meant = nearest(name, catalogue.datasets)
+        expected = f"did you mean {meant}?" if meant else "expected the name of one"
+        raise Failure(f"views/{name}: no such dataset in the catalogue; {expected}")
+    if not any(table.columns for table in dataset.tables.values()):
+        raise Failure(f"views/{name}: the dataset has no column in the catalogue; expected tables with columns")
+    role = next(
+        iter((*dataset.roles, *(role for agent in catalogue.agents.values() for role in agent.roles))), "reader"
+    )
+    text = view_text(name, dataset, owner=_owner(owner or dataset.owner or VIEWS), role=role)
+    return f"remit.views.{name}", text, view_test_text(name, dataset, role=role)
 
 
 def _parts(name: str) -> tuple[str, str]:

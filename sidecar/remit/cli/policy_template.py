@@ -1,6 +1,8 @@
-"""What a new rule looks like: small, working, formatted, with its test."""
+"""What a new rule and a new view look like: small, working, formatted, with their tests."""
 
 from __future__ import annotations
+
+from remit.core.dataset import Dataset
 
 _RULE = """\
 # METADATA
@@ -49,6 +51,69 @@ def rule_text(category: str, name: str, *, owner: str) -> str:
 def test_text(category: str, name: str) -> str:
     """The test's file."""
     return _TEST.format(category=category, name=name, title=_title(name))
+
+
+_VIEW = """\
+# METADATA
+# title: What agents see of {dataset}
+# description: Whose role it is sees every row, but nothing of what is labelled. Change it to what you mean.
+# schemas:
+#   - input: schema.views.{dataset}
+# custom:
+#   owner: {owner}
+package remit.views.{dataset}
+
+# The rows: a table that no rule includes shows none. `input.resource.operation` is the table that is asked about; of
+# its rows the columns can be compared, as in `input.{table}.{column} == input.subject.team`.
+include if {{
+	input.resource.operation in {tables}
+	"{role}" in input.subject.roles
+}}
+"""
+_MASKS = """
+# What stands in place of a column: replace.value, hash, partial, bucket, round or tokenize. None: the column itself.
+{masks}
+"""
+_VIEW_TEST = """\
+# METADATA
+# title: Tests of what agents see of {dataset}
+package remit.views.{dataset}_test
+
+import data.remit.views.{dataset}
+
+test_included_for_the_role if {dataset}.include with input as _asking(["{role}"])
+
+test_not_included_for_others if not {dataset}.include with input as _asking([])
+
+# Of the input only what the rules read; a row too where they compare columns: {{"{table}": {{"{column}": …}}}}.
+# data.remit.testing.view builds whole ones.
+_asking(roles) := {{"subject": {{"roles": roles}}, "resource": {{"operation": "{table}"}}}}
+"""
+
+
+def view_text(name: str, dataset: Dataset, *, owner: str, role: str) -> str:
+    """The file of a dataset's view, for those with the role. The dataset has a table with a column."""
+    names = {"dataset": name, "owner": owner, "role": role, **_example(dataset)}
+    quoted = ", ".join(f'"{table}"' for table in dataset.tables)
+    masks = [
+        f"masks.{table}.{column}.hash := {{}}"
+        for table, each in dataset.tables.items()
+        for column, labels in each.columns.items()
+        if labels
+    ]
+    text = _VIEW.format(tables=f"{{{quoted}}}", **names)
+    return text + _MASKS.format(masks="\n\n".join(masks)) if masks else text
+
+
+def view_test_text(name: str, dataset: Dataset, *, role: str) -> str:
+    """The file of its test."""
+    return _VIEW_TEST.format(dataset=name, role=role, **_example(dataset))
+
+
+def _example(dataset: Dataset) -> dict[str, str]:
+    """A table that has columns, and one of them."""
+    table, each = next((name, each) for name, each in dataset.tables.items() if each.columns)
+    return {"table": table, "column": next(iter(each.columns))}
 
 
 def _title(name: str) -> str:
