@@ -29,6 +29,7 @@ class PeopleFake(oversight_pb2_grpc.OversightServicer, audit_pb2_grpc.AuditServi
         self.halts: dict[tuple[int, str], str] = {}
         self.records: dict[str, list[r.JournalRecord]] = {}
         self.verification = audit_pb2.VerifyResponse(ok=True, authentic=True, records=7, checkpoints=1)
+        self.sightings: list[audit_pb2.Sighting] = []
         self.asked: list[Any] = []
 
     async def Halt(self, request: oversight_pb2.HaltRequest, context: Any) -> oversight_pb2.HaltResponse:
@@ -70,6 +71,15 @@ class PeopleFake(oversight_pb2_grpc.OversightServicer, audit_pb2_grpc.AuditServi
             await context.abort(grpc.StatusCode.NOT_FOUND, f"no workflow {request.workflow!r} that you may see")
             raise AssertionError
         return audit_pb2.TraceResponse(records=found[: request.limit], truncated=len(found) > request.limit)
+
+    async def Who(self, request: audit_pb2.WhoRequest, context: Any) -> audit_pb2.WhoResponse:
+        if await self._known(context) == STRANGER:
+            await context.abort(grpc.StatusCode.PERMISSION_DENIED, "only auditors see who saw whom")
+        self.asked.append(request)
+        if request.table != "customers":
+            await context.abort(grpc.StatusCode.NOT_FOUND, "no such table: did you mean customers?")
+        truncated = len(self.sightings) > request.limit
+        return audit_pb2.WhoResponse(sightings=self.sightings[: request.limit], truncated=truncated)
 
     async def Verify(self, request: audit_pb2.VerifyRequest, context: Any) -> audit_pb2.VerifyResponse:
         if await self._known(context) == STRANGER:

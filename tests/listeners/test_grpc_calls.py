@@ -476,7 +476,7 @@ BAD: dict[str, tuple[Send, list[str]]] = {
         ["decision"],
     ),
     "Trace": (lambda c: c.audit.Trace(audit_pb2.TraceRequest(), metadata=c.metadata), ["workflow"]),
-    "Who": (lambda c: c.audit.Who(audit_pb2.WhoRequest(), metadata=c.metadata), ["dataset", "table", "key"]),
+    "Who": (lambda c: c.audit.Who(audit_pb2.WhoRequest(), metadata=c.metadata), ["table", "key"]),
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -70,10 +71,28 @@ async def test_only_auditors_and_operators_may_ask(world: World, pipeline: Pipel
 async def test_a_table_whose_subjects_are_not_recorded_is_told(world: World, pipeline: Pipeline) -> None:
     """Silence would be taken for nobody; the tables that could have been meant are named, the key is not."""
     with_crm(world)
-    for dataset, table in (("crm", "orders"), ("crm", "customer"), ("crn", "customers")):
-        with pytest.raises(NotFound, match=r"expected one of crm\.customers") as caught:
+    for dataset, table, told in (
+        ("crm", "orders", "expected one of crm.customers"),
+        ("crm", "customer", "did you mean crm.customers?"),
+        ("crn", "customers", "did you mean crm.customers?"),
+        ("", "customer", "did you mean customers?"),
+        ("", "orders", "expected one of customers"),
+    ):
+        with pytest.raises(NotFound, match=re.escape(told)) as caught:
             await pipeline.who(OPERATOR, dataset, table, "4711", 10)
         assert "4711" not in str(caught.value)
+
+
+@in_loop
+async def test_a_table_of_one_dataset_needs_no_other_name(world: World, pipeline: Pipeline) -> None:
+    """Of two datasets with such a table, which of them is asked."""
+    with_crm(world)
+    await seen(world, "d_1", "4711")
+    assert len(await pipeline.who(OPERATOR, "", "customers", "4711", 10)) == 1
+
+    world.installation = replace(world.installation, catalogue=catalogue(datasets={"crm": CRM, "old": CRM}))
+    with pytest.raises(NotFound, match="customers is a table of crm, old: name the dataset too"):
+        await pipeline.who(OPERATOR, "", "customers", "4711", 10)
 
 
 @in_loop

@@ -1,4 +1,4 @@
-"""`remit audit`: whether the journal is as it was written."""
+"""`remit audit`: whether the journal is as it was written, and who saw whom."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from remit.cli.connection import FILE, Connection, connected
 from remit.cli.failure import NO, Failure, Unreachable
 from remit.cli.local import DATABASE, find_settings
 from remit.cli.screen import Told, emit, note, progress, show
+from remit.cli.sightings import who
 from remit.cli.text import clean, counted
 from remit.core.checkpoint import VerifierKey, read_note, read_verifier_key
 from remit.core.errors import BadRequest, StoreUnavailable
@@ -45,7 +46,10 @@ class Findings:
 
 @click.group("audit")
 def command() -> None:
-    """Verify the journal."""
+    """Verify the journal; see who saw whom."""
+
+
+command.add_command(who)
 
 
 @command.command("verify")

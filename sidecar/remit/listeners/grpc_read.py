@@ -263,9 +263,9 @@ def trace(request: audit_pb2.TraceRequest) -> tuple[str, int]:
 
 
 def who(request: audit_pb2.WhoRequest) -> tuple[str, str, str, int]:
-    """The dataset, its table, the subject's key there, and how many sightings at most."""
+    """The dataset ("": the only one with such a table), its table, the subject's key there, and how many sightings at most."""
     fields = Fields()
-    dataset = fields.required("dataset", request.dataset, ID)
+    dataset = fields.text("dataset", request.dataset, ID)
     table = fields.required("table", request.table, TABLE)
     key = fields.free("key", request.key, MAX_SUBJECT_BYTES)
     if not key:

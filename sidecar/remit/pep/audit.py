@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from difflib import get_close_matches
 
 from remit.core.catalogue import Catalogue
 from remit.core.errors import Forbidden, NotFound
@@ -38,30 +39,46 @@ async def trace(world: World, subject: Subject, named: str, limit: int) -> Seque
 async def who(world: World, subject: Subject, dataset: str, table: str, key: str, *, limit: int) -> Sequence[Sighting]:
     """Decisions whose answers told of whoever has this key in a table, the newest first. For readers alone.
 
-    The key is hashed as it was when it was recorded. What is no longer in the catalogue is still found. Raises
-    Forbidden; NotFound where nothing was recorded of a table whose subjects are not.
+    The key is hashed as it was when it was recorded. Without a dataset it is the only one that has such a table. What
+    is no longer in the catalogue is still found under its full name. Raises Forbidden; NotFound where nothing was
+    recorded, of a table whose subjects are not.
     """
     if not _reads_all(subject):
         raise Forbidden(f"only people with the role {' or '.join(sorted(READERS))} see who saw whom")
-    hashed = subject_hash(dataset, table, key, world.hmac)
-    found = await world.store.sightings(table_name(dataset, table), hashed, limit)
     recorded = _recorded(world.catalogue)
-    if not found and table_name(dataset, table) not in recorded:
-        known = ", ".join(recorded[:SHOWN]) or "none"
-        raise NotFound(
-            f"no table {table_name(dataset, table)[:128]} whose subjects are recorded; expected one of {known}"
-        )
+    if not dataset:
+        dataset = _only(recorded, table)
+    name = table_name(dataset, table)
+    found = await world.store.sightings(name, subject_hash(dataset, table, key, world.hmac), limit)
+    if not found and (dataset, table) not in recorded:
+        raise _unrecorded(name, [table_name(*each) for each in recorded])
     return found
 
 
-def _recorded(catalogue: Catalogue) -> list[str]:
-    """The tables that name a subject's key."""
+def _recorded(catalogue: Catalogue) -> list[tuple[str, str]]:
+    """The tables that name a subject's key: (dataset, table)."""
     return sorted(
-        table_name(name, table)
+        (name, table)
         for name, dataset in catalogue.datasets.items()
         for table, each in dataset.tables.items()
         if each.subject_key
     )
+
+
+def _only(recorded: Sequence[tuple[str, str]], table: str) -> str:
+    found = [dataset for dataset, each in recorded if each == table]
+    if len(found) > 1:
+        raise NotFound(f"{table[:128]} is a table of {', '.join(found[:SHOWN])}: name the dataset too")
+    if not found:
+        raise _unrecorded(table, [each for _, each in recorded])
+    return found[0]
+
+
+def _unrecorded(name: str, known: Sequence[str]) -> NotFound:
+    """Silence would be taken for nobody."""
+    near = get_close_matches(name, known, n=1, cutoff=0.8)
+    meant = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(known[:SHOWN]) or 'none'}"
+    return NotFound(f"no table {name[:128]} whose subjects are recorded: {meant}")
 
 
 async def verify(subject: Subject, check: Callable[[], Awaitable[Verification]]) -> Verification:
