@@ -114,10 +114,7 @@ def test_denied_is_exit_code_1(remit: Remit, sidecar: SidecarFake) -> None:
     ended = remit(*ASK, "--json")
 
     assert (ended.code, ended.out) == (1, "")
-    assert ended.err.splitlines() == [
-        "remit: DENY: denied: view_refused (decision d1)",
-        "fake  view_refused  denied: view_refused",
-    ]
+    assert ended.err.splitlines() == ["remit: DENY  d1", "  fake  view_refused  denied: view_refused"]
 
 
 def test_an_observed_agent_is_let_through_and_told(remit: Remit, sidecar: SidecarFake) -> None:

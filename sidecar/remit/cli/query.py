@@ -124,8 +124,8 @@ async def _read(target: Target, ask: Callable[[Agent], Query], tell: Callable[[Q
             more = "; there are more, beyond a limit" if query.truncated else ""
             note(f"{counted(count, 'row')}{more}")
     except Denied as denied:
-        reasons = [f"{each.policy}  {each.code}  {each.message}" for each in denied.reasons]
-        raise Refused(f"{denied.decision.effect.value}: {denied}", *reasons) from denied
+        reasons = [f"  {each.policy}  {each.code}  {each.message}" for each in denied.reasons]
+        raise Refused(f"{denied.decision.effect.value}  {denied.decision.id}", *reasons) from denied
     except DataFailed as failed:
         raise Refused(str(failed)) from failed
     except RemitError as error:
