@@ -258,11 +258,11 @@ def _plain(value: Any) -> Any:
 
 
 def _sqlite_token(value: Any, domain: str, labels: str) -> str | None:
-    return None if value is None else token(value, domain)
+    return None if value is None else token(str(value), domain)
 
 
 def _sqlite_hash(value: Any, domain: str) -> str | None:
-    return None if value is None else hashed(value, domain)
+    return None if value is None else hashed(str(value), domain)
 
 
 class PostgresRuns:

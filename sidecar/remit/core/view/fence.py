@@ -109,6 +109,16 @@ class Source:
         free = next(name for name in ("rowid", "_rowid_", "oid") if name not in map(str.lower, self.columns))
         return f"CAST({RAW}.{free} AS text)"
 
+    @property
+    def identities(self) -> frozenset[str]:
+        """The columns that `identity` reads. An INTEGER PRIMARY KEY is SQLite's rowid, and called by its name there."""
+        if self.table.subject_key:
+            return frozenset({self.table.subject_key})
+        if self.dialect is Dialect.POSTGRES:
+            return frozenset({"tableoid", "ctid"})
+        keys = {name for name, column in self.columns.items() if column.declared.upper() == "INTEGER"}
+        return frozenset({"ROWID", *keys})
+
 
 def sources_of(
     statement: Statement, views: Mapping[str, TableView], tables: Mapping[str, Table], columns: Columns

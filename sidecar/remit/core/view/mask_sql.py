@@ -225,7 +225,10 @@ _SQLITE_UNITS = {
 
 
 class _Sqlite(_Writer):
-    """A column of SQLite may hold values of any type; a mask of numbers gives NULL for what is none."""
+    """A column of SQLite may hold values of any type; a mask of numbers gives NULL for what is none.
+
+    Remit's own functions get the value as it is: a cast of bytes to text could make a text that is none.
+    """
 
     def hidden(self, length: str, place: str) -> str:
         return f"{self.call('typeof', self.name)} = 'blob' OR {length} <= {place}"
@@ -236,17 +239,14 @@ class _Sqlite(_Writer):
         return f"'***' || {self.call('substr', text, start)}"
 
     def hash(self) -> str:
-        return self.call("remit_hash", self._value(), self.places.constant(self.domain()))
+        return self.call("remit_hash", self.name, self.places.constant(self.domain()))
 
     def tokenize(self) -> str:
         if self.type in {ColumnType.BYTES, ColumnType.JSON}:
             raise self.unfit("a column of text, numbers or dates")
         labels = json.dumps(self.masked.labels)
         place = self.places.constant
-        return self.call("remit_token", self._value(), place(self.domain()), place(labels))
-
-    def _value(self) -> str:
-        return f"CAST({self.name} AS text)"
+        return self.call("remit_token", self.name, place(self.domain()), place(labels))
 
     def wide(self, width: Scalar) -> str:
         real = f"CAST({self.places.constant(width)} AS real)"

@@ -232,7 +232,7 @@ class _Rewriting:
             if source.table.subject_key and source.rows != NO_ROW:
                 names.add(source.table.subject_key)
             elif index in self.hidden:
-                names |= {"ROWID"} if source.dialect is Dialect.SQLITE else {"ctid", "tableoid"}
+                names |= source.identities
         return {table: frozenset(names) for table, names in found.items()}
 
 
