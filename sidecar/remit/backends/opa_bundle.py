@@ -22,7 +22,14 @@ from typing import Any
 from remit.backends.opa_views import DatasetViews
 from remit.backends.policy_problem import BundleInvalid as BundleInvalid
 from remit.backends.policy_problem import Problem as Problem
-from remit.backends.view_package import ViewPackage, dataset_of, dataset_problem, tables_of, view_packages
+from remit.backends.view_package import (
+    ViewPackage,
+    dataset_of,
+    dataset_problem,
+    package_of,
+    tables_of,
+    view_packages,
+)
 from remit.core.canonical import canonical, parse
 from remit.core.dispatch import SETS, custom_dispatch, view_dispatch
 from remit.core.view.policy import Tables, view_schema
@@ -37,7 +44,6 @@ _DISPATCH = "remit/dispatch/custom.rego"
 _VIEWING = "remit/viewing"
 # What only tests use is not served.
 _UNSERVED = ("remit/testing/",)
-_PACKAGE = re.compile(r"(?:\s+|#[^\n]*(?:\n|\Z))*package[ \t]+([^\s#;]+)")
 # As a verdict names policies (core/document.py).
 _NOT_A_SET = re.compile(rf"^(?:default\s+)?({'|'.join(SETS)})\b(?!\s+contains\b)", re.MULTILINE)
 _CUSTOM = re.compile(r"remit\.custom(\.[a-z][a-z0-9_]{0,63}){1,14}", re.ASCII)
@@ -243,8 +249,7 @@ def _view_of(staged: str, origin: Path) -> str:
     """The dataset of which a file is the view, "" for other files and for tests."""
     if not staged.startswith("custom/") or staged.endswith(_TEST):
         return ""
-    found = _PACKAGE.match(origin.read_text(encoding="utf-8"))
-    return dataset_of(found[1]) if found else ""
+    return dataset_of(package_of(origin.read_text(encoding="utf-8")))
 
 
 def _write_schemas(directory: Path, datasets: Mapping[str, Tables]) -> None:
@@ -288,9 +293,9 @@ def _custom_packages(files: Mapping[str, Path]) -> Iterator[str]:
     """The names below `remit` of users' packages, tests apart."""
     for staged, origin in files.items():
         if staged.startswith("custom/") and not staged.endswith(_TEST):
-            found = _PACKAGE.match(origin.read_text(encoding="utf-8"))
-            if found and _CUSTOM.fullmatch(found[1]):
-                yield found[1].removeprefix("remit.")
+            found = package_of(origin.read_text(encoding="utf-8"))
+            if _CUSTOM.fullmatch(found):
+                yield found.removeprefix("remit.")
 
 
 def _rego_below(root: Path) -> list[Path]:
@@ -317,16 +322,21 @@ def _package_problem(path: Path, datasets: Mapping[str, Tables]) -> list[Problem
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as e:
         return [Problem(str(path), 0, f"expected UTF-8, found another byte at {e.start}")]
-    matched = _PACKAGE.match(text)
-    found = matched[1] if matched else "none"
+    found = package_of(text) or "none"
     if _CUSTOM.fullmatch(found):
         return _head_problems(path, text)
-    line = text.count("\n", 0, matched.start(1)) + 1 if matched else 1
+    line = _package_line(text)
     if dataset := dataset_of(found, test=path.name.endswith(_TEST)):
         wrong = dataset_problem(dataset, datasets)
         return [Problem(str(path), line, wrong)] if wrong else []
     expected = "expected a package remit.views.DATASET or one below remit.custom, in lower case"
     return [Problem(str(path), line, f"{expected}; found {found[:80]}")]
+
+
+def _package_line(text: str) -> int:
+    """Where a file says its package; 1 where it does not."""
+    lines = text.splitlines()
+    return next((number for number, line in enumerate(lines, 1) if line.lstrip().startswith("package")), 1)
 
 
 def _check_size(files: Mapping[str, Path]) -> None:

@@ -14,10 +14,17 @@ from remit.core.view.policy import Tables, ViewRules, faults, rules_of
 from remit.core.view.rego import Package, read_package
 
 _VIEWS = re.compile(r'remit\.views(?:\.([a-z][a-z0-9_]*)|\["([a-z0-9][a-z0-9._-]*)"\])', re.ASCII)
+_PACKAGE = re.compile(r"(?:\s+|#[^\n]*(?:\n|\Z))*package[ \t]+([^\s#;]+)")
 _SUFFIX = "_test"
 
 Parse = Callable[[str], Any]
 """The syntax tree of a staged file, as `opa parse --format json` gives it with locations."""
+
+
+def package_of(text: str) -> str:
+    """The package that a file says it is of, "" where it says none."""
+    found = _PACKAGE.match(text)
+    return found[1] if found else ""
 
 
 def dataset_of(package: str, *, test: bool = False) -> str:
@@ -47,10 +54,11 @@ def dataset_problem(dataset: str, datasets: Mapping[str, Tables]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ViewPackage:
-    """A dataset's view: its rules as written, and what follows from them. Files are those of the user."""
+    """A dataset's view: its rules as written, what follows from them, and the user's files that they are in."""
 
     rules: ViewRules
     package: Package
+    files: tuple[Path, ...]
 
 
 def view_packages(
@@ -66,7 +74,8 @@ def view_packages(
         wrong = [Problem(each.file or whole, each.line, each.message) for each in faults(package, dataset, tables)]
         problems += wrong
         if not wrong:
-            views.append(ViewPackage(rules_of(package, dataset, tables), package))
+            files_of = tuple(path for path, _ in paths)
+            views.append(ViewPackage(rules_of(package, dataset, tables), package, files_of))
     if problems:
         raise BundleInvalid(list(dict.fromkeys(problems)))
     return tuple(views)
