@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
+from hashlib import blake2b
 from pathlib import Path
 from random import Random
 
@@ -13,9 +14,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from fakes.commits import EUR, SECOND, START, Desk, row
 from fakes.world import FakeClock, FakeIds
 from remit.backends.store_sqlite import SqliteStore, open_journal
-from remit.core.effect import Committed, EndReservation, JoinLabels, Refused
+from remit.core.effect import Committed, EndReservation, JoinLabels, Refused, SeeSubjects
 from remit.core.errors import NotFound, StoreUnavailable
 from remit.core.journal import verify
+from remit.core.view.subjects import HASH_BYTES
+from remit.ports import Sight
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 LIMIT = row(25 * EUR)
@@ -47,7 +50,7 @@ def open_store(path: Path, store_type: type[SqliteStore] = SqliteStore, run: str
 
 
 async def live(store: SqliteStore, ack: Callable[[str], None], random: Random, callers: int, turns: int) -> None:
-    """Several callers reserve, settle, void and read at once; `ack` is told of each record that was answered."""
+    """Several callers reserve, settle, void, read and see at once; `ack` is told of each record that was answered."""
     desk = Desk(store, time=START + 120 * SECOND)
     await asyncio.gather(*(_caller(desk, ack, random, turns) for _ in range(callers)))
 
@@ -64,7 +67,13 @@ async def _caller(desk: Desk, ack: Callable[[str], None], random: Random, turns:
         if how:
             cost = random.randrange(0, amount + 1) if how == "settled" else 0
             end = f"e_{id}"
-            await _told(desk.commit(EndReservation(id, how, cost, {"call": 1}, end), id=end, ref=id), end, ack)
+            seen = SeeSubjects(id, "crm.customers", Sight.RETURNED, (_subject(id),))
+            ended = EndReservation(id, how, cost, {"call": 1}, end)
+            await _told(desk.commit(ended, seen, id=end, ref=id), end, ack)
+
+
+def _subject(decision: str) -> str:
+    return blake2b(decision.encode(), digest_size=HASH_BYTES).hexdigest()
 
 
 async def _told(commit: asyncio.Future[object] | object, id: str, ack: Callable[[str], None]) -> bool:
@@ -87,7 +96,7 @@ def wrongs(path: Path, acks: Iterable[str]) -> list[str]:
         ids = {each.record.id for each in rows}
         wrong = [f"journal: {each.sequence}: {each.what}" for each in found.problems]
         wrong += [f"lost: {id}" for id in acks if id not in ids]
-        return wrong + _wrong_money(path, ids)
+        return wrong + _wrong_money(path, ids) + _wrong_sightings(path, ids)
     except (StoreUnavailable, apsw.Error) as error:
         return [f"does not open: {error}"]
 
@@ -96,6 +105,21 @@ async def _opened_and_closed(path: Path) -> None:
     store = open_store(path, run="again")
     await Desk(store, count=10**6).must()
     await store.close()
+
+
+def _wrong_sightings(path: Path, ids: set[str]) -> list[str]:
+    """What was recorded with an end is there exactly where the end is."""
+    connection = apsw.Connection(str(path))
+    found = {
+        decision: subject.hex()
+        for decision, subject in connection.execute(
+            "SELECT id, seen.subject FROM seen LEFT JOIN journal ON seen.decision = journal.sequence"
+        )
+    }
+    connection.close()
+    recorded = {id.removeprefix("e_") for id in ids if id.startswith("e_")}
+    wrong = [f"{id}: who was seen is not what is recorded" for id in sorted(recorded ^ found.keys(), key=str)]
+    return wrong + [f"{id}: another subject" for id, subject in found.items() if id and subject != _subject(id)]
 
 
 def _wrong_money(path: Path, ids: set[str]) -> list[str]:
