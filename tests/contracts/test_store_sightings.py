@@ -65,6 +65,17 @@ async def test_a_sighting_brings_the_decision_s_record(desk: Desk) -> None:
 
 
 @in_loop
+async def test_a_decision_may_be_recorded_with_whom_its_answer_told_of(desk: Desk) -> None:
+    """A short answer is there when its decision is: one commit for both."""
+    await desk.must(SeeSubjects("d_1", CUSTOMERS, Sight.RETURNED, (ANN,)), id="d_1")
+
+    assert await who(desk, ANN) == [("d_1", "returned")]
+    with pytest.raises(NotFound):
+        await desk.must(SeeSubjects("d_1 ", CUSTOMERS, Sight.RETURNED, (BOB,)), id="d_2")
+    assert await who(desk, BOB) == []
+
+
+@in_loop
 async def test_a_table_s_subjects_are_its_own(desk: Desk) -> None:
     """The same hash in another table is another subject, and so is an answer of many there."""
     await see(desk, "d_1", ANN)

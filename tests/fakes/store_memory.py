@@ -270,10 +270,10 @@ class Work:
     def __init__(self, shelves: Shelves, log: str) -> None:
         self.shelves = shelves
         self._log = log
-        self._time = 0
+        self._time, self._upcoming = 0, ""
 
     def commit(self, commit: Commit, revision: str) -> Committed:
-        self._time = commit.record.time
+        self._time, self._upcoming = commit.record.time, commit.record.id
         if commit.versions is not None:
             self._check(commit, commit.versions, revision)
         for effect in commit.effects:
@@ -475,7 +475,7 @@ class Work:
     @perform.register
     def _(self, effect: SeeSubjects) -> None:
         sight = Sight(effect.sight)
-        if effect.decision not in self.shelves.journal:
+        if effect.decision not in self.shelves.journal and effect.decision != self._upcoming:
             raise NotFound(f"no decision {effect.decision}")
         for subject in [b""] if sight is Sight.MANY else map(hash_bytes, effect.subjects):
             known = self.shelves.seen.get((effect.table, subject, effect.decision), sight)

@@ -8,7 +8,7 @@ import os
 import resource
 import secrets
 import socket
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from remit.backends.envoy_server import EnvoyServer
 from remit.backends.resolver_system import SystemResolver
 from remit.backends.signing_files import SigningFiles
 from remit.backends.tls_files import TlsFiles, TlsUnusable
-from remit.backends.vault_file import FileVault, take_environment
+from remit.backends.vault_file import FileVault
 from remit.config.settings import Address, EgressSettings, TlsSettings
 from remit.core.catalogue import Catalogue
 from remit.listeners.egress_desk import EgressDesk
@@ -54,15 +54,14 @@ class EgressParts:
         pipeline: Pipeline,
         identities: Identities,
         metrics: Metrics,
+        vault: FileVault,
         tls: TlsSettings | None = None,
-        environ: MutableMapping[str, str] = os.environ,
         resolver: Resolver | None = None,
     ) -> None:
         settings = _chosen(settings)
         self._settings, self._directory, self._world, self._metrics = settings, directory, world, metrics
-        self._environ, self._taken = environ, dict[str, str]()
         self._addresses = EndpointAddresses(resolver or SystemResolver())
-        self._vault = FileVault(self._taken, Path.cwd())
+        self._vault = vault
         self._signing = SigningFiles(self._vault, directory)
         self._nonce = secrets.token_urlsafe(24)
         self._egress = Egress(world, self._vault, self._addresses)
@@ -104,8 +103,7 @@ class EgressParts:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._directory.chmod(0o700)
-        binary = await asyncio.to_thread(obtain, self._environ, self._settings.binary, progress)
-        self._take(catalogue)
+        binary = await asyncio.to_thread(obtain, os.environ, self._settings.binary, progress)
         self._known = catalogue
         await self._tls.start()
         await self._signing.start()
@@ -120,7 +118,6 @@ class EgressParts:
 
     async def reload(self, catalogue: Catalogue) -> None:
         """Have Envoy know a catalogue, before decisions are made by it. Raises EnvoyFailed; then the old one holds."""
-        self._take(catalogue)
         async with self._telling:
             await self._signing.refresh(catalogue)
             await self._addresses.refresh(catalogue)
@@ -146,11 +143,6 @@ class EgressParts:
     async def ended(self) -> None:
         """Return once Envoy's door is shut, whoever shut it."""
         await self._gate.ended()
-
-    def _take(self, catalogue: Catalogue) -> None:
-        """Credentials leave the environment before a child could inherit them."""
-        listed = [each for service in catalogue.services.values() for each in service.credentials]
-        self._taken.update(take_environment(self._environ, listed))
 
     def _documents(self, catalogue: Catalogue) -> Documents:
         return documents(catalogue, self._places, self._addresses.addresses, self._nonce)

@@ -16,7 +16,10 @@ from typing import Any
 from joserfc.jwk import OKPKey
 
 from remit.app.egress import EgressParts
+from remit.app.secrets import Secrets
 from remit.backends.clock_system import SystemClock
+from remit.backends.database_url import UrlRefused
+from remit.backends.databases import CatalogueDatabases
 from remit.backends.envoy_process import EnvoyFailed
 from remit.backends.identity_catalogue import CatalogueIdentity
 from remit.backends.ids_random import RandomIds
@@ -29,6 +32,7 @@ from remit.backends.pdp_opa import PdpSettings
 from remit.backends.policy_files import Policy, prepare
 from remit.backends.signer_ed25519 import Ed25519Signer
 from remit.backends.store_sqlite import SqliteStore, open_journal
+from remit.backends.tokens_aessiv import AesSivTokenizer
 from remit.config import CatalogueInvalid, Settings
 from remit.core.catalogue import Catalogue
 from remit.core.document import input_document
@@ -103,6 +107,7 @@ class App:
         self._clock = SystemClock()
         self._ids = RandomIds(self._clock)
         self._metrics = Metrics(version("remit"))
+        self._secrets = Secrets(os.environ)
         self._failed = asyncio.Event()
         self._reloading = asyncio.Lock()
         self._stopping = False
@@ -119,6 +124,7 @@ class App:
 
     async def _start(self, stack: AsyncExitStack) -> None:
         self._files.make()
+        self._secrets.take(self._catalogue)
         keys = open_keys(self._files.state)
         self._store = self._open_store(keys)
         stack.push_async_callback(self._store.close)
@@ -128,6 +134,10 @@ class App:
         self._pdp = self._server()
         await self._pdp.start(policy.bundle)
         stack.push_async_callback(self._pdp.stop)
+        self._tokenizer = AesSivTokenizer(keys.views)
+        self._databases = CatalogueDatabases(self._secrets.vault, self._tokenizer)
+        await self._databases.use(self._catalogue)
+        stack.push_async_callback(self._databases.close)
         self._world = self._make_world(keys, policy)
         self._identity = CatalogueIdentity(self._catalogue, self._clock, keys.operator_hash)
         self._pipeline = Pipeline(self._world, self._verify)
@@ -167,12 +177,14 @@ class App:
     async def _reload(self) -> None:
         try:
             settings, catalogue = await asyncio.to_thread(self._load)
+            self._secrets.take(catalogue)
             policy = await self._prepare(catalogue, settings.policies)
             if self._egress is not None:
                 await self._egress.reload(catalogue)
             if policy.bundle.revision != self._world.installation.pdp.revision:
                 await self._judge_by(policy.bundle)
-        except (CatalogueInvalid, BundleInvalid, OpaFailed, EnvoyFailed, OSError) as error:
+            await self._databases.use(catalogue)
+        except (CatalogueInvalid, BundleInvalid, OpaFailed, EnvoyFailed, UrlRefused, OSError) as error:
             self._metrics.reloaded(well=False)
             _log.error("reload refused, the one in force stays:\n%s", error)
             return
@@ -231,6 +243,8 @@ class App:
             observer=self._metrics,
             hmac=keys.seal,
             installation=self._installation(policy),
+            databases=self._databases,
+            tokenizer=self._tokenizer,
         )
 
     def _installation(self, policy: Policy) -> Installation:
@@ -284,6 +298,7 @@ class App:
             pipeline=self._pipeline,
             identities=self._identity,
             metrics=self._metrics,
+            vault=self._secrets.vault,
             tls=self._settings.tls,
             resolver=self._resolver,
         )

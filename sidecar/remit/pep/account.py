@@ -2,86 +2,125 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import aclosing
 from typing import Any
 
-from remit.core.answer import Answer
+from remit.core.effect import SeeSubjects
 from remit.core.model import Subject
-from remit.core.view.model import Cell
+from remit.pep.reading import Batch, ReadAhead
 from remit.pep.seen import Seen
 from remit.pep.world import SECOND, World
 from remit.pep.write import Entry, must_write
-from remit.ports import FactsQuery, Reading
+from remit.ports import FactsQuery, Failure
+
+LEFT, HALTED = "left", "halted"
+
+_log = logging.getLogger("remit")
 
 
 class Account:
-    """What an answer told, and its records: before each batch of whom it is, and with the last one, all of it."""
+    """One answer and its records: with its decision where it is there by then; else before each batch of whom that
+    is, and with the last one all of it."""
 
-    def __init__(self, world: World, subject: Subject, dataset: str, *, answer: Answer, hidden: Sequence[str]) -> None:
+    def __init__(
+        self, world: World, subject: Subject, dataset: str, *, decision: str, hidden: Sequence[str], reading: ReadAhead
+    ) -> None:
         self._world = world
         self._subject = subject
         self._dataset = dataset
-        self._answer = answer
-        self._seen = Seen(answer.id, dataset, hidden, world.hmac)
-        self._closed = False
+        self._decision = decision
+        self._reading = reading
+        self._seen = Seen(decision, dataset, hidden, world.hmac)
+        self._whole: Batch | None = None
+        self._recorded = False
         self._looked = world.clock.now()
         self.rows = 0
         self.bytes = 0
         self.truncated = False
-        self.failure = "left"  # until it has ended otherwise
+        self.failure = LEFT  # until it has ended otherwise
 
-    async def told(self, reading: Reading) -> AsyncGenerator[Sequence[Sequence[Cell]], None]:
+    async def begin(self) -> tuple[Mapping[str, Any], tuple[SeeSubjects, ...]] | None:
+        """What is to be recorded with the decision, where the whole answer is there in time."""
+        if not await self._reading.head_start():
+            return None
+        batch = await self._reading.next()
+        self._reached()
+        self._whole = self._told_of(batch) if batch is not None and self._reading.failure is None else ()
+        self._end()
+        self._recorded = True
+        return self._body(), self._seen.effects()
+
+    async def told(self) -> AsyncGenerator[Batch, None]:
         """The rows as the agent gets them. The last batch is known as such before it goes out."""
-        self._seen.reached(reading.subjects)
-        async with aclosing(reading.batches()) as batches:
-            waiting = await anext(batches, None)
-            while waiting is not None:
-                following = await anext(batches, None)
-                if await self._halted():
-                    self.failure = "halted"
-                    return
-                rows = self._seen.strip(waiting)
-                self.rows += len(rows)
-                if following is None:
-                    self._end(reading)
-                    await self.close()
-                else:
-                    await self._record_subjects()
-                yield rows
-                waiting = following
-        if not self._closed:
-            self._end(reading)
-
-    def _end(self, reading: Reading) -> None:
-        self.truncated, self.bytes, self.failure = reading.truncated, reading.bytes, ""
+        if self._whole is not None:
+            if self._whole:
+                yield self._whole
+            return
+        self._reached()
+        waiting = await self._reading.next()
+        while waiting is not None:
+            following = await self._reading.next()
+            if self._reading.failure is not None:
+                break
+            if await self._halted():
+                self.failure = HALTED
+                return
+            rows = self._told_of(waiting)
+            if following is None:
+                self._end()
+                await self._record()
+            else:
+                await self._record_subjects()
+            yield rows
+            waiting = following
+        self._end()
 
     async def close(self) -> None:
-        """The record of how it ended, once."""
-        if self._closed:
-            return
-        self._closed = True
-        body = {
-            "dataset": self._dataset,
+        """End the reading, and record how it ended if that is not recorded yet."""
+        await self._reading.close()
+        await self._record()
+        self._world.observer.view_answered(self._subject.id, self._dataset, self.rows)
+        if self._reading.failure is not None:
+            # What the database says may hold data: the class alone is logged, but for what is wrong with it for all.
+            unfit = self._reading.failure is Failure.NOT_FIT
+            told = f": {self._reading.detail}" if unfit else ""
+            _log.warning("dataset %s: %s (%s)%s", self._dataset, self._reading.failure.value, self._decision, told)
+
+    def _reached(self) -> None:
+        self._seen.reached(self._reading.subjects)
+
+    def _told_of(self, batch: Batch) -> Batch:
+        rows = self._seen.strip(batch)
+        self.rows += len(rows)
+        return rows
+
+    def _end(self) -> None:
+        self.truncated, self.bytes = self._reading.truncated, self._reading.bytes
+        self.failure = self._reading.failure.value if self._reading.failure else ""
+
+    def _body(self) -> dict[str, Any]:
+        return {
             "rows": self.rows,
             "bytes": self.bytes,
             "truncated": self.truncated,
             "failure": self.failure,
             "subjects": self._seen.counts,
         }
-        await self._write("answer", body)
-        self._world.observer.view_answered(self._subject.id, self._dataset, self.rows)
+
+    async def _record(self) -> None:
+        if not self._recorded:
+            self._recorded = True
+            body = {"dataset": self._dataset, **self._body()}
+            await must_write(self._world, self._entry("answer", body), self._seen.effects())
 
     async def _record_subjects(self) -> None:
         effects = self._seen.effects()
         if effects:
             await must_write(self._world, self._entry("subjects", {"dataset": self._dataset}), effects)
 
-    async def _write(self, kind: str, body: Mapping[str, Any]) -> None:
-        await must_write(self._world, self._entry(kind, body), self._seen.effects())
-
     def _entry(self, kind: str, body: Mapping[str, Any]) -> Entry:
-        return Entry(kind, self._subject.id, body, ref=self._answer.id)
+        return Entry(kind, self._subject.id, body, ref=self._decision)
 
     async def _halted(self) -> bool:
         """Whether a halt covers the caller; looked at twice a second, so that a long answer ends soon."""

@@ -74,17 +74,30 @@ Planner = Callable[[Draft, Facts], Plan]
 
 
 @dataclass(frozen=True, slots=True)
+class Permitted:
+    """What policy permitted, before it is recorded: `id` is the decision's."""
+
+    id: str
+    installation: Installation
+    request: Request
+    facts: Facts
+    ruling: Ruling
+
+
+@dataclass(frozen=True, slots=True)
 class Way:
-    """How an enforcement point would perform what was permitted: what the record says of it, or why it cannot."""
+    """How an enforcement point would perform what was permitted: what the record says of it and what is done with it,
+    or why it cannot."""
 
     sent: Mapping[str, Any] = field(default_factory=dict)
+    effects: tuple[StoreEffect, ...] = ()
     objection: Objection | None = None
 
 
 Look = Callable[[Installation, Request, Facts], Awaitable[Facts]]
 """Looks closer at the facts before policy is asked. Raises Objected, PolicyFailure where it cannot."""
 
-Gate = Callable[[Installation, Request, Facts, Ruling], Awaitable[Way]]
+Gate = Callable[[Permitted], Awaitable[Way]]
 """Asked after policy permitted and before anything is recorded: so no ALLOW stands for what could not be sent."""
 
 
@@ -168,9 +181,10 @@ async def _through_gate(draft: Draft, gate: Gate | None) -> Draft:
     """The draft with the way that it would take; a denial where there is none, in every mode."""
     if gate is None or draft.facts is None or not draft.ruling.permits:
         return draft
-    way = await gate(draft.installation, draft.request, draft.facts, draft.ruling)
+    way = await gate(Permitted(draft.id, draft.installation, draft.request, draft.facts, draft.ruling))
     if way.objection is None:
-        return replace(draft, sent=way.sent)
+        plan = replace(draft.plan, effects=(*draft.plan.effects, *way.effects)) if way.effects else draft.plan
+        return replace(draft, sent=way.sent, plan=plan)
     ruling = replace(_objected(way.objection, draft.request), enforced=True, record=draft.ruling.record)
     return replace(draft, ruling=ruling, plan=NOTHING)
 

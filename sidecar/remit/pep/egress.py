@@ -36,8 +36,7 @@ from remit.core.errors import PolicyFailure
 from remit.core.label import exceeding
 from remit.core.model import ActionName, Context, Facts, Mode, Request, Resource, Subject
 from remit.core.reason import Reason
-from remit.core.ruling import Ruling
-from remit.pep.decide import HOLD_SECONDS, Decided, Point, Way, decide
+from remit.pep.decide import HOLD_SECONDS, Decided, Permitted, Point, Way, decide
 from remit.pep.facts import attributes, gather, in_force
 from remit.pep.meter import End, Held, prolong, settle
 from remit.pep.world import SECOND, Installation, World
@@ -131,7 +130,8 @@ class Egress:
         call = _call(attempt, mapped, objection)
         chosen = _Chosen()
 
-        async def gate(installation: Installation, request: Request, facts: Facts, ruling: Ruling) -> Way:
+        async def gate(permitted: Permitted) -> Way:
+            installation, request, facts = permitted.installation, permitted.request, permitted.facts
             if not _same(service, installation.catalogue.services.get(attempt.service)):
                 # What was understood by one catalogue must not be judged by another.
                 return _no(Reason.FACTS_CHANGED, "the catalogue")

@@ -24,14 +24,13 @@ from remit.core.dataset import Dataset, NamedStatement
 from remit.core.decision import Effect
 from remit.core.effect import EndReservation
 from remit.core.errors import IllegalTransition
-from remit.core.model import ActionName, Facts, Request, Resource, Subject
+from remit.core.model import ActionName, Resource, Subject
 from remit.core.query import ExecuteCall, Executed
 from remit.core.reason import Reason
-from remit.core.ruling import Ruling
 from remit.core.view.model import Cell
-from remit.pep.decide import Gate, Point, Way, decide
+from remit.pep.decide import Gate, Permitted, Point, Way, decide
 from remit.pep.query import json_cell
-from remit.pep.world import Installation, World
+from remit.pep.world import World
 from remit.pep.write import Entry, must_write
 from remit.ports import Database, DatabaseFailed, Failure, Limits, Tokenizer, Write, Written
 
@@ -106,8 +105,8 @@ async def _failed_before(world: World, answer: Answer) -> str:
 
 
 def _gate(world: World, call: ExecuteCall, chosen: _Chosen) -> Gate:
-    async def gate(installation: Installation, request: Request, facts: Facts, ruling: Ruling) -> Way:
-        return _choose(world, installation.catalogue, call, chosen)
+    async def gate(permitted: Permitted) -> Way:
+        return _choose(world, permitted.installation.catalogue, call, chosen)
 
     return gate
 

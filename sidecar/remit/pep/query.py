@@ -1,8 +1,8 @@
 """Queries: an agent's SELECT is judged, becomes a plan over its views, and is answered row by row.
 
-The decision is durable, and its labels have joined the session, before the database is asked. Before rows go out,
-whom they are of is durable too, and of the last of them how many there were: nothing that an agent was told is
-missing from the journal, however the sidecar ends.
+Once policy has permitted it the database is asked; nothing of the answer goes out before the decision is durable and
+its labels have joined the session. Before rows go out, whom they are of is durable too, and of the last of them how
+many there were: nothing that an agent was told is missing from the journal, however the sidecar ends.
 """
 
 from __future__ import annotations
@@ -27,8 +27,9 @@ from remit.core.view.rewrite import rewrite
 from remit.core.view.statement import parse_statement
 from remit.core.view.writing import written
 from remit.pep.account import Account
-from remit.pep.decide import Objected, Point, Way, decide
+from remit.pep.decide import Objected, Permitted, Point, Way, decide
 from remit.pep.kept import Kept
+from remit.pep.reading import ReadAhead
 from remit.pep.views import Views
 from remit.pep.world import Installation, World
 from remit.ports import Database, DatabaseFailed, Failure, Limits
@@ -58,25 +59,14 @@ class _Chosen:
 
     views: Mapping[str, TableView] = field(default_factory=dict)
     labels: tuple[str, ...] = ()
-    plan: Plan | None = None
+    reading: ReadAhead | None = None
+    account: Account | None = None
 
-
-@dataclass(frozen=True, slots=True)
-class _Permitted:
-    """A query that may be answered, and how."""
-
-    subject: Subject
-    call: QueryCall
-    understood: _Understood
-    views: Mapping[str, TableView]
-    labels: tuple[str, ...]
-    plan: Plan
-    answer: Answer
-
-    @property
-    def masked(self) -> tuple[MaskedColumn, ...]:
-        """What of it the agent does not see as it is."""
-        return tuple(MaskedColumn(*each) for each in masked_columns(self.understood.statement, self.views))
+    async def forget(self) -> None:
+        """What was found is of no use: it is asked again, or was not permitted."""
+        if self.reading is not None:
+            await self.reading.close()
+        self.views, self.labels, self.reading, self.account = {}, (), None, None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,14 +103,27 @@ class Queries:
             return
         chosen = _Chosen()
         point = self._point(call, understood, chosen)
-        answer = (await decide(self._world, subject, _call(call, understood.statement.fields), point=point)).answer
-        if chosen.plan is None or not _permits(answer):
+        try:
+            asked = _call(call, understood.statement.fields)
+            answer = (await decide(self._world, subject, asked, point=point)).answer
+        except BaseException:
+            await chosen.forget()
+            raise
+        if chosen.reading is None or chosen.account is None or not _permits(answer):
+            await chosen.forget()
             yield Started(answer)
             return
-        permitted = _Permitted(subject, call, understood, chosen.views, chosen.labels, chosen.plan, answer)
-        async with aclosing(self._answered(permitted)) as parts:
-            async for part in parts:
-                yield part
+        try:
+            masked = self._masked(subject, call, understood, chosen)
+            await chosen.reading.opened()
+            columns = tuple((each.name, each.type) for each in chosen.reading.columns)
+            yield Started(answer, columns, chosen.labels, masked)
+            async with aclosing(chosen.account.told()) as batches:
+                async for rows in batches:
+                    yield Rows(rows)
+        finally:
+            await chosen.account.close()
+        yield Ended(chosen.account.rows, chosen.account.bytes, chosen.account.truncated, chosen.account.failure)
 
     # Before the decision.
 
@@ -151,18 +154,18 @@ class Queries:
 
     def _point(self, call: QueryCall, understood: _Understood, chosen: _Chosen) -> Point:
         async def look(installation: Installation, request: Request, facts: Facts) -> Facts:
-            chosen.plan, chosen.views = None, {}  # a decision is made anew where facts have changed
+            await chosen.forget()  # a decision is made anew where facts have changed
             if installation.catalogue.datasets.get(call.dataset) != understood.dataset:
                 raise Objected(Objection(Reason.FACTS_CHANGED, "the catalogue", binding=True))
             chosen.views = await self._view(installation, request, facts, understood.statement)
             chosen.labels = labels_of(understood.statement, chosen.views, understood.dataset)
             return replace(facts, resource=replace(facts.resource, labels=chosen.labels))
 
-        async def gate(installation: Installation, request: Request, facts: Facts, ruling: Ruling) -> Way:
+        async def gate(permitted: Permitted) -> Way:
             if not chosen.views:
                 # An observed agent's query that could not be looked at: there is nothing that it may be shown.
-                return _no(Reason.VIEW_REFUSED, ruling.detail or "no view of it is known")
-            return await self._planned(call, understood, chosen, ruling)
+                return _no(Reason.VIEW_REFUSED, permitted.ruling.detail or "no view of it is known")
+            return await self._read(permitted, call, understood, chosen)
 
         return Point(look, gate)
 
@@ -177,26 +180,39 @@ class Queries:
         except ViewRefused as refused:
             raise Objected(Objection(Reason.VIEW_REFUSED, str(refused), binding=True)) from refused
 
-    async def _planned(self, call: QueryCall, understood: _Understood, chosen: _Chosen, ruling: Ruling) -> Way:
+    async def _read(self, permitted: Permitted, call: QueryCall, understood: _Understood, chosen: _Chosen) -> Way:
+        """Begin to read, and say what is recorded of it with the decision."""
         try:
-            group = _minimum_group(ruling)
+            group = _minimum_group(permitted.ruling)
             made = _Made(understood.statement, chosen.views, await understood.database.columns())
-            chosen.plan = self._plan(made, understood.dataset, call, group)
+            plan = self._plan(made, understood.dataset, call, group)
         except ViewInvalid as invalid:
             return _no(Reason.POLICY_INVALID, str(invalid))
         except ViewRefused as refused:
             return _no(Reason.VIEW_REFUSED, str(refused))
         except DatabaseFailed as failed:
-            _tell(call.dataset, "", failed)
+            unfit = f": {failed.detail}" if failed.failure is Failure.NOT_FIT else ""
+            _log.error("dataset %s: %s%s", call.dataset, failed.failure.value, unfit)
             return _no(Reason.DATABASE_UNAVAILABLE, call.dataset)
-        # What the journal holds of it: the statement without its literals, and what was in force.
+        limits = _limits(call, understood.dataset)
+        chosen.reading = ReadAhead(understood.database, plan, call.parameters, limits)
+        chosen.account = Account(
+            self._world,
+            permitted.request.subject,
+            call.dataset,
+            decision=permitted.id,
+            hidden=plan.hidden,
+            reading=chosen.reading,
+        )
+        whole, effects = await chosen.account.begin() or ({}, ())
+        # The journal holds the statement without its literals, what was in force, and never a cell.
         recorded = {
             "statement": understood.statement.normal[:RECORDED_CHARACTERS],
             "digest": self._world.hmac(call.statement.encode()),
             "views": {table: written(view) for table, view in sorted(chosen.views.items())},
             "minimum_group": group,
         }
-        return Way(sent={"query": recorded})
+        return Way({"query": recorded, **({"answer": whole} if whole else {})}, effects)
 
     def _plan(self, made: _Made, dataset: Dataset, call: QueryCall, group: int) -> Plan:
         rows = _most_rows(call, dataset)
@@ -210,33 +226,13 @@ class Queries:
         self._plans.put(key, (made, plan), len(plan.text.sql))
         return plan
 
-    # After the decision.
-
-    async def _answered(self, permitted: _Permitted) -> AsyncGenerator[QueryPart, None]:
-        subject, call, answer = permitted.subject, permitted.call, permitted.answer
-        masked = permitted.masked
+    def _masked(
+        self, subject: Subject, call: QueryCall, understood: _Understood, chosen: _Chosen
+    ) -> tuple[MaskedColumn, ...]:
+        masked = tuple(MaskedColumn(*each) for each in masked_columns(understood.statement, chosen.views))
         names = tuple(f"{each.table}.{each.column}" for each in masked)
         self._world.observer.view_masked(subject.id, call.dataset, names)
-        account = Account(self._world, subject, call.dataset, answer=answer, hidden=permitted.plan.hidden)
-        started = Started(answer, (), permitted.labels, masked)
-        begun = False
-        try:
-            limits = _limits(call, permitted.understood.dataset)
-            async with permitted.understood.database.read(permitted.plan, call.parameters, limits) as reading:
-                columns = tuple((each.name, each.type) for each in reading.columns)
-                begun = True
-                yield replace(started, columns=columns)
-                async with aclosing(account.told(reading)) as batches:
-                    async for rows in batches:
-                        yield Rows(rows)
-        except DatabaseFailed as failed:
-            _tell(call.dataset, answer.id, failed)
-            if not begun:
-                yield started
-            account.failure = failed.failure.value
-        finally:
-            await account.close()
-        yield Ended(account.rows, account.bytes, account.truncated, account.failure)
+        return masked
 
 
 def _call(call: QueryCall, fields: tuple[str, ...]) -> Call:
@@ -252,7 +248,7 @@ def _refusing(why: str) -> Point:
     async def look(installation: Installation, request: Request, facts: Facts) -> Facts:
         return replace(facts, resource=replace(facts.resource, labels=()))  # nothing will be read
 
-    async def gate(installation: Installation, request: Request, facts: Facts, ruling: Ruling) -> Way:
+    async def gate(permitted: Permitted) -> Way:
         return _no(Reason.VIEW_REFUSED, why)
 
     return Point(look, gate)
@@ -310,10 +306,3 @@ def _limits(call: QueryCall, dataset: Dataset) -> Limits:
 
 def _no(reason: Reason, detail: str) -> Way:
     return Way(objection=Objection(reason, detail, binding=True))
-
-
-def _tell(dataset: str, decision: str, failed: DatabaseFailed) -> None:
-    # What the database says may hold data: the class alone is logged, and the rest where somebody looks for it.
-    _log.warning("dataset %s: %s%s", dataset, failed.failure.value, f" ({decision})" if decision else "")
-    if failed.failure is Failure.NOT_FIT:
-        _log.error("dataset %s is not as the catalogue says: %s", dataset, failed.detail)

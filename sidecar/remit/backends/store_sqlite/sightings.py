@@ -45,16 +45,18 @@ _SEEN = """
 
 
 class Sightings:
-    """Performs the effect. `now` is the record's time."""
+    """Performs the effect. `now` is the record's time; `upcoming` (id, sequence) of the commit's own record."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
+        self.upcoming = ("", 0)
 
     def see(self, seen: SeeSubjects, now: int) -> None:
         """Note that an answer told of subjects. Raises NotFound, BadRequest."""
         sight = Sight(seen.sight)
         subjects = [MANY] if sight is Sight.MANY else in_storing_order(seen.subjects)
-        decision = self._db.value(_DECISION, seen.decision)
+        id, sequence = self.upcoming
+        decision = sequence if seen.decision == id else self._db.value(_DECISION, seen.decision)
         if decision is None:
             raise NotFound(f"no decision {seen.decision}")
         segment, table, number = self._segment(), self._table(seen.table), SIGHTS.index(sight)

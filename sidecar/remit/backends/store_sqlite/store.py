@@ -117,7 +117,8 @@ class SqliteStore(Reader):
         self._publish()
         self._controls = Controls(self._db)
         self._effects = _performers(self.ledger_type(self._db), self.sessions_type(self._db), self._controls)
-        self._effects[SeeSubjects] = Sightings(self._db).see
+        self._sightings = Sightings(self._db)
+        self._effects[SeeSubjects] = self._sightings.see
 
     @property
     def log(self) -> str:
@@ -188,6 +189,7 @@ class SqliteStore(Reader):
     def _perform(self, commit: Commit) -> Committed:
         """Inside the caller's savepoint. The record comes last: after it nothing can refuse."""
         self._controls.check(commit)
+        self._sightings.upcoming = (commit.record.id, self._chain.sequence + 1)
         for effect in commit.effects:
             self._effects[type(effect)](effect, commit.record.time)
         return self._chain.append(commit.record)

@@ -15,9 +15,9 @@ def written(view: TableView) -> dict[str, Any]:
     }
 
 
-def filter_json(filter: Filter) -> Any:
+def filter_json(shown: Filter) -> Any:
     """A filter: {"all": […]}, {"any": […]}, {"not": …} or {"column", "operator", "value"}; exact numbers as text."""
-    match filter:
+    match shown:
         case Every(parts):
             return {"all": [filter_json(part) for part in parts]}
         case Some(parts):
