@@ -241,7 +241,7 @@ def _names(catalogue: Catalogue) -> Mapping[str, Iterable[str]]:
     ]
     return {
         "agent": agents,
-        "service": services,
+        "service": (*services, *datasets),  # a named write costs something of its dataset
         "variant": [name for each in services.values() for name in each.variants],
         "owner": [
             *(each.owner for each in services.values()),
