@@ -36,7 +36,11 @@ _SETTINGS: Mapping[str, str] = {
     "jit": "off",
 }
 _READING = {"default_transaction_read_only": "on", "default_transaction_isolation": "read committed"}
-_WRITING = {"default_transaction_read_only": "off", "default_transaction_isolation": "read committed"}
+_WRITING = {
+    "default_transaction_read_only": "off",
+    "default_transaction_isolation": "read committed",
+    "search_path": "pg_catalog, public, pg_temp",  # what the catalogue's owner wrote may leave `public.` out
+}
 # Those of them that the server reports with each change: a statement that changed one is found out.
 _REPORTED = (
     "client_encoding",

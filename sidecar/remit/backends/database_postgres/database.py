@@ -13,6 +13,7 @@ from remit.backends.database_postgres.failure import failed
 from remit.backends.database_postgres.fit import fitting_columns
 from remit.backends.database_postgres.pool import Pool
 from remit.backends.database_postgres.reading import PostgresReading
+from remit.backends.database_postgres.writing import perform
 from remit.core.dataset import Table
 from remit.core.view.model import Cell, Columns, Dialect, Plan
 from remit.ports import DatabaseFailed, Failure, Limits, Reading, Tokenizer, Write, Written
@@ -69,7 +70,7 @@ class PostgresDatabase:
 
     async def write(self, write: Write) -> Written:
         """As the port says."""
-        raise NotImplementedError
+        return await perform(_named(self._writer, "writer"), write)
 
     async def close(self) -> None:
         """Let go of every connection, those in use as soon as they are not."""

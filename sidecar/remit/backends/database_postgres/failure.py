@@ -10,6 +10,7 @@ import psycopg
 from remit.ports import DatabaseFailed, Failure
 
 _STATES = {
+    "08P01": Failure.INTERNAL,  # we sent what does not fit together
     "21000": Failure.BAD_VALUE,  # a sub-query gave several rows
     "25P03": Failure.TIMED_OUT,  # idle in transaction
     "25P04": Failure.TIMED_OUT,  # transaction_timeout

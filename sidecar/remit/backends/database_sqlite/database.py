@@ -18,6 +18,7 @@ from remit.backends.database_sqlite.connection import MAX_LENGTH, open_reader
 from remit.backends.database_sqlite.failure import failed
 from remit.backends.database_sqlite.reading import Opened, Run
 from remit.backends.database_sqlite.watch import Watch
+from remit.backends.database_sqlite.writing import perform
 from remit.core.dataset import Table
 from remit.core.view.model import Cell, Columns, Dialect, Plan
 from remit.ports import DatabaseFailed, Failure, Limits, Reading, ResultColumn, Tokenizer, Write, Written
@@ -72,7 +73,11 @@ class SqliteDatabase:
 
     async def write(self, write: Write) -> Written:
         """As the port says."""
-        raise NotImplementedError
+        if not self._writer:
+            raise DatabaseFailed(Failure.NOT_FIT, "the dataset names no writer")
+        watch = Watch(time.monotonic() + write.limits.seconds)
+        async with self._counted():
+            return await self._in_thread(watch, lambda: perform(self._writer, write, watch))
 
     async def close(self) -> None:
         """Let go of every connection, those in use as soon as they are not."""
@@ -96,18 +101,28 @@ class SqliteDatabase:
                 await self._room.acquire()
         except TimeoutError:
             raise DatabaseFailed(Failure.TIMED_OUT, "no connection was free in time") from None
+        try:
+            async with self._counted():
+                opened = self._kept()
+                if opened is None:
+                    opened = await self._in_thread(watch, self._opened)
+                try:
+                    yield opened
+                finally:
+                    self._put(opened)
+        finally:
+            self._room.release()
+
+    @asynccontextmanager
+    async def _counted(self) -> AsyncIterator[None]:
+        """In use: the threads stay until nobody is."""
+        if self._closed:
+            raise DatabaseFailed(Failure.UNAVAILABLE, "the catalogue no longer names it so")
         self._used += 1
         try:
-            opened = self._kept()
-            if opened is None:
-                opened = await self._in_thread(watch, self._opened)
-            try:
-                yield opened
-            finally:
-                self._put(opened)
+            yield
         finally:
             self._used -= 1
-            self._room.release()
             self._end_threads()
 
     def _put(self, opened: Opened) -> None:
@@ -118,8 +133,6 @@ class SqliteDatabase:
 
     def _kept(self) -> Opened | None:
         """An idle connection to the file that is there now."""
-        if self._closed:
-            raise DatabaseFailed(Failure.UNAVAILABLE, "the catalogue no longer names it so")
         while self._idle:
             opened = self._idle.pop()
             if opened.file == _identity(self._reader):
