@@ -140,7 +140,7 @@ class KeepAnswer:
 @dataclass(frozen=True, slots=True)
 class SeeSubjects:
     """An answer tells of subjects: `table` is "dataset.table", `subjects` their keyed hashes, `sight` how certain
-    it is (ports.Sight). For `many` there are no hashes. The decision's record must be there.
+    it is (ports.Sight). For `many` there are no hashes. Its decision's record is there, or the commit's own.
 
     The same again changes nothing; of two sights of one subject by one decision the more certain stays.
     """
