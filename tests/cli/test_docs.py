@@ -7,8 +7,10 @@ import json
 import os
 import re
 import shlex
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -38,14 +40,17 @@ def test_the_examples_work(remit: Remit, place: Path) -> None:
     """Each example ends with the exit code that the page says, against a real sidecar."""
     catalogue = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)[0]
     made = remit("env", "--new-token", "--token-file", "made.token", "--shell", "json").document
-    (place / "remit.yaml").write_text(catalogue.replace("SUPPORT_HASH", made["token_hash"]))
-    up = Up(place)
+    catalogue = catalogue.replace("SUPPORT_HASH", made["token_hash"]).replace("//DIRECTORY", str(place))
+    (place / "remit.yaml").write_text(catalogue)
+    _fill(place / "crm.db")
+    assert remit("policy", "new", "views/crm", "--dir", "views").code == 0
+    up = Up(place, "--policy", "views")
     try:
         support = Target(up.said["addresses"][0], (place / "made.token").read_text().strip())
         environment = {**os.environ, "WORKFLOW": asyncio.run(_workflow(support))}
         for command, code in EXAMPLES:
             ran = subprocess.run(
-                ["sh", "-c", command.replace("remit ", f"{REMIT} ", 1)],
+                ["sh", "-c", re.sub(r"\bremit ", f"{REMIT} ", command, count=1)],
                 cwd=place,
                 env=environment,
                 capture_output=True,
@@ -54,11 +59,24 @@ def test_the_examples_work(remit: Remit, place: Path) -> None:
             )
             assert ran.returncode == code, (command, ran)
             if "--json" in command:
-                json.loads(ran.stdout)
+                _documents(command, ran.stdout)
             if command.startswith("remit env --new-token"):
                 (place / "support.token").write_text((place / "made.token").read_text())
     finally:
         up.stop()
+
+
+def _fill(path: Path) -> None:
+    """The database of the page's dataset."""
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute("CREATE TABLE customers (id INTEGER PRIMARY KEY, region TEXT, email TEXT)")
+        database.executemany("INSERT INTO customers VALUES (?, ?, ?)", [(1, "eu", "ana@x"), (2, None, "bo@x")])
+
+
+def _documents(command: str, printed: str) -> None:
+    """One document, or one a line where rows are asked for."""
+    for document in printed.splitlines() if command.startswith("remit query") else [printed]:
+        json.loads(document)
 
 
 async def _workflow(support: Target) -> str:
