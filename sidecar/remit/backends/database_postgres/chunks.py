@@ -13,8 +13,9 @@ from weakref import WeakKeyDictionary
 
 import psycopg
 from psycopg.adapt import Transformer
-from psycopg.generators import fetch, send
+from psycopg.generators import execute, fetch, send
 from psycopg.pq import ExecStatus, TransactionStatus
+from psycopg.pq.abc import PGresult
 
 from remit.backends.database_postgres.connection import Connection
 from remit.backends.database_postgres.types import dumped, loaded, type_name
@@ -27,6 +28,28 @@ PREPARED = 64  # statements of one connection
 _CHUNKS = (ExecStatus.TUPLES_CHUNK, ExecStatus.SINGLE_TUPLE)
 _Generator = Generator[Any, Any, Any]
 _Key = tuple[bytes, tuple[int, ...]]
+
+
+async def executed(connection: Connection, sql: bytes, values: Sequence[Any]) -> PGresult:
+    """The whole result of one statement. psycopg's cursors let several through where nothing is bound."""
+    sender = Transformer(connection)
+    sent = dumped(sender, values)
+
+    def steps() -> _Generator:
+        connection.pgconn.send_query_params(sql, sent, param_types=sender.types, param_formats=sender.formats)
+        return (yield from execute(connection.pgconn))
+
+    result: PGresult = (await connection.wait(steps()))[-1]
+    _check(connection, result)
+    return result
+
+
+def columns_of(result: PGresult) -> tuple[ResultColumn, ...]:
+    """A result's columns, by PostgreSQL's names of their types."""
+    return tuple(
+        ResultColumn((result.fname(index) or b"").decode(), type_name(result.ftype(index)))
+        for index in range(result.nfields)
+    )
 
 
 class _Prepared:
@@ -58,10 +81,7 @@ class Chunks:
         values = dumped(sender, self._values)
         steps = self._steps((self._sql, tuple(sender.types or ())), values, sender.formats)
         result = await self._connection.wait(steps)
-        self.columns = tuple(
-            ResultColumn((result.fname(index) or b"").decode(), type_name(result.ftype(index)))
-            for index in range(result.nfields)
-        )
+        self.columns = columns_of(result)
         self._transformer.set_pgresult(result)
         return loaded(self._transformer, result)
 
@@ -113,7 +133,7 @@ class Chunks:
         sends()
         yield from send(pgconn)
         while (result := (yield from fetch(pgconn))) is not None:
-            self._check(result)
+            _check(self._connection, result)
 
     def _fetched(self) -> _Generator:
         """The next chunk. One that is not full is the last: what follows it is read as well."""
@@ -121,12 +141,12 @@ class Chunks:
         result = yield from fetch(pgconn)
         if result is None:
             raise psycopg.OperationalError("the server sent no result")
-        self._check(result)
+        _check(self._connection, result)
         if result.status in _CHUNKS and result.ntuples == CHUNK:
             return result
         last = result
         while (following := (yield from fetch(pgconn))) is not None:
-            self._check(following)
+            _check(self._connection, following)
             last = following
         # What gives no rows is no SELECT, and may have changed the session.
         if last.status != ExecStatus.TUPLES_OK:
@@ -135,9 +155,10 @@ class Chunks:
         self.ended = True
         return result
 
-    def _check(self, result: Any) -> None:
-        if result.status == ExecStatus.FATAL_ERROR:
-            raise psycopg.errors.error_from_result(result)
-        if result.status in (ExecStatus.COPY_IN, ExecStatus.COPY_OUT, ExecStatus.COPY_BOTH):
-            self._connection.pgconn.finish()
-            raise psycopg.ProgrammingError("the statement was a COPY")
+
+def _check(connection: Connection, result: PGresult) -> None:
+    if result.status == ExecStatus.FATAL_ERROR:
+        raise psycopg.errors.error_from_result(result)
+    if result.status in (ExecStatus.COPY_IN, ExecStatus.COPY_OUT, ExecStatus.COPY_BOTH):
+        connection.pgconn.finish()
+        raise psycopg.ProgrammingError("the statement was a COPY")

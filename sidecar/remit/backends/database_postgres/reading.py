@@ -6,19 +6,16 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import suppress
-from itertools import chain
 from typing import Any
 
 import psycopg
-from psycopg import AsyncRawCursor
 from psycopg.generators import fetch
 from psycopg.pq import TransactionStatus
 
 from remit.backends.bindings import bound
-from remit.backends.database_postgres.chunks import Chunks
+from remit.backends.database_postgres.chunks import Chunks, executed
 from remit.backends.database_postgres.connection import Connection
 from remit.backends.database_postgres.failure import failed
-from remit.backends.database_postgres.types import sendable
 from remit.backends.row_meter import RowMeter
 from remit.core.view.model import MAX_SUBJECTS, Cell, Plan, Text, TokenQuery
 from remit.ports import DatabaseFailed, Failure, Limits, ResultColumn, Tokenizer
@@ -148,9 +145,8 @@ class PostgresReading:
         return raw, tokens() if len(raw) <= _IN_LOOP else await asyncio.to_thread(tokens)
 
     async def _estimate(self, sql: str, values: Sequence[Any]) -> None:
-        cursor = AsyncRawCursor(self._connection)
-        await cursor.execute(b"EXPLAIN (FORMAT JSON) " + sql.encode(), [sendable(each) for each in values])
-        told = "".join(chain.from_iterable(await cursor.fetchall()))
+        result = await executed(self._connection, b"EXPLAIN (FORMAT JSON) " + sql.encode(), values)
+        told = result.get_value(0, 0) or b"null"
         cost = float(json.loads(told)[0]["Plan"]["Total Cost"])
         if cost > self._limits.cost:
             raise DatabaseFailed(Failure.TOO_COSTLY, f"the plan's cost is {cost}, of at most {self._limits.cost}")

@@ -9,15 +9,16 @@ from dataclasses import dataclass, replace
 import psycopg
 from psycopg import AsyncRawCursor
 from psycopg.adapt import Transformer
-from psycopg.pq import TransactionStatus
+from psycopg.pq import ExecStatus, TransactionStatus
 
+from remit.backends.database_postgres.chunks import columns_of, executed
 from remit.backends.database_postgres.connection import Connection
 from remit.backends.database_postgres.failure import failed
 from remit.backends.database_postgres.pool import Pool
-from remit.backends.database_postgres.types import loaded, sendable, type_name
+from remit.backends.database_postgres.types import loaded
 from remit.backends.named_write import EXECUTIONS_SQL, Numbered, kept_text, numbered, replayed, values_of, within
 from remit.core.view.model import Dialect
-from remit.ports import DatabaseFailed, Failure, ResultColumn, Write, Written
+from remit.ports import DatabaseFailed, Failure, Write, Written
 
 _CLAIM = b"INSERT INTO public.remit_executions (id, result) VALUES ($1, '') ON CONFLICT (id) DO NOTHING"
 _FIND = b"SELECT result FROM public.remit_executions WHERE id = $1"
@@ -120,23 +121,17 @@ async def _transaction(connection: Connection, write: Write, statement: Numbered
 
 
 async def _run(connection: Connection, statement: Numbered, write: Write) -> Written:
-    cursor = AsyncRawCursor(connection)
-    values = [sendable(each) for each in values_of(statement, write.parameters)]
-    await cursor.execute(statement.sql.encode(), values)
+    result = await executed(connection, statement.sql.encode(), values_of(statement, write.parameters))
     if connection.pgconn.transaction_status != TransactionStatus.INTRANS:
         raise DatabaseFailed(Failure.INTERNAL, "the write ended its own transaction")
-    result = cursor.pgresult
-    if result is None or cursor.description is None:
-        return Written(max(0, cursor.rowcount))
+    affected = result.command_tuples or 0
+    if result.status != ExecStatus.TUPLES_OK:
+        return Written(affected)
     if result.ntuples > write.limits.rows:
         raise DatabaseFailed(Failure.TOO_COSTLY, f"the write returned more than {write.limits.rows} rows")
     transformer = Transformer(connection)
     transformer.set_pgresult(result)
-    columns = tuple(
-        ResultColumn((result.fname(index) or b"").decode(), type_name(result.ftype(index)))
-        for index in range(result.nfields)
-    )
-    return within(Written(cursor.rowcount, columns, loaded(transformer, result)), write.limits)
+    return within(Written(affected, columns_of(result), loaded(transformer, result)), write.limits)
 
 
 def _is_lost(connection: Connection) -> bool:
