@@ -40,7 +40,7 @@ def test_the_examples_work(remit: Remit, place: Path) -> None:
     """Each example ends with the exit code that the page says, against a real sidecar."""
     catalogue = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)[0]
     made = remit("env", "--new-token", "--token-file", "made.token", "--shell", "json").document
-    catalogue = catalogue.replace("SUPPORT_HASH", made["token_hash"]).replace("//DIRECTORY", str(place))
+    catalogue = catalogue.replace("SUPPORT_HASH", made["token_hash"]).replace("/DIRECTORY", str(place))
     (place / "remit.yaml").write_text(catalogue)
     _fill(place / "crm.db")
     assert remit("policy", "new", "views/crm", "--dir", "views").code == 0
