@@ -70,9 +70,9 @@ def check_groups(tree: exp.Expr) -> None:
     _check_order(tree, groups)
 
 
-def require_groups(tree: exp.Expr, keys: Iterable[str], size: str) -> None:
-    """Show only what stands for at least `size` of each key. It is the groups' own HAVING, and so of one group too."""
-    conditions = " AND ".join(f"count(DISTINCT {key}) >= {size}" for key in keys)
+def require_groups(tree: exp.Expr, counts: Iterable[str], size: str) -> None:
+    """Show only that of which each of these counts is at least `size`; so too where all rows are one group."""
+    conditions = " AND ".join(f"{count} >= {size}" for count in counts)
     having = tree.args.get("having")
     whole = exp.Var(this=conditions)
     tree.set(

@@ -182,15 +182,16 @@ class _Postgres(_Writer):
         return self._exact(lambda number: self.call("round", number, place))
 
     def _exact(self, change: Callable[[str], str]) -> str:
-        """Changed as a numeric within its range; NaN and infinity stay as they are."""
+        """Changed as a numeric within its range; NaN, infinity and NULL stay (LEAST would pass NULL over)."""
         number = f"CAST({self.name} AS numeric)"
         if self.type is ColumnType.INTEGER:
             least, most = _POSTGRES_WHOLE
-            return f"CAST(LEAST(GREATEST({change(number)}, {least}), {most}) AS bigint)"
+            changed = f"CAST(LEAST(GREATEST({change(number)}, {least}), {most}) AS bigint)"
+            return f"CASE WHEN {self.name} IS NOT NULL THEN {changed} END"
         changed = change(f"LEAST(GREATEST({number}, {_LEAST}), {_GREATEST})")
         if self.type is ColumnType.REAL:
             changed = f"CAST({changed} AS double precision)"
-        special = f"CAST({self.name} AS text) IN ('NaN', 'Infinity', '-Infinity')"
+        special = f"{self.name} IS NULL OR CAST({self.name} AS text) IN ('NaN', 'Infinity', '-Infinity')"
         return f"CASE WHEN {special} THEN {self.name} ELSE {changed} END"
 
     def long(self, unit: str) -> str:

@@ -91,7 +91,8 @@ class _Rewriting:
             keys = [
                 f"{quoted(self.statement.uses[index].alias)}.{quoted(each.name)}" for index, each in self.hidden.items()
             ]
-            require_groups(tree, keys, bindings.constant(self.minimum_group, "bigint"))
+            size = bindings.constant(self.minimum_group, "bigint")
+            require_groups(tree, [bindings.call("count", f"DISTINCT {key}") for key in keys], size)
         self._limit(tree)
         called = _calls(tree)
         if self.statement.dialect is Dialect.POSTGRES:
