@@ -296,7 +296,7 @@ def test_comparisons_of_other_types_than_the_columns_are_total(postgres_only: Wo
     late, early = datetime.max, datetime.min
     times = [date.max, date.min, late, early, late.replace(tzinfo=UTC), early.replace(tzinfo=UTC)]
     numbers = [Decimal("1e300"), Decimal("-1e-300"), Decimal("NaN"), 1e308, 1e-308, float("nan"), 2**62, 5]
-    ends = ["infinity", "-infinity", "4713-01-01 BC"]
+    ends = ["infinity", "-infinity", "4714-11-24 BC"]
     extremes: dict[str, tuple[ColumnType, str, list[str], list[Any]]] = {
         "whole": (ColumnType.INTEGER, "bigint", [str(-(2**63)), str(2**63 - 1)], numbers),
         "small": (ColumnType.INTEGER, "smallint", ["-32768", "32767"], numbers),
