@@ -22,8 +22,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from listeners.raw_http2 import SETTINGS, connect, frame, message, request
 from listeners.serving import SUPPORT, Caller, Served, details, fields, reason, serving
-from remit.core.errors import StoreUnavailable
+from remit.core.errors import BadRequest, StoreUnavailable
 from remit.core.query import FAILURE_TEXTS
+from remit.listeners import grpc_read as read
 from remit.listeners.grpc_limits import Limits
 from remit.listeners.grpc_stream import Flow
 from remit.listeners.grpc_values import query_rows
@@ -265,6 +266,24 @@ def test_what_is_wrong_is_named(case: str) -> None:
             assert len(await all_parts(ask(caller))) == 3
 
     run()
+
+
+NEAR = st.from_regex(r"-?[0-9:T.eE+Z_-]{1,40}", fullmatch=True)
+
+
+@settings(max_examples=10 * COUNTS.examples)
+@given(st.sampled_from(["decimal", "date", "time", "timestamp", "interval"]), st.one_of(st.text(), NEAR))
+def test_no_text_of_a_value_breaks_its_reading(kind: str, text: str) -> None:
+    """It is a value of that kind, or a violation that names it; nothing third."""
+    asked = pb.QueryRequest(dataset="crm", statement="SELECT 1", parameters={"x": pb.Value(**{kind: text})})
+    try:
+        found = read.query(asked).parameters["x"]
+    except BadRequest as error:
+        assert [each.field for each in error.violations] == [f'parameters["x"].{kind}']
+    else:
+        assert type(found).__name__ == {"timestamp": "datetime", "interval": "timedelta", "decimal": "Decimal"}.get(
+            kind, kind
+        )
 
 
 @in_loop

@@ -263,7 +263,7 @@ def trace(request: audit_pb2.TraceRequest) -> tuple[str, int]:
 
 
 def who(request: audit_pb2.WhoRequest) -> tuple[str, str, str, int]:
-    """The dataset ("": the only one with such a table), its table, the subject's key there, and how many sightings at most."""
+    """The dataset ("": the only one with such a table), its table, the subject's key there, and the most sightings."""
     fields = Fields()
     dataset = fields.text("dataset", request.dataset, ID)
     table = fields.required("table", request.table, TABLE)

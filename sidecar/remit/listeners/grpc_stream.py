@@ -41,8 +41,9 @@ class Flow:
     def leave(self) -> None:
         """Nobody reads any more: what is still to be decided is decided, and nothing else is done."""
         self._left = True
-        if self._sending is not None:
-            self._sending.cancel()
+        sending, self._sending = self._sending, None
+        if sending is not None:
+            sending.cancel()
 
     async def send(self, parts: AsyncGenerator[Message, None]) -> None:
         """Send all parts, or those until the caller leaves. Raises TooSlow, AnswerTooLarge and what the parts raise."""
