@@ -522,7 +522,7 @@ def _statement_facts(dataset: Dataset) -> dict[str, ResourceFacts]:
         name: ResourceFacts(
             known=True,
             owner=each.owner or dataset.owner,
-            labels=tuple(sorted({*dataset.labels, *each.labels})),
+            labels=dataset.returned(each),
             clearance=dataset.clearance,
         )
         for name, each in dataset.statements.items()

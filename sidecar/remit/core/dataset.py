@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -15,6 +16,8 @@ PARAMETER_TYPES = tuple(each.value for each in ColumnType if each is not ColumnT
 # How a field appears in the document for policy: as money, or not at all (core/plain.py).
 _HIDDEN = {"hidden": True}
 _MONEY = {"money": True}
+# Found in a comment or a string too: then what returns nothing has its labels all the same.
+_RETURNING = re.compile(r"\bRETURNING\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,3 +85,7 @@ class Dataset:
     tables: Mapping[str, Table] = field(default_factory=dict)
     limits: ReadLimits = ReadLimits()
     statements: Mapping[str, NamedStatement] = field(default_factory=dict)
+
+    def returned(self, statement: NamedStatement) -> Labels:
+        """The labels of what a statement of its own returns, sorted; none where it returns nothing."""
+        return tuple(sorted({*self.labels, *statement.labels})) if _RETURNING.search(statement.sql) else ()

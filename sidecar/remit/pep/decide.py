@@ -297,7 +297,7 @@ def _effects(draft: Draft) -> tuple[StoreEffect, ...]:
     if draft.ruling.permits and draft.facts:
         if draft.facts.metered:
             effects.append(_reservation(draft, draft.facts))
-        if draft.facts.resource.labels and _joins(draft.request):
+        if draft.facts.resource.labels and _joins(draft.request, draft.facts):
             brought = dict.fromkeys(draft.facts.resource.labels, draft.id)
             effects.append(JoinLabels(draft.request.subject.id, draft.request.context.workflow, brought))
         effects.extend(draft.plan.effects)
@@ -307,10 +307,9 @@ def _effects(draft: Draft) -> tuple[StoreEffect, ...]:
     return tuple(effects)
 
 
-def _joins(request: Request) -> bool:
+def _joins(request: Request, facts: Facts) -> bool:
     """Whether what comes back enters the session: a write by a named statement returns what the catalogue says."""
-    named = request.action == ActionName.DATA_WRITE and bool(request.resource.operation)
-    return named or request.action in JOINING
+    return request.action in JOINING or (request.action == ActionName.DATA_WRITE and facts.metered)
 
 
 def _reservation(draft: Draft, facts: Facts) -> Reserve:

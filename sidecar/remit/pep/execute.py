@@ -48,6 +48,7 @@ class _Chosen:
 
     database: Database | None = None
     statement: NamedStatement | None = None
+    labels: tuple[str, ...] = ()
     limits: Limits | None = None
     parameters: Mapping[str, Cell] = field(default_factory=dict)
 
@@ -57,7 +58,7 @@ class _Ready:
     """A write that may be done, and by which statement."""
 
     database: Database
-    statement: NamedStatement
+    labels: tuple[str, ...]
     write: Write
 
 
@@ -125,7 +126,7 @@ def _choose(world: World, catalogue: Catalogue, call: ExecuteCall, chosen: _Chos
     if isinstance(turned, str):
         return _no(turned)
     chosen.database, chosen.statement, chosen.parameters = database, statement, turned
-    chosen.limits = _limits(dataset)
+    chosen.limits, chosen.labels = _limits(dataset), dataset.returned(statement)
     return Way(sent={"write": {"statement": call.statement}})
 
 
@@ -138,7 +139,7 @@ def _ready(world: World, call: ExecuteCall, chosen: _Chosen, answer: Answer) -> 
     if chosen.database is None or chosen.statement is None or chosen.limits is None:
         return Failure.NOT_FIT.value
     write = Write(answer.id, chosen.statement.sql, chosen.parameters, chosen.limits)
-    return _Ready(chosen.database, chosen.statement, write)
+    return _Ready(chosen.database, chosen.labels, write)
 
 
 async def _perform(world: World, subject: Subject, ready: _Ready, *, call: ExecuteCall, answer: Answer) -> Executed:
@@ -156,7 +157,7 @@ async def _perform(world: World, subject: Subject, ready: _Ready, *, call: Execu
         written.affected,
         tuple((each.name, each.type) for each in written.columns),
         written.rows,
-        ready.statement.labels if written.columns else (),
+        ready.labels,
         written.replayed,
     )
 
