@@ -48,9 +48,10 @@ class Canaries:
         self._words: dict[bytes, str] = {}
         self._dates: dict[bytes, str] = {}
 
-    def text(self, name: str, *, shown: str = "") -> str:
+    def text(self, name: str, *, shown: str = "", dice: random.Random | None = None) -> str:
         """A text; `shown` is put behind it and is no secret (the last characters of a partial mask)."""
-        groups = ("".join(self._dice.choices(_LETTERS, k=_GROUP)) for _ in range(_GROUPS))
+        dice = dice or self._dice
+        groups = ("".join(dice.choices(_LETTERS, k=_GROUP)) for _ in range(_GROUPS))
         value = _MARK.join(groups)
         self._add(name, value)
         return value + shown
