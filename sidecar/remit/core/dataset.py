@@ -6,12 +6,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from remit.core.view.model import ColumnType
-
 Labels = tuple[str, ...]
 
-PARAMETER_TYPES = tuple(each.value for each in ColumnType if each is not ColumnType.ANY)
-"""What a parameter of a named write may be."""
+TOKENISED = "token"
+"""Of a parameter: a token of this installation, which Remit turns back into the value that it stands for."""
 
 # How a field appears in the document for policy: as money, or not at all (core/plain.py).
 _HIDDEN = {"hidden": True}

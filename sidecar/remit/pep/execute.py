@@ -20,7 +20,7 @@ import orjson
 from remit.core.answer import Answer
 from remit.core.call import Call, Objection
 from remit.core.catalogue import Catalogue
-from remit.core.dataset import Dataset, NamedStatement
+from remit.core.dataset import TOKENISED, Dataset, NamedStatement
 from remit.core.decision import Effect
 from remit.core.effect import EndReservation
 from remit.core.errors import IllegalTransition
@@ -36,8 +36,6 @@ from remit.ports import Database, DatabaseFailed, Failure, Limits, Tokenizer, Wr
 
 UNKNOWN = frozenset({Failure.UNAVAILABLE, Failure.INTERNAL})
 """After these nobody knows whether the write happened: its money stays held."""
-
-TOKENISED = "token"  # a parameter's type: text that Remit turns back into what it stands for
 
 _log = logging.getLogger("remit")
 
