@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from remit.core.canonical import parse
 from remit.core.errors import PolicyFailure
 from remit.core.reason import Reason
+from remit.core.view import ucast
 from remit.core.view.model import EVERY_ROW, NO_ROW, Compare, Every, Filter, Not, Some, ViewInvalid
 from remit.core.view.shown import filter_text
 from remit.core.view.ucast import MAX_PARTS, MAX_VALUES, read_filter
@@ -180,8 +181,19 @@ NODES = st.recursive(
 
 
 @given(NODES)
-def test_nothing_that_opa_could_answer_raises_anything_else(node: Node) -> None:
-    """Any tree beside a good mark is a filter of columns that are there, or a refusal."""
+def test_whatever_opa_could_answer_is_a_filter_of_columns_that_are_there_or_refused(node: Node) -> None:
+    holds(node)
+
+
+def test_a_reader_that_takes_any_column_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bug that is planted: a column is believed."""
+    monkeypatch.setattr(ucast._Reader, "column", lambda self, name: str(name).partition(".")[2])
+    with pytest.raises(AssertionError):
+        given(NODES)(holds)()
+
+
+def holds(node: Node) -> None:
+    """Any tree, alone and beside a good mark."""
     for query in (node, one_of(all_of(SHOWN, node), HIDDEN)):
         try:
             found = read_filter(query, "t", COLUMNS, "m")

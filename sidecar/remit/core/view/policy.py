@@ -67,9 +67,9 @@ Tables = Mapping[str, Collection[str]]
 
 
 def view_schema(schema: Mapping[str, Any], tables: Tables) -> dict[str, Any]:
-    """JSON Schema of what a dataset's view is given: of the whole input's, what GIVEN names, and a row of each table."""
+    """JSON Schema of what a dataset's view is given: what GIVEN names of the input, and a row of each table."""
     parts = {name: _narrowed(schema["properties"][name], names) for name, names in GIVEN.items()}
-    rows = {name: _closed(dict.fromkeys(columns, {})) for name, columns in tables.items()}
+    rows = {name: _closed({column: {} for column in columns}) for name, columns in tables.items()}
     return {"$schema": schema.get("$schema", ""), **_closed({**rows, **parts})}
 
 
@@ -178,14 +178,17 @@ def _mask_faults(package: Package, tables: Tables) -> Iterator[Fault]:
 
 
 def _row_side(package: Package, tables: Tables) -> frozenset[str]:
-    """The rules that `include` reaches which read a row, by themselves or by what they use, and functions."""
-    reached = package.reachable(INCLUDE)
+    """The rules that are evaluated without the rows that they read, from `include` on, and functions that they call."""
     read_row = {rule.name for rule in package.rules if any(_of_row(each.path, tables) for each in rule.reads)}
-    by_use = {name for name in reached if package.reachable(name) & read_row}
-    functions = {rule.name for rule in package.rules if rule.function and rule.name in reached}
-    if not by_use:
-        return frozenset()
-    return frozenset(by_use | functions)
+    functions = {rule.name for rule in package.rules if rule.function}
+    found: set[str] = set()
+    waiting = [INCLUDE] if package.reachable(INCLUDE) & read_row else []
+    while waiting:
+        name = waiting.pop()
+        found.add(name)
+        used = frozenset[str]().union(*(rule.uses for rule in package.named(name)))
+        waiting += [each for each in used - found if each in functions or package.reachable(each) & read_row]
+    return frozenset(found)
 
 
 def _of_row(path: Path, tables: Tables) -> bool:
