@@ -25,8 +25,9 @@ from remit.config.reading import (
 )
 from remit.config.values import Known, by_column, by_id, identifiers, purposes, secret_place
 from remit.core.catalogue import Catalogue
-from remit.core.dataset import PARAMETER_TYPES, Dataset, DataSource, NamedStatement, ReadLimits, Table
+from remit.core.dataset import Dataset, DataSource, NamedStatement, ReadLimits, Table
 from remit.core.named_sql import NotOneWrite, parameters
+from remit.core.view.fits import PARAMETER_TYPES
 from remit.core.view.model import Dialect
 
 MAX_TABLES = 256
@@ -108,7 +109,7 @@ def _wrong_url(value: str) -> tuple[str, str] | None:
     if secret:
         return "no password in it: `credential: {file: …}` or `{environment: …}` says where it is", unlike[1]
     if DIALECTS[scheme] is Dialect.SQLITE:
-        fits = fits and bool(re.fullmatch(r"sqlite:///[^?#]*[^?#/]", value)) and ".." not in value.split("/")
+        fits = fits and bool(re.fullmatch(r"sqlite:///[^?#/][^?#]*[^?#/]", value)) and ".." not in value.split("/")
     else:
         placed = bool(parts.hostname) or any(name == "host" for name, _ in options)
         fits = fits and placed and bool(parts.username) and bool(re.fullmatch(r"/[^/]+", parts.path))
@@ -120,7 +121,7 @@ def _limits(keys: Section) -> ReadLimits:
     return ReadLimits(
         rows=keys.read("rows", whole(1, 100_000_000), usual.rows),
         bytes=keys.read("bytes", whole(1024, 16 << 30), usual.bytes),
-        seconds=keys.read("seconds", whole(1, 3600), usual.seconds),
+        seconds=keys.read("seconds", whole(1, 300), usual.seconds),
         cost=keys.read("cost", whole(0, 10**12), usual.cost),
     )
 

@@ -27,6 +27,7 @@ from remit.core.errors import IllegalTransition
 from remit.core.model import ActionName, Resource, Subject
 from remit.core.query import ExecuteCall, Executed
 from remit.core.reason import Reason
+from remit.core.view.fits import TOKENISED, fits
 from remit.core.view.model import Cell
 from remit.pep.decide import Gate, Permitted, Point, Way, decide
 from remit.pep.query import json_cell
@@ -196,7 +197,10 @@ def _parameters_problem(statement: NamedStatement, given: Mapping[str, Cell]) ->
     wanted, found = set(statement.parameters), set(given)
     missing = [f":{name} ({statement.parameters[name]}) has no value" for name in sorted(wanted - found)]
     beyond = [f'"{name}" is none of its parameters' for name in sorted(found - wanted)]
-    return f"parameters: {', '.join(missing + beyond)}" if missing or beyond else ""
+    types = {name: statement.parameters[name] for name in sorted(wanted & found)}
+    unlike = [f":{name} is no {type}" for name, type in types.items() if not fits(given[name], type)]
+    problems = missing + beyond + unlike
+    return f"parameters: {', '.join(problems)}" if problems else ""
 
 
 def _turned_back(
