@@ -17,7 +17,7 @@ OPA = find(os.environ).path
 TABLES: Mapping[str, Mapping[str, list[str]]] = {
     "customers": {
         name: ["pii"] if name in ("name", "email", "phone") else []
-        for name in ("id", "name", "email", "phone", "region", "owner", "score", "note", "active")
+        for name in ("id", "name", "email", "phone", "region", "owner", "score", "note", "active", "card", "salary")
     },
     "orders": {"id": [], "customer": [], "total": ["finance"], "region": []},
 }

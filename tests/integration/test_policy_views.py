@@ -14,7 +14,7 @@ import pytest
 from fakes.fake_opa import ALLOW, REVISION, Behaviour, Exchange, FakeOpa, answer, http
 from fakes.loop import in_loop
 from fakes.views import OPA, TABLES, built, document, package, served, sources
-from remit.backends.opa_bundle import BundleInvalid, build, check, run_tests
+from remit.backends.opa_bundle import BundleInvalid, build, check, library_path, run_tests
 from remit.backends.opa_http import dial_socket
 from remit.backends.opa_server import OpaServer, ServerSettings
 from remit.backends.opa_views import CONNECTIONS, DatasetViews
@@ -208,6 +208,30 @@ def test_users_tests_of_views_are_run_with_the_builder(tmp_path: Path) -> None:
     wrong = package("crm", rules.replace("input.subject.team", '"uk"'))
     bad = run_tests(sources(tmp_path / "bad", {"crm": wrong}, crm_test=text), OPA)
     assert [problem.line for problem in bad] == [8, 10]
+
+
+@in_loop
+async def test_the_page_s_example_means_what_it_says(tmp_path: Path) -> None:
+    """That of rego/README.md, with its test."""
+    page = (library_path().parent / "README.md").read_text()
+    example, calling, asking = (
+        page.split("## Views")[1].split("```rego\n")[each].split("```")[0] for each in (1, 2, 3)
+    )
+    head = "package remit.views.crm_test\n\nimport data.remit.testing\nimport data.remit.views.crm\n\n"
+    made = sources(tmp_path, {"crm": example, "web": package("web", calling)}, crm_test=head + asking)
+    check(made, OPA)
+    assert run_tests(made, OPA) == ()
+    async with served(tmp_path, build(made, OPA, tmp_path)) as pdp:
+        (customers,) = await pdp.view("crm", ["customers"], document())
+        (orders,) = await pdp.view("crm", ["orders"], document(subject={"roles": ["billing"]}))
+        assert filter_text(customers.filter) == "region = 'cx'"
+        assert {name: mask_text(mask) for name, mask in customers.masks.items()} == {
+            "card": "partial (last 4)",
+            "salary": "null",
+        }
+        assert orders == TableView("orders", EVERY_ROW)
+        (owned,) = await pdp.view("web", ["customers"], document("web", subject={"team": "CX"}))
+        assert filter_text(owned.filter) == "owner = 'cx'"
 
 
 def compiled(query: Any, **more: Any) -> bytes:
