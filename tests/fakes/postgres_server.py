@@ -21,6 +21,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -48,6 +49,8 @@ ALTER DEFAULT PRIVILEGES GRANT USAGE ON SEQUENCES TO {WRITER};
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None)
 _NAMES = itertools.count(1)
+# Its one thread lives as long as the process: a server is ended with the thread that started it.
+_STARTER = ThreadPoolExecutor(1, "postgres-starter")
 
 
 class NoPostgres(Exception):
@@ -304,7 +307,8 @@ class _Process:
         }
         arguments = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         with (self.folder / "log").open("ab") as log:
-            self._process = subprocess.Popen(
+            self._process = _STARTER.submit(
+                subprocess.Popen,
                 [self._binaries / "postgres", "-D", self.folder / "base", *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -313,7 +317,7 @@ class _Process:
                 start_new_session=True,
                 preexec_fn=_end_with_parent,
                 **self._user,
-            )
+            ).result()
 
     def kill(self) -> None:
         if self._process is None:

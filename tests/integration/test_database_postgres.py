@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
 import hmac
 import logging
@@ -18,6 +17,7 @@ import pytest
 from fakes.databases import AMPLE, TABLES, TOKENIZER, PostgresOwner, Site, answer, failure
 from fakes.loop import in_loop
 from fakes.postgres_server import PostgresDatabase
+from fakes.wire import Wire, wire
 from remit.backends.database_postgres import PostgresDatabase as RemitPostgres
 from remit.backends.database_postgres.connection import Session, connect
 from remit.backends.database_postgres.pool import Pool
@@ -332,58 +332,30 @@ async def test_a_password_is_asked_for_with_each_connection(owner: PostgresOwner
 # Connections
 
 
-class Wire:
-    """Between Remit and the server: counts how often one speaks after the other."""
-
-    def __init__(self) -> None:
-        self.turns = 0
-        self._last = ""
-
-    async def copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, who: str) -> None:
-        with contextlib.suppress(ConnectionError):
-            while chunk := await reader.read(1 << 16):
-                if who == "client" and self._last != "client":
-                    self.turns += 1
-                self._last = who
-                writer.write(chunk)
-                await writer.drain()
-        writer.close()
-
-
 @asynccontextmanager
 async def wired(owner: PostgresOwner) -> AsyncIterator[tuple[Wire, RemitPostgres]]:
     """A database behind a wire."""
-    wire = Wire()
-    copies: list[asyncio.Task[None]] = []
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        up, down = await asyncio.open_connection("127.0.0.1", owner.inner.server.port)
-        copies.append(asyncio.create_task(wire.copy(reader, down, "client")))
-        copies.append(asyncio.create_task(wire.copy(up, writer, "server")))
-
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    session = owner.session(30)
-    place = replace(session.place, port=server.sockets[0].getsockname()[1])
-    database = RemitPostgres(replace(session, place=place), None, TABLES, tokenizer=TOKENIZER)
-    try:
-        yield wire, database
-    finally:
-        await database.close()
-        server.close()
-        await asyncio.gather(*copies)
+    async with wire(owner.inner.server.port) as between:
+        session = owner.session(30)
+        place = replace(session.place, port=between.port)
+        database = RemitPostgres(replace(session, place=place), None, TABLES, tokenizer=TOKENIZER)
+        try:
+            yield between, database
+        finally:
+            await database.close()
 
 
 @in_loop
 async def test_a_plan_alone_takes_one_round_trip(site: Site, owner: PostgresOwner) -> None:
     """Prepared or not; preparing it takes one more, once. With subjects it takes a few."""
     plan = site.plan("SELECT id, name FROM ~people WHERE id = @1", Parameter("id"))
-    async with wired(owner) as (wire, database):
+    async with wired(owner) as (between, database):
         await database.columns()
         turns = []
         for _ in range(4):
-            before = wire.turns
+            before = between.turns
             await answer(database, plan, {"id": 1})
-            turns.append(wire.turns - before)
+            turns.append(between.turns - before)
 
     assert turns == [1, 2, 1, 1]
 
