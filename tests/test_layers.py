@@ -39,6 +39,7 @@ IMPURE = frozenset(
         "joserfc",
     ]
 )
+PURE_PARTS = frozenset({"uuid.UUID"})  # a type; what makes new ones is not pure
 # Who may import whom of ours, by room. A room that is not named may import nothing of ours.
 MAY_IMPORT = {
     "core": {"core"},
@@ -103,7 +104,7 @@ def test_each_module_imports_only_what_its_room_may(path: Path) -> None:
 @pytest.mark.parametrize("path", sorted((PACKAGE / "core").rglob("*.py")), ids=lambda path: path.name)
 def test_the_core_touches_nothing(path: Path) -> None:
     """No I/O, clock, randomness or wire type under core/."""
-    assert {name.partition(".")[0] for name in imported(path)} & IMPURE == set()
+    assert {name.partition(".")[0] for name in imported(path) - PURE_PARTS} & IMPURE == set()
 
 
 @pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))

@@ -204,7 +204,7 @@ def written(dataset: str, operation: str, *fields: str, action: str = "data.writ
 
 
 def test_a_write_to_a_dataset_with_statements_is_one_of_them() -> None:
-    """It is described by its own owner, else the dataset's, what it returns if anything, and the dataset's clearance."""
+    """It is described by its own owner, else the dataset's, what it returns, and the dataset's clearance."""
     rename = ResourceFacts(known=True, owner="ml", labels=("internal", "pii"), clearance=("pii",))
     assert written("crm", "rename") == rename
     assert written("crm", "rename", "customers.email") == rename

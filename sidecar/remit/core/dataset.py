@@ -8,9 +8,6 @@ from dataclasses import dataclass, field
 
 Labels = tuple[str, ...]
 
-TOKENISED = "token"
-"""Of a parameter: a token of this installation, which Remit turns back into the value that it stands for."""
-
 # How a field appears in the document for policy: as money, or not at all (core/plain.py).
 _HIDDEN = {"hidden": True}
 _MONEY = {"money": True}

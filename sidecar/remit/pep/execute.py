@@ -20,7 +20,7 @@ import orjson
 from remit.core.answer import Answer
 from remit.core.call import Call, Objection
 from remit.core.catalogue import Catalogue
-from remit.core.dataset import TOKENISED, Dataset, NamedStatement
+from remit.core.dataset import Dataset, NamedStatement
 from remit.core.decision import Effect
 from remit.core.effect import EndReservation
 from remit.core.errors import IllegalTransition
