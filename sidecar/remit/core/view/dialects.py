@@ -24,6 +24,7 @@ from sqlglot.tokenizer_core import TokenType
 from remit.core.view.model import Dialect
 
 # Calls with a syntax of their own: all others are a name and expressions between commas.
+MAX_GONE_BACK = 500  # words, and twice a statement's own
 _SPECIAL_CALLS = ("CAST", "EXTRACT", "POSITION", "SUBSTRING", "TRIM")
 _TIMES = (
     TokenType.CURRENT_DATE,
@@ -53,10 +54,29 @@ def _all(values: list[Any]) -> exp.Expr:
     return exp.All(this=values[0] if len(values) == 1 else exp.Tuple(expressions=values))
 
 
+class TooManyReadings(Exception):
+    """sqlglot went back too often to read the same words in another way."""
+
+
 class _Refusing(Parser):
-    """What sqlglot does not know, it would log with the agent's text in it, and pass on as it is."""
+    """Gives up where sqlglot would go on.
+
+    It tries some forms in one way and then in another, and within each the forms inside: `int(int(int(…` and `JOIN JOIN
+    JOIN …` take a time that doubles with each. So what it goes back is counted.
+    And a statement that it does not know, it would log with the agent's text in it, and pass on as it is.
+    """
 
     LAMBDAS: ClassVar[dict[TokenType, Any]] = {}  # in a call's arguments too, `->` is JSON's
+
+    def reset(self) -> None:
+        super().reset()
+        self._gone_back = 0
+
+    def _retreat(self, index: int) -> None:
+        self._gone_back += self._index - index
+        if self._gone_back > MAX_GONE_BACK + 2 * self._tokens_size:
+            raise TooManyReadings
+        super()._retreat(index)
 
     def _warn_unsupported(self) -> None:
         self.raise_error("A command")
@@ -139,7 +159,7 @@ _DIALECTS = {Dialect.POSTGRES: RemitPostgres(), Dialect.SQLITE: RemitSqlite()}
 
 
 def parse(text: str, dialect: Dialect) -> list[exp.Expr | None]:
-    """The statements of a text. Raises sqlglot's errors, and RecursionError."""
+    """The statements of a text. Raises sqlglot's errors, TooManyReadings and RecursionError."""
     return _DIALECTS[dialect].parse(text, error_level=ErrorLevel.IMMEDIATE)
 
 

@@ -27,7 +27,8 @@ from remit.core.view.model import Dialect, ViewRefused
 from remit.core.view.places import where
 
 MAX_NODES = 10_000
-MAX_TREE = 160  # levels; printing a level takes some 4 Python frames
+MAX_FRAMES = 560
+"""The most Python frames (of 1,000, which the caller shares) that reading the printed tree again may nest."""
 
 # What an argument may be: nodes, a flag, any text (a name or a literal, which are printed within quotes), or one of
 # these words.
@@ -182,6 +183,42 @@ _RULES: Mapping[Dialect, Mapping[type[exp.Expr], Rule]] = {
     },
     Dialect.SQLITE: {**_BOTH, exp.Glob: _BINARY},
 }
+
+# Frames that sqlglot nests to read what stands in a node; of operators in a row, none.
+_FRAMES: Mapping[type[exp.Expr], int] = {
+    **dict.fromkeys(
+        [
+            exp.Paren,
+            exp.Tuple,
+            exp.Anonymous,
+            exp.Cast,
+            exp.Case,
+            exp.Subquery,
+            exp.Exists,
+            exp.Any,
+            exp.All,
+            exp.Array,
+            exp.Filter,
+            exp.WithinGroup,
+            exp.Window,
+            exp.Extract,
+            exp.Substring,
+            exp.StrPosition,
+            exp.Trim,
+            exp.NullSafeEQ,
+            exp.NullSafeNEQ,
+            exp.CTE,
+        ],
+        24,
+    ),
+    exp.In: 15,
+    exp.Not: 10,
+    exp.Between: 10,
+    exp.Escape: 10,
+    exp.Neg: 3,
+    exp.BitwiseNot: 3,
+    exp.AtTimeZone: 3,
+}
 _INTERVAL = re.compile(r"[A-Za-z0-9+\-.: ]*")
 _EXCLUDED = frozenset(["CURRENT ROW", "GROUP", "TIES", "NO OTHERS"])
 _FRAME_ENDS = frozenset(["UNBOUNDED", "CURRENT ROW"])
@@ -231,8 +268,8 @@ _ARGUMENTS: Mapping[str, tuple[str, str]] = {
 def check_grammar(tree: exp.Expr, text: str, dialect: Dialect) -> None:
     """Each node and each of its arguments is one of those listed. Raises ViewRefused with what and where."""
     rules = _RULES[dialect]
-    for node, level, count in _walk(tree):
-        if count > MAX_NODES or level > MAX_TREE:
+    for node, frames, count in _walk(tree):
+        if count > MAX_NODES or frames > MAX_FRAMES:
             raise ViewRefused("a statement too large or too deep", expected="a smaller or flatter one")
         rule = rules.get(type(node))
         if rule is None:
@@ -246,18 +283,19 @@ def check_grammar(tree: exp.Expr, text: str, dialect: Dialect) -> None:
 
 
 def _walk(tree: exp.Expr) -> Iterator[tuple[exp.Expr, int, int]]:
-    """Every node with its level and how many there are so far, parents first; without recursion."""
+    """Every node with the frames around it and how many nodes there are so far, parents first; without recursion."""
     stack = [(tree, 0)]
     count = 0
     while stack:
-        node, level = stack.pop()
+        node, around = stack.pop()
         count += 1
+        level = around + _FRAMES.get(type(node), 1)
         yield node, level, count
         for value in node.args.values():
             if isinstance(value, exp.Expr):
-                stack.append((value, level + 1))
+                stack.append((value, level))
             elif isinstance(value, list):
-                stack.extend((each, level + 1) for each in value if isinstance(each, exp.Expr))
+                stack.extend((each, level) for each in value if isinstance(each, exp.Expr))
 
 
 def _spelled(node: exp.Expr) -> str:

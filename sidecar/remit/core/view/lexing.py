@@ -13,7 +13,7 @@ from remit.core.view.model import Dialect, ViewRefused
 
 MAX_BYTES = 64 << 10
 MAX_TOKENS = 5_000
-MAX_DEPTH = 24  # of brackets and CASE; a level takes sqlglot some 20 Python frames, of 1,000
+MAX_DEPTH = 20  # of brackets and CASE; to read a level takes sqlglot up to 24 Python frames, of 1,000
 MAX_NAME = 63  # bytes; PostgreSQL cuts a longer name off, and might then read another one
 
 _FORMS = re.compile(
@@ -222,6 +222,8 @@ class _Scan:
             raise ViewRefused("a square bracket", where=place(self._text, offset), expected="names in double quotes")
         self._depth += 1 if kind == "open" else -1
         self._check_depth(offset)
+        if self._depth < 0:
+            raise ViewRefused("a bracket that closes none", where=place(self._text, offset))
 
     def _check_depth(self, offset: int) -> None:
         if self._depth + self._cases > MAX_DEPTH:

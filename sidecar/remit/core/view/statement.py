@@ -13,7 +13,7 @@ from sqlglot import exp
 from sqlglot.errors import ParseError, SqlglotError
 
 from remit.core.dataset import Table
-from remit.core.view.dialects import parse, render
+from remit.core.view.dialects import TooManyReadings, parse, render
 from remit.core.view.functions import is_aggregate
 from remit.core.view.grammar import check_grammar
 from remit.core.view.lexing import Scanned, scan
@@ -23,7 +23,7 @@ from remit.core.view.resolve import Resolution
 from remit.core.view.scope import Text
 
 _A_SELECT = "one SELECT, with or without WITH"
-_TOO_DEEP = "a statement nested too deeply"
+_TOO_DEEP = "a statement nested too deeply to read"
 
 
 def parse_statement(text: str, *, dataset: str, tables: Mapping[str, Table], dialect: Dialect) -> Statement:
@@ -40,7 +40,7 @@ def parse_statement(text: str, *, dataset: str, tables: Mapping[str, Table], dia
         uses = resolution.resolve(tree)
         plain = () if resolution.groups_outside else _plain_uses(tree, resolution, dialect)
         _check_printed(tree, dialect)
-    except RecursionError:
+    except (RecursionError, TooManyReadings):
         raise ViewRefused(_TOO_DEEP, expected="a flatter one, for example with WITH") from None
     return Statement(dataset, dialect, tree, uses, plain, _parameters(tree, scanned), scanned.normal)
 
