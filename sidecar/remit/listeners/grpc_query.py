@@ -12,12 +12,11 @@ from remit.listeners import grpc_write as write
 from remit.listeners.grpc_peer import believed
 from remit.listeners.grpc_values import fill, query_rows
 from remit.listeners.pipeline import Pipeline
-from remit.ports import Failure
 from remit.v1 import sidecar_pb2 as pb
 
 _FAILURES: Mapping[str, pb.DataFailure] = {
     "": pb.DATA_FAILURE_UNSPECIFIED,
-    **{each.value: getattr(pb, f"DATA_FAILURE_{each.name}") for each in Failure},
+    **{name: getattr(pb, f"DATA_FAILURE_{name.upper()}") for name in FAILURE_TEXTS},
 }
 
 
