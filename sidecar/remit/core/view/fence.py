@@ -1,10 +1,13 @@
-"""The view of one use of a table, as SQL, and the fence around it.
+r"""The view of one use of a table, as SQL, and the fence around it.
 
 Where a row filter hides rows, the view is `WITH … AS MATERIALIZED (…)`: no expression of the agent's is computed for a
 row that the filter has not let through, so that neither an error nor a slow or early end tells of it. A plain sub-query
 is none: both databases merge it into the statement, and compute what is cheap or indexed first, whoever wrote it.
 
 PostgreSQL: MATERIALIZED is documented to be an optimisation fence (§7.8.3, "Common Table Expression Materialization").
+A sub-query with OFFSET 0 is none, though it is not merged: the planner looks through it to the statistics of the table,
+and there tries the agent's `name LIKE '_mith\'` on the most common names, hidden ones too, which fails for some. From
+version 17 on it looks through MATERIALIZED as well, but only where an output is a plain column: so none of them is.
 SQLite: it is documented as a hint, and implemented as a fence: a common table expression marked so is neither flattened
 into the statement, nor run as a co-routine, nor are conditions pushed down into it (`M10d_Yes` in select.c).
 tests/core/view/test_rewrite_fence.py holds both to it.
@@ -29,9 +32,10 @@ from remit.core.dataset import Table
 from remit.core.view.bindings import Bindings, quoted
 from remit.core.view.dialects import render
 from remit.core.view.filter_sql import columns_of, filter_sql, simplified
-from remit.core.view.mask_sql import Masked, mask_sql
+from remit.core.view.mask_sql import Masked, mask_sql, null_of
 from remit.core.view.model import (
     EVERY_ROW,
+    NO_ROW,
     Column,
     Columns,
     Condition,
@@ -93,6 +97,17 @@ class Source:
     rows: Filter
     masks: Mapping[str, Mask]
     dialect: Dialect
+
+    @property
+    def is_fenced(self) -> bool:
+        """Whether there are rows to hide, and rows to show."""
+        return self.rows not in (EVERY_ROW, NO_ROW)
+
+    def raw(self, column: str) -> str:
+        """A column of the table itself; of no row, a NULL of its type: nothing of the table is planned with."""
+        if self.rows != NO_ROW:
+            return f"{RAW}.{quoted(column)}"
+        return null_of(self.columns[column], self.dialect)
 
     @property
     def sql(self) -> str:
@@ -172,11 +187,19 @@ def view_sql(use: Use, source: Source, bindings: Bindings, tokens: TokenIndex, h
     """The SELECT that stands in a use's place: exactly its columns, masked, then the hidden ones."""
     body = _Body(source, bindings, tokens)
     outputs = [f"{body.column(column)} AS {quoted(column)}" for column in use.columns]
+    if source.rows == NO_ROW:
+        outputs += [f"NULL AS {quoted(each.name)}" for each in hidden]
+        return f"SELECT {_listed(outputs)} WHERE {'FALSE' if source.dialect is Dialect.POSTGRES else '0'}"
     outputs += [f"{each.sql} AS {quoted(each.name)}" for each in hidden]
-    conditions = restriction(source, moved_sql(use, source, bindings), bindings)
+    moved = moved_sql(use, source, bindings) if source.is_fenced else ""  # else the database moves them by itself
+    conditions = restriction(source, moved, bindings)
     where = f" WHERE {conditions}" if conditions else ""
-    listed = ", ".join(outputs) or '1 AS "remit_row"'
-    return f"SELECT {listed} FROM {source.sql}{''.join(body.joins)}{where}"  # noqa: S608
+    return f"SELECT {_listed(outputs)} FROM {source.sql}{''.join(body.joins)}{where}"  # noqa: S608
+
+
+def _listed(outputs: list[str]) -> str:
+    """A use that names no column counts rows."""
+    return ", ".join(outputs) or '1 AS "remit_row"'
 
 
 def distinct_sql(value: str, source: Source, moved: str, bindings: Bindings, most: int) -> str:
@@ -202,14 +225,18 @@ class _Body:
         self.joins: list[str] = []
 
     def column(self, column: str) -> str:
-        raw = f"{RAW}.{quoted(column)}"
-        mask = self._source.masks.get(column)
-        return raw if mask is None else mask_sql(mask, self._masked(column), self._bindings, self._token(column))
+        source, raw = self._source, self._source.raw(column)
+        if column in source.masks:
+            return mask_sql(source.masks[column], self._masked(column), self._bindings, self._token(column))
+        if not source.is_fenced or source.dialect is not Dialect.POSTGRES:
+            return raw
+        # Always so, and not known when planning: what is no plain column has no statistics to look at.
+        return f"CASE WHEN {self._bindings.call('now')} > '-infinity' THEN {raw} END"
 
     def _masked(self, column: str) -> Masked:
         source = self._source
         return Masked(
-            name=f"{RAW}.{quoted(column)}",
+            name=source.raw(column),
             where=f"{source.name}.{column}",
             column=source.columns[column],
             domain=f"{source.dataset}.{source.name}.{column}",
@@ -218,6 +245,8 @@ class _Body:
 
     def _token(self, column: str) -> Callable[[Masked, str], str]:
         def join(masked: Masked, domain: str) -> str:
+            if self._source.rows == NO_ROW:
+                return "CAST(NULL AS text)"
             index = self._tokens(self._source, column, domain)
             alias = quoted(f"t{len(self.joins)}")
             arrays = ", ".join(self._bindings.new(TokenArray(index, which), "text[]") for which in ("raw", "token"))

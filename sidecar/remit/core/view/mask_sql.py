@@ -51,6 +51,12 @@ def mask_sql(mask: Mask, masked: Masked, places: Bindings, token: Token) -> str:
     return writer.write()
 
 
+def null_of(column: Column, dialect: Dialect) -> str:
+    """A NULL of a column's type. What SQLite's tables declare may be anything, and is no type then."""
+    fit = bool(column.declared) and (dialect is Dialect.POSTGRES or _DECLARED.fullmatch(column.declared) is not None)
+    return f"CAST(NULL AS {column.declared})" if fit else "NULL"
+
+
 class _Writer:
     """One mask of one column; what both databases write alike."""
 
@@ -74,10 +80,7 @@ class _Writer:
         return forms[self.mask.kind]()
 
     def null(self) -> str:
-        declared = self.masked.column.declared
-        if self.places.dialect is Dialect.SQLITE and not _DECLARED.fullmatch(declared):
-            declared = ""
-        return f"CAST(NULL AS {declared})" if declared else "NULL"
+        return null_of(self.masked.column, self.places.dialect)
 
     def constant(self) -> str:
         value = self.mask.settings.get("value")

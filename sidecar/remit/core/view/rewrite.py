@@ -20,7 +20,6 @@ from remit.core.view.fence import RAW, Hidden, Source, bind, distinct_sql, moved
 from remit.core.view.filter_sql import columns_of
 from remit.core.view.group import check_groups, require_groups
 from remit.core.view.model import (
-    EVERY_ROW,
     MAX_SUBJECTS,
     MAX_TOKENS,
     NO_ROW,
@@ -155,9 +154,8 @@ class _Rewriting:
             use = self.statement.uses[index]
             source = self.sources[use.table]
             hidden = (self.hidden[index],) if index in self.hidden else ()
-            fenced = source.rows not in (EVERY_ROW, NO_ROW)
-            view = view_sql(use if fenced else _unmoved(use), source, bindings, self._token, hidden)
-            if fenced:
+            view = view_sql(use, source, bindings, self._token, hidden)
+            if source.is_fenced:
                 name = f"{prefix}v{index}"
                 alias = exp.TableAlias(this=exp.to_identifier(name, quoted=True))
                 fences.append(exp.CTE(this=exp.Var(this=view), alias=alias, materialized=True))
@@ -235,11 +233,6 @@ class _Rewriting:
             elif index in self.hidden:
                 names |= source.identities
         return {table: frozenset(names) for table, names in found.items()}
-
-
-def _unmoved(use: Use) -> Use:
-    """Without a fence the database moves conditions by itself."""
-    return Use(use.table, use.alias, use.columns)
 
 
 def _is_unlimited(value: exp.Expr) -> bool:
