@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -20,6 +21,7 @@ from remit.core.effect import Commit, Committed, PlaceHalt
 from remit.core.errors import PolicyFailure, StoreUnavailable
 from remit.core.model import Halt, Mode
 from remit.core.reason import Reason
+from remit.core.view.model import EVERY_ROW, TableView
 from remit.core.window import window_at
 from remit.metrics import MAX_VALUES, STAGES, MeteredPdp, Metrics, metered_store
 
@@ -391,6 +393,11 @@ class Failing(FakePdp):
             raise PolicyFailure(self.reason, "no")
         return await super().ask({})
 
+    async def view(self, dataset: str, tables: Sequence[str], document: Mapping[str, Any]) -> Sequence[TableView]:
+        if self.reason:
+            raise PolicyFailure(self.reason, "no")
+        return await super().view(dataset, tables, document)
+
 
 @pytest.mark.parametrize(
     ("reason", "up"), [(None, 1), (Reason.PDP_UNAVAILABLE, 0), (Reason.POLICY_ERROR, 1), (Reason.POLICY_UNDEFINED, 1)]
@@ -409,7 +416,19 @@ def test_opa_is_down_only_when_it_does_not_answer(reason: Reason | None, up: int
         assert pdp.revision == "r1"
         assert value(await samples(metrics), "remit_pdp_up") == up
 
+    @in_loop
+    async def look() -> None:
+        metrics = metered()
+        pdp = MeteredPdp(Failing(reason), metrics)
+        assert pdp.reads_time("crm") is False
+        try:
+            assert await pdp.view("crm", ["customers"], {}) == [TableView("customers", EVERY_ROW)]
+        except PolicyFailure as failure:
+            assert failure.reason is reason
+        assert value(await samples(metrics), "remit_pdp_up") == up
+
     run()
+    look()
 
 
 @in_loop
