@@ -92,8 +92,10 @@ class Wall:
             return True
         if column:
             return False
-        # Of a table that gives no column, and of a common table expression: "" of its name.
-        return table in self._reads or not (table in self._names or table.startswith(("sqlite_", "pragma_")))
+        # "" of a table that gives no column (also where a view on it was dissolved: its rows can be counted then), and
+        # of a common table expression's name.
+        beneath = any(name == table for _, name, _ in self._beneath)
+        return beneath or table in self._reads or not (table in self._names or table.startswith(("sqlite_", "pragma_")))
 
 
 def _lower(name: str | None) -> str:

@@ -1,0 +1,56 @@
+"""A million rows pass through a bounded amount of memory."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fakes.databases import PostgresOwner, Site, SqliteOwner, sqlite_site
+
+MOST = 64 << 20
+TESTS = Path(__file__).parents[1]
+
+
+@pytest.fixture(name="site", params=["sqlite", "postgres"])
+def _site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
+    if request.param == "postgres":
+        yield Site(PostgresOwner(request.getfixturevalue("fresh")))
+        return
+    with sqlite_site(tmp_path) as site:
+        yield site
+
+
+def grown(site: Site, *more: str) -> int:
+    """By how many bytes a process of its own grew while it read."""
+    environment = dict(os.environ, PYTHONPATH=str(TESTS))
+    if isinstance(site.owner, PostgresOwner):
+        arguments = ["postgres", site.owner.inner.reader]
+        environment["PGSECRET"] = site.owner.inner.reader_password
+    else:
+        assert isinstance(site.owner, SqliteOwner)
+        arguments = ["sqlite", str(site.owner.path)]
+    ran = subprocess.run(
+        [sys.executable, "-m", "fakes.read_million", *arguments, *more],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=110,
+    )
+    rows, bytes_ = map(int, ran.stdout.split())
+    assert rows == 10**6
+    return bytes_
+
+
+def test_a_million_rows_take_no_more_than_a_few(site: Site) -> None:
+    """No more than 64 MiB above what the process had before."""
+    assert grown(site) <= MOST
+
+
+def test_the_measure_finds_a_reader_that_keeps_them(site: Site) -> None:
+    """Planted: all rows are kept, and that is more."""
+    assert grown(site, "all") > MOST
