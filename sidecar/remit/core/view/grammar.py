@@ -30,9 +30,9 @@ MAX_NODES = 10_000
 MAX_FRAMES = 560
 """The most Python frames (of 1,000, which the caller shares) that reading the printed tree again may nest."""
 
-# What an argument may be: nodes, a flag, any text (a name or a literal, which are printed within quotes), or one of
-# these words.
-_NODES, _FLAG, _TEXT = "nodes", "flag", "text"
+# What an argument may be: nodes, names alone, a flag, any text (a name or a literal, which are printed within quotes),
+# or one of these words.
+_NODES, _NAMES, _FLAG, _TEXT = "nodes", "names", "flag", "text"
 Rule = Mapping[str, str | frozenset[str]]
 
 
@@ -67,13 +67,13 @@ _BOTH: dict[type[exp.Expr], Rule] = {
     exp.Subquery: _nodes("this", "alias", "with_", "joins", "order", "limit", "offset"),
     exp.With: _MANY,
     exp.CTE: _nodes("this", "alias", materialized=_FLAG),
-    exp.TableAlias: _nodes("this", "columns"),
-    exp.Table: _nodes("this", "db", "alias", "joins"),
+    exp.TableAlias: {"this": _NAMES, "columns": _NAMES},
+    exp.Table: _nodes("alias", "joins", this=_NAMES, db=_NAMES),
     exp.From: _ONE,
     exp.Join: _nodes(
         "this",
         "on",
-        "using",
+        using=_NAMES,
         side=frozenset(["LEFT", "RIGHT", "FULL"]),
         kind=frozenset(["INNER", "CROSS", "OUTER"]),
     ),
@@ -87,9 +87,9 @@ _BOTH: dict[type[exp.Expr], Rule] = {
     exp.Offset: _nodes("expression"),
     # Names and values.
     exp.Identifier: {"this": _TEXT, "quoted": _FLAG},
-    exp.Column: _nodes("this", "table", "db"),
+    exp.Column: _nodes("this", table=_NAMES, db=_NAMES),
     exp.Star: _NOTHING,
-    exp.Alias: _nodes("this", "alias"),
+    exp.Alias: _nodes("this", alias=_NAMES),
     exp.Literal: {"this": _TEXT, "is_string": _FLAG},
     exp.Boolean: {"this": _FLAG},
     exp.Null: _NOTHING,
@@ -137,7 +137,7 @@ _BOTH: dict[type[exp.Expr], Rule] = {
     exp.JSONExtractScalar: _BINARY,
     exp.Anonymous: {"this": _TEXT, "expressions": _NODES},
     exp.Filter: _BINARY,
-    exp.Window: _nodes("this", "partition_by", "order", "spec", "alias", over=frozenset(["OVER"])),
+    exp.Window: _nodes("this", "partition_by", "order", "spec", alias=_NAMES, over=frozenset(["OVER"])),
     exp.WindowSpec: {
         "kind": frozenset(["ROWS", "RANGE", "GROUPS"]),
         "start": _NODES,
@@ -242,6 +242,8 @@ _CALLED: Mapping[type[exp.Expr], tuple[str, str]] = {
     exp.TableSample: ("TABLESAMPLE", "the whole table"),
     exp.Pivot: ("PIVOT", "CASE with GROUP BY"),
     exp.Unnest: ("UNNEST", "a table of the dataset"),
+    exp.ObjectIdentifier: ("a cast to a type of the system catalogue", "an ordinary type"),
+    exp.PseudoType: ("a cast to a type of the system catalogue", "an ordinary type"),
     exp.Lock: ("FOR UPDATE or FOR SHARE", "a SELECT that locks nothing"),
     exp.Into: ("SELECT INTO", "a SELECT that writes nothing"),
 }
@@ -263,6 +265,14 @@ _ARGUMENTS: Mapping[str, tuple[str, str]] = {
     "unnest": ("IN UNNEST", "IN (SELECT …)"),
     "qualify": ("QUALIFY", "a sub-query with WHERE"),
 }
+_ODD: Mapping[tuple[type[exp.Expr], str], tuple[str, str]] = {
+    (exp.Table, "this"): ("what is not a name, in the place of a table", "a table of the dataset or a sub-query"),
+    (exp.Anonymous, "this"): ("a function's name in quotes", "it without quotes"),
+    (exp.Alias, "alias"): ("what is not a name, after AS", "a name"),
+}
+# Arguments that sqlglot sets to False where a statement says nothing. Of another, False may say something: a table's
+# `indexed` is False where NOT INDEXED stands.
+_OFF = frozenset(["nested", "percent", "value_constructor"])
 
 
 def check_grammar(tree: exp.Expr, text: str, dialect: Dialect) -> None:
@@ -306,15 +316,18 @@ def _spelled(node: exp.Expr) -> str:
 
 
 def _check_argument(node: exp.Expr, name: str, value: Any, rule: Rule, text: str) -> None:
-    if value is None or value is False or value == []:
-        return
     allowed = rule.get(name)
+    if value is None or value == [] or (value is False and (allowed is not None or name in _OFF)):
+        return
     if allowed is None and isinstance(node, exp.DataType):
         raise ViewRefused("a cast to a type that is not allowed", where=where(node, text))
     if allowed is None:
         what, expected = _ARGUMENTS.get(name, (f"{name.strip('_')} in {_spelled(node)}, which is not allowed", ""))
         raise ViewRefused(what, where=where(node, text), expected=expected)
     if not _fits(node, name, value, allowed):
+        special = _ODD.get((type(node), name))
+        if special:
+            raise ViewRefused(special[0], where=where(node, text), expected=special[1])
         raise ViewRefused(f"an odd {name.strip('_')} in {_spelled(node)}", where=where(node, text))
 
 
@@ -327,11 +340,14 @@ def _fits(node: exp.Expr, name: str, value: Any, allowed: str | frozenset[str]) 
         return isinstance(value, str)
     if isinstance(node, exp.WindowSpec) and isinstance(value, str):
         return value.upper() in _FRAME_ENDS
+    if isinstance(node, exp.Anonymous) and name == "this":
+        return isinstance(value, str)
     if isinstance(node, exp.DataType) and name == "this":
         return isinstance(value, exp.DType)
+    kind = exp.Identifier if allowed == _NAMES else exp.Expr
     if isinstance(value, list):
-        return all(isinstance(each, exp.Expr) for each in value)
-    return isinstance(value, exp.Expr)
+        return all(isinstance(each, kind) for each in value)
+    return isinstance(value, kind)
 
 
 # What some nodes must also hold.
@@ -437,15 +453,9 @@ def _check_interval(node: exp.Expr, text: str, dialect: Dialect) -> None:
         raise ViewRefused("an odd interval", where=where(node, text), expected="one like INTERVAL '90' DAY")
 
 
-def _check_table(node: exp.Expr, text: str, dialect: Dialect) -> None:
-    for name in ("this", "db"):
-        part = node.args.get(name)
-        if part is not None and not isinstance(part, exp.Identifier):
-            raise ViewRefused(
-                "a function in the place of a table",
-                where=where(node, text),
-                expected="a table of the dataset or a sub-query",
-            )
+def _check_column(node: exp.Expr, text: str, dialect: Dialect) -> None:
+    if not isinstance(node.this, exp.Identifier | exp.Star):
+        raise ViewRefused("an odd column", where=where(node, text), expected="a name")
 
 
 def _check_name(node: exp.Expr, text: str, dialect: Dialect) -> None:
@@ -473,7 +483,7 @@ _CHECKS: Mapping[type[exp.Expr], Any] = {
     exp.If: _check_condition,
     exp.Literal: _check_number,
     exp.Interval: _check_interval,
-    exp.Table: _check_table,
+    exp.Column: _check_column,
     exp.Identifier: _check_name,
     exp.With: _check_with,
     exp.Alias: _check_alias,
