@@ -14,7 +14,8 @@ from dataclasses import dataclass
 @dataclass(frozen=True)
 class Counts:
     """`examples` and `steps` of Hypothesis; `machines` of its state machines, each of so many steps; images after
-    a power loss, kills of a sidecar, kills of a store, faults of a disk, flipped bytes, and calls that break off."""
+    a power loss, kills of a sidecar, kills of a store, faults of a disk, flipped bytes, calls that break off, and queries
+    that views are compared by."""
 
     examples: int
     machines: int
@@ -25,11 +26,21 @@ class Counts:
     faults: int
     flips: int
     cuts: int
+    queries: int
 
 
 PROFILES = {
     "ci": Counts(
-        examples=40, machines=40, steps=40, images=500, kills=12, store_kills=60, faults=30, flips=400, cuts=60
+        examples=40,
+        machines=40,
+        steps=40,
+        images=500,
+        kills=12,
+        store_kills=60,
+        faults=30,
+        flips=400,
+        cuts=60,
+        queries=300,
     ),
     "soak": Counts(
         examples=2_000,
@@ -41,6 +52,7 @@ PROFILES = {
         faults=2_000,
         flips=10**6,
         cuts=500,
+        queries=6_000,
     ),
 }
 PROFILE = os.environ.get("REMIT_PROFILE", "ci")

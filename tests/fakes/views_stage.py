@@ -14,7 +14,6 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mappin
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
-from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,6 +21,7 @@ import orjson
 from joserfc.jwk import OKPKey
 from remit.app.sidecar import PROBE
 from remit.backends.clock_system import SystemClock
+from remit.backends.databases import CatalogueDatabases
 from remit.backends.ids_random import RandomIds
 from remit.backends.keys_file import open_keys
 from remit.backends.opa_binary import find
@@ -31,6 +31,7 @@ from remit.backends.policy_files import prepare
 from remit.backends.signer_ed25519 import Ed25519Signer
 from remit.backends.store_sqlite import SqliteStore, open_journal
 from remit.backends.tokens_aessiv import AesSivTokenizer
+from remit.backends.vault_file import FileVault
 from remit.config import load
 from remit.core.call import Claimed
 from remit.core.catalogue import Catalogue
@@ -41,12 +42,12 @@ from remit.core.view.model import Cell
 from remit.metrics import MeteredPdp, Metrics, metered_store
 from remit.pep.pipeline import Pipeline
 from remit.pep.world import Installation, World
-from remit.ports import Databases, JournalRow, Sighting, Tokenizer
+from remit.ports import Databases, JournalRow, Sighting
 
 T = TypeVar("T")
 
-Connect = Callable[[Catalogue, Tokenizer], Databases]
-"""Another way to a catalogue's databases than the sidecar's own: a harness plants its bugs there."""
+Wrap = Callable[[Databases], Databases]
+"""What stands between Remit and its databases: a harness plants its bugs there."""
 
 PATIENCE = PdpSettings(deadline=5.0)  # the machine's other work is not the policy's fault
 
@@ -191,7 +192,7 @@ async def views_stage(
     catalogue: str | Catalogue,
     policies: Mapping[str, str],
     *,
-    connect: Connect | None = None,
+    wrap: Wrap = lambda databases: databases,
     environment: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Stage]:
     """A stage in `place` until the end of the block. `policies` are Rego files by name; `environment` is where the
@@ -212,9 +213,9 @@ async def views_stage(
         await server.start(policy.bundle)
         stack.push_async_callback(server.stop)
         tokenizer = AesSivTokenizer(keys.views)
-        databases = (connect or connected(environment or {}))(read, tokenizer)
-        if hasattr(databases, "close"):
-            stack.push_async_callback(databases.close)
+        databases = CatalogueDatabases(FileVault(environment or {}, place), tokenizer)
+        stack.push_async_callback(databases.close)
+        await databases.use(read)
         world = World(
             store=metered_store(store, metrics),
             clock=clock,
@@ -223,7 +224,7 @@ async def views_stage(
             observer=metrics,
             hmac=keys.seal,
             installation=Installation(read, MeteredPdp(server.pdp, metrics), policy.messages),
-            databases=databases,
+            databases=wrap(databases),
             tokenizer=tokenizer,
         )
         store.activate(policy.bundle.revision)
@@ -235,18 +236,6 @@ async def views_stage(
 
         made = Stage(place, read, world, Pipeline(world, check), metrics, log, store)
         yield made
-
-
-def connected(environment: Mapping[str, str]) -> Connect:
-    """The sidecar's own way to a catalogue's databases."""
-
-    def connect(catalogue: Catalogue, tokenizer: Tokenizer) -> Databases:
-        made: Databases = import_module("remit.backends.databases").CatalogueDatabases(
-            catalogue, tokenizer, environ=environment
-        )
-        return made
-
-    return connect
 
 
 class Staged:
