@@ -47,7 +47,7 @@ package remit.viewing["{name}"]
 
 include if {{
 	input["~"].shown == "{mark}"
-	data.remit.views["{dataset}"].include
+	data.remit.views["{dataset}"].include == true
 }}
 
 include if input["~"].hidden == "{mark}"

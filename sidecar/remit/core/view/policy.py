@@ -114,8 +114,8 @@ def _dynamic(path: Path, target: Path) -> bool:
 
 
 def _rule_faults(rule: Rule, tables: Tables) -> Iterator[Fault]:
-    if rule.name == INCLUDE and (rule.function or rule.default):
-        yield Fault(rule.file, rule.line, "expected `include if …`, without arguments and without a default")
+    if rule.name == INCLUDE and not rule.plain:
+        yield Fault(rule.file, rule.line, "expected `include if …`: no other value, arguments, default or else")
     for line in rule.overrides:
         yield Fault(rule.file, line, "found `with`, expected none in a view")
     for read in rule.reads:

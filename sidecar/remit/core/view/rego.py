@@ -36,7 +36,10 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One rule, or one of several of the same name, from its `line` to its `end`. `uses` are names of its package."""
+    """One rule, or one of several of the same name, from its `line` to its `end`. `uses` are names of its package.
+
+    `plain`: that it is true is all that it can say (no other value, set, object, argument, default or else).
+    """
 
     name: str
     file: str
@@ -45,6 +48,7 @@ class Rule:
     title: str
     function: bool
     default: bool
+    plain: bool
     reads: tuple[Reference, ...]
     calls: tuple[Call, ...]
     uses: frozenset[str]
@@ -87,6 +91,13 @@ def read_package(path: Path, modules: Mapping[str, Node]) -> Package:
 def _head_name(rule: Node) -> str:
     head = rule["head"]
     return str(head["ref"][0]["value"] if head.get("ref") else head.get("name", ""))
+
+
+def _says_true(head: Node) -> bool:
+    """Whether a head is a name alone, and its value true."""
+    value = head.get("value") or {}
+    name_alone = len(head.get("ref") or ()) == 1 and "args" not in head and "key" not in head
+    return name_alone and value.get("type") == "boolean" and value.get("value") is True
 
 
 def _imports(tree: Node) -> dict[str, Path]:
@@ -134,6 +145,7 @@ class _Module:
             title=next((str(each["title"]) for each in node.get("annotations") or () if "title" in each), ""),
             function="args" in head,
             default=bool(node.get("default")),
+            plain=_says_true(head) and "else" not in node and not node.get("default"),
             reads=tuple(Reference(path, line) for path, line in paths if self._own(path) is None),
             calls=tuple(self._call(each) for each in nodes if _operator(each)),
             uses=frozenset(name for path, _ in paths if (name := self._own(path))),
