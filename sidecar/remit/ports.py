@@ -59,7 +59,7 @@ class Pdp(Protocol):
         """What a subject sees of these tables; `document` is as for `ask`, with the table as `resource.operation`.
 
         `document` is asked once for each table, its `resource.operation` and `resource.ref` replaced. A table that no
-        rule includes has NO_ROW. Raises PolicyFailure (also where no view of the dataset is written), ViewInvalid.
+        rule includes has NO_ROW. Raises PolicyFailure; ViewRefused where no view of it is written; ViewInvalid.
         """
         ...
 

@@ -50,16 +50,15 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class ViewRules:
-    """What is known of a dataset's view before it is asked.
+    """What is known of a dataset's view before it is asked; `masks`: whether it has any.
 
-    `known` are the rules that `include` builds on and that read no row; `mentioned` the tables that some rule names.
+    `known` are the rules that `include` builds on and that read no row.
     """
 
     dataset: str
     masks: bool
     known: tuple[str, ...]
     reads_time: bool
-    mentioned: frozenset[str]
 
 
 Tables = Mapping[str, Collection[str]]
@@ -104,7 +103,6 @@ def rules_of(package: Package, dataset: str, tables: Tables) -> ViewRules:
         masks=bool(package.named(MASKS)),
         known=tuple(sorted(known)),
         reads_time=any(path[: len(_TIME)] == _TIME[: len(path)] or _dynamic(path, _TIME) for path in reads),
-        mentioned=frozenset(path[1] for path in reads if path[0] == "input" and len(path) > 1 and path[1] in tables),
     )
 
 
