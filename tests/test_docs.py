@@ -40,7 +40,9 @@ def test_every_metric_is_documented() -> None:
     assert {name for name in named if f'"{name}"' not in source} == set()
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/cli.md", "docs/catalogue.md", "docs/demo.md", "docs/egress.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "docs/cli.md", "docs/catalogue.md", "docs/demo.md", "docs/egress.md", "docs/views.md"]
+)
 def test_every_command_that_is_shown_exists(page: str) -> None:
     """`remit X Y` in the docs is a command of the program."""
     shown = set(re.findall(r"(?:^|`|\$ )remit ([a-z]+)(?: ([a-z]+))?", read(page), re.MULTILINE))
