@@ -11,12 +11,12 @@ from fakes.databases import AMPLE, TABLES, TOKENIZER, PostgresOwner, Site, Sqlit
 from fakes.loop import in_loop
 from fakes.postgres_server import PostgresDatabase
 from remit.backends.database_url import UrlRefused
-from remit.backends.databases import CatalogueDatabases
-from remit.backends.vault_file import FileVault
+from remit.backends.databases import CatalogueDatabases, credentials
+from remit.backends.vault_file import FileVault, take_environment
 from remit.core.catalogue import Catalogue
 from remit.core.dataset import Dataset, DataSource, ReadLimits, Table
 from remit.core.view.model import Dialect
-from remit.ports import Database, DatabaseFailed, Failure
+from remit.ports import Database, DatabaseFailed, Failure, Write
 
 COUNT = "SELECT count(*) FROM ~people"
 
@@ -114,17 +114,21 @@ async def test_passwords_come_from_files_and_variables(fresh: PostgresDatabase, 
     site = Site(PostgresOwner(fresh))
     (tmp_path / "reader").write_text(fresh.reader_password)
     (tmp_path / "reader").chmod(0o600)
-    kept = databases({"WRITER": fresh.writer_password}, tmp_path)
+    environ = {"WRITER": fresh.writer_password, "OTHER": "x"}
     reader, writer = DataSource(fresh.reader, file="reader"), DataSource(fresh.writer, environment="WRITER")
-    await kept.use(
-        catalogue(
-            crm=Dataset(reader=reader, writer=writer, tables=TABLES),
-            lost=Dataset(reader=replace(reader, file="gone"), tables=TABLES),
-            bare=Dataset(reader=replace(reader, file=""), tables=TABLES),
-        )
+    named = catalogue(
+        crm=Dataset(reader=reader, writer=writer, tables=TABLES),
+        lost=Dataset(reader=replace(reader, file="gone"), tables=TABLES),
+        bare=Dataset(reader=replace(reader, file=""), tables=TABLES),
     )
+    kept = databases(take_environment(environ, credentials(named)), tmp_path)
+    await kept.use(named)
 
-    assert (await answer(found(kept, "crm"), site.plan(COUNT))).rows == [(3,)]
+    assert environ == {"OTHER": "x"}  # what the sidecar starts does not inherit it
+    added = Write("d_1", "INSERT INTO people VALUES (9, 'Eve', 0)", {}, AMPLE)
+    assert (await found(kept, "crm").write(added)).affected == 1
+
+    assert (await answer(found(kept, "crm"), site.plan(COUNT))).rows == [(4,)]
     problems = await kept.problems()
     assert {name: error.failure for name, error in problems.items()} == {
         "lost": Failure.NOT_FIT,

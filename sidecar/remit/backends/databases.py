@@ -28,6 +28,16 @@ class _Named:
         return cls(dataset.reader, dataset.writer, dataset.tables, dataset.limits.seconds)
 
 
+def credentials(catalogue: Catalogue) -> tuple[Credential, ...]:
+    """The passwords that datasets name, for `vault_file.take_environment`."""
+    sources = [source for dataset in catalogue.datasets.values() for source in (dataset.reader, dataset.writer)]
+    return tuple(_credential(source) for source in sources if source.file or source.environment)
+
+
+def _credential(source: DataSource) -> Credential:
+    return Credential(file=source.file, environment=source.environment)
+
+
 @dataclass(frozen=True, slots=True)
 class _Open:
     named: _Named
@@ -97,7 +107,7 @@ class CatalogueDatabases:
         )
 
     def _password(self, source: DataSource) -> Password:
-        credential = Credential(file=source.file, environment=source.environment)
+        credential = _credential(source)
 
         async def password() -> bytes:
             if not source.file and not source.environment:

@@ -101,7 +101,7 @@ class PostgresReading:
 
     async def _start(self) -> None:
         plan = self._plan
-        if plan.tokens or plan.subjects or self._limits.cost:
+        if plan.tokens or plan.subjects:
             await self._connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
         for query in plan.tokens:
             self._tokens.append(await self._tokenised(query))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import islice
 from typing import Any
 
@@ -95,11 +95,13 @@ class Run:
         return self._fitting(rows)
 
     def finish(self) -> None:
-        """End the snapshot. Raises apsw's errors: then the connection is not to be used again."""
+        """End the snapshot. A connection that stays in its transaction is not used again."""
         self._connection.authorizer = None
-        self._cursor.close(True)
-        if self._connection.in_transaction:
-            self._connection.execute("ROLLBACK")
+        with suppress(apsw.Error):
+            self._cursor.close(True)
+        with suppress(apsw.Error):
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
 
     def _executed(self, text: Text, tokenizer: Tokenizer) -> apsw.Cursor:
         """The cursor at the first row. What is kept prepared was let through another wall: it is prepared anew."""
