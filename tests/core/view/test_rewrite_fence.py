@@ -315,6 +315,35 @@ def test_only_conditions_that_cannot_fail_are_moved(postgres_only: World, condit
     assert (") AND (" in fence.split(" WHERE ", 1)[1]) == moves
 
 
+@pytest.mark.parametrize(
+    ("declared", "value", "moves"),
+    [
+        ("smallint", "5", True),
+        ("timestamp(3) with time zone", "'2020-01-01'", True),
+        ("time without time zone", "'12:00'", False),
+        ("character varying(20)", "'x'", True),
+        ("character varying(20)[]", "'{x}'", False),
+        ("double precision[]", "'{1}'", False),
+        ('"char"', "'x'", False),
+        ("interval", "'1 day'", False),
+        ("jsonb", "'{}'", False),
+        ("bytea", "'x'", False),
+    ],
+)
+def test_types_whose_comparisons_are_not_known_to_be_total_stay(
+    postgres_only: World, declared: str, value: str, moves: bool
+) -> None:
+    """By the name that PostgreSQL gives the type, arrays and types of a database's own among them."""
+    postgres_only.add("typed", {"x": (ColumnType.ANY, declared, "")}, [])
+    plan = postgres_only.plan(
+        f"SELECT count(*) FROM typed WHERE x = {value}", filters={"typed": Compare("x", "ne", None)}
+    )
+    postgres_only.run(plan, {})
+    postgres_only.raw("DROP TABLE typed")
+
+    assert plan.text.sql.count(value) == (2 if moves else 1)
+
+
 def test_all_comparisons_are_moved_in_sqlite() -> None:
     """None of them fails, of whatever types; a masked column's are not."""
     world = sqlite_world()

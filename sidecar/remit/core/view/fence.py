@@ -12,25 +12,18 @@ SQLite: it is documented as a hint, and implemented as a fence: a common table e
 into the statement, nor run as a co-routine, nor are conditions pushed down into it (`M10d_Yes` in select.c).
 tests/core/view/test_rewrite_fence.py holds both to it.
 
-The fence costs the index that the agent's own conditions would have used. So conditions that cannot fail for any row
-are copied into it, as they stand: PostgreSQL calls their operators LEAKPROOF (pg_proc.proleakproof); no comparison of
-SQLite's fails. They are not cast to the column's type: `age > 2.5` as integers would be another condition.
+The fence costs the index that the agent's own conditions would have used: core/view/moved.py gets it back.
 
 Masks need no fence: the agent's expressions see what the mask gives, and no mask fails for any value.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
-
-from sqlglot import exp
 
 from remit.core.dataset import Table
 from remit.core.view.bindings import Bindings, quoted
-from remit.core.view.dialects import render
 from remit.core.view.filter_sql import columns_of, filter_sql, simplified
 from remit.core.view.mask_sql import Masked, mask_sql, null_of
 from remit.core.view.model import (
@@ -38,7 +31,6 @@ from remit.core.view.model import (
     NO_ROW,
     Column,
     Columns,
-    Condition,
     Dialect,
     Filter,
     Mask,
@@ -48,41 +40,12 @@ from remit.core.view.model import (
     Use,
     ViewInvalid,
 )
+from remit.core.view.moved import conditions_sql
 
 RAW = '"r"'
 """What the table itself is called within its view, where nothing of the agent's is."""
 
 _SCHEMAS = {Dialect.POSTGRES: "public", Dialect.SQLITE: "main"}
-# By the first word of a type's name in PostgreSQL: types whose comparisons with one another are leakproof (of 15's
-# pg_proc; `numeric` is not among them).
-_FAMILIES = {
-    "smallint": "integer",
-    "integer": "integer",
-    "bigint": "integer",
-    "real": "real",
-    "double": "real",
-    "text": "text",
-    "character": "text",
-    "boolean": "boolean",
-    "date": "date",
-    "timestamp": "timestamp",
-    "uuid": "uuid",
-}
-_CASTS = {
-    exp.DType.SMALLINT: "integer",
-    exp.DType.INT: "integer",
-    exp.DType.BIGINT: "integer",
-    exp.DType.FLOAT: "real",
-    exp.DType.DOUBLE: "real",
-    exp.DType.TEXT: "text",
-    exp.DType.VARCHAR: "text",
-    exp.DType.BOOLEAN: "boolean",
-    exp.DType.DATE: "date",
-    exp.DType.TIMESTAMP: "timestamp",
-    exp.DType.TIMESTAMPTZ: "timestamptz",
-    exp.DType.UUID: "uuid",
-}
-_SIGNS = {"eq": "=", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,70 +220,7 @@ class _Body:
         return join
 
 
-# Conditions that are moved.
-
-
 def moved_sql(use: Use, source: Source, bindings: Bindings) -> str:
-    """Those of a use's conditions that cannot fail for any row, joined by AND; "" where there are none."""
-    kept = [each for each in use.conditions if _is_safe(each, source)]
-    return " AND ".join(f"({_condition(each, bindings)})" for each in kept)
-
-
-def _is_safe(condition: Condition, source: Source) -> bool:
-    if condition.column in source.masks:
-        return False
-    if source.dialect is Dialect.SQLITE:
-        return True
-    family = _family(source.columns[condition.column].declared)
-    return bool(family) and all(_fits(operand, family) for operand in condition.operands)
-
-
-def _family(declared: str) -> str:
-    words = re.sub(r"\(.*?\)", "", declared).split()
-    if words[-3:] == ["with", "time", "zone"]:
-        return "timestamptz" if words[0] == "timestamp" else ""
-    return _FAMILIES.get(words[0], "") if words and words[-1] != "[]" else ""
-
-
-def _fits(operand: Any, family: str) -> bool:
-    """Whether an operand is compared with a column of a family by a leakproof operator.
-
-    A text in quotes, and a parameter that is bound as one, is taken for the column's own type. A parameter that is
-    bound as a number or a time of another kind brings operators that are not marked so, but are as total.
-    """
-    match operand:
-        case exp.Placeholder() | exp.Null():
-            return True
-        case exp.Boolean():
-            return family == "boolean"
-        case exp.Literal(is_string=True):
-            return True
-        case exp.Neg():
-            return isinstance(operand.this, exp.Literal) and not operand.this.is_string and _fits(operand.this, family)
-        case exp.Literal():
-            whole = operand.this.isdigit() and int(operand.this) < 2**63
-            return family == "real" or (family == "integer" and whole)
-        case exp.Cast():
-            same = _CASTS.get(operand.to.this) == family
-            return same and isinstance(operand.this, exp.Literal | exp.Placeholder | exp.Neg | exp.Boolean)
-    return False
-
-
-def _condition(condition: Condition, bindings: Bindings) -> str:
-    name = f"{RAW}.{quoted(condition.column)}"
-    operands = [render(bind(operand.copy(), bindings), bindings.dialect) for operand in condition.operands]
-    if condition.operator == "between":
-        return f"{name} BETWEEN {operands[0]} AND {operands[1]}"
-    if condition.operator == "in":
-        return f"{name} IN ({', '.join(operands)})"
-    return f"{name} {_SIGNS[condition.operator]} {operands[0]}"
-
-
-def bind(tree: exp.Expr, bindings: Bindings) -> exp.Expr:
-    """The same tree with a numbered place for each of the agent's parameters; it is changed."""
-    for node in list(tree.find_all(exp.Placeholder)):
-        place = exp.Var(this=bindings.parameter(node.name))
-        if node is tree:
-            return place
-        node.replace(place)
-    return tree
+    """A use's own conditions that may be asked of every row; "" where there are none."""
+    plain = {name: column for name, column in source.columns.items() if name not in source.masks}
+    return conditions_sql(use.conditions, plain, bindings, RAW)

@@ -79,17 +79,17 @@ def columns_of(rows: Filter) -> frozenset[str]:
     return frozenset({rows.column})
 
 
-def filter_sql(rows: Filter, table: str, columns: Mapping[str, Column], places: Bindings, alias: str) -> str:
+def filter_sql(rows: Filter, table: str, columns: Mapping[str, Column], bindings: Bindings, alias: str) -> str:
     """A simplified filter as a condition on `alias`. Raises ViewInvalid."""
-    return _Writer(table, columns, places, alias).condition(rows)
+    return _Writer(table, columns, bindings, alias).condition(rows)
 
 
-def typed_place(value: Scalar, column: Column, places: Bindings) -> str | None:
+def typed_place(value: Scalar, column: Column, bindings: Bindings) -> str | None:
     """The place of a value that is to be compared with a column; None where its kind does not fit the type."""
-    if places.dialect is Dialect.SQLITE:
-        return places.constant(value) if _fits_sqlite(value, column.type) else None
+    if bindings.dialect is Dialect.SQLITE:
+        return bindings.constant(value) if _fits_sqlite(value, column.type) else None
     type = _postgres_type(value, column.type)
-    return places.constant(value, type) if type else None
+    return bindings.constant(value, type) if type else None
 
 
 def _fits_sqlite(value: Scalar, type: ColumnType) -> bool:
@@ -135,8 +135,8 @@ def _is_double(value: Scalar) -> bool:
 
 
 class _Writer:
-    def __init__(self, table: str, columns: Mapping[str, Column], places: Bindings, alias: str) -> None:
-        self._table, self._columns, self._places, self._alias = table, columns, places, alias
+    def __init__(self, table: str, columns: Mapping[str, Column], bindings: Bindings, alias: str) -> None:
+        self._table, self._columns, self._bindings, self._alias = table, columns, bindings, alias
 
     def condition(self, rows: Filter) -> str:
         match rows:
@@ -150,7 +150,7 @@ class _Writer:
 
     def _joined(self, parts: tuple[Filter, ...], word: str) -> str:
         if not parts:
-            truth = ("TRUE", "FALSE") if self._places.dialect is Dialect.POSTGRES else ("1", "0")
+            truth = ("TRUE", "FALSE") if self._bindings.dialect is Dialect.POSTGRES else ("1", "0")
             return truth[word == "OR"]
         return f" {word} ".join(f"({self.condition(part)})" for part in parts)
 
@@ -170,7 +170,7 @@ class _Writer:
             return self._pair(compare, column, name)
         if value is None or isinstance(value, tuple):
             raise self._wrong(compare, "a scalar")
-        if column.type is ColumnType.ANY and self._places.dialect is Dialect.POSTGRES:
+        if column.type is ColumnType.ANY and self._bindings.dialect is Dialect.POSTGRES:
             self._only_equal(compare)
             name = f"CAST({name} AS text)"
         return f"{name} {_SIGNS[operator]} {self._place(value, column, compare)}"
@@ -181,7 +181,7 @@ class _Writer:
         values = [value for value in compare.value if value is not None]
         parts = [f"{name} IS NULL"] if None in compare.value else []
         if values:
-            cast = column.type is ColumnType.ANY and self._places.dialect is Dialect.POSTGRES
+            cast = column.type is ColumnType.ANY and self._bindings.dialect is Dialect.POSTGRES
             places = ", ".join(self._place(value, column, compare) for value in values)
             parts.append(f"{f'CAST({name} AS text)' if cast else name} IN ({places})")
         return " OR ".join(parts)
@@ -196,7 +196,7 @@ class _Writer:
                 raise self._wrong(compare, "another column of text")
             part = self._as_text(self._name(compare.value.column), other)
         elif isinstance(compare.value, str):
-            part = self._places.constant(compare.value, "text")
+            part = self._bindings.constant(compare.value, "text")
         else:
             raise self._wrong(compare, "a text")
         whole = self._as_text(name, column)
@@ -207,7 +207,7 @@ class _Writer:
         )
 
     def _postgres_text(self, operator: str, whole: str, part: str) -> str:
-        call = self._places.call
+        call = self._bindings.call
         if operator == "startswith":  # as it is: an index in the collation "C" serves it
             return call("starts_with", whole, part)
         whole = f'{whole} COLLATE "C"'  # other collations can equate what differs, and some cannot be searched in
@@ -216,7 +216,7 @@ class _Writer:
         return f"{call('strpos', whole, part)} > 0"
 
     def _sqlite_text(self, operator: str, whole: str, part: str) -> str:
-        call = self._places.call
+        call = self._bindings.call
         if operator == "startswith":
             return f"{call('substr', whole, '1', call('length', part))} = {part}"
         if operator == "endswith":  # a negative start of 0 would be the whole text
@@ -247,7 +247,7 @@ class _Writer:
         return name if plain else f"CAST({name} AS text)"
 
     def _place(self, value: Scalar, column: Column, compare: Compare) -> str:
-        place = typed_place(value, column, self._places)
+        place = typed_place(value, column, self._bindings)
         if place is None:
             raise self._wrong(compare, f"what fits a column of type {column.declared or column.type}")
         return place
@@ -263,7 +263,7 @@ class _Writer:
 
     @property
     def _postgres(self) -> bool:
-        return self._places.dialect is Dialect.POSTGRES
+        return self._bindings.dialect is Dialect.POSTGRES
 
     def _wrong(self, compare: Compare, expected: str) -> ViewInvalid:
         kind = "a column" if isinstance(compare.value, FieldRef) else type(compare.value).__name__

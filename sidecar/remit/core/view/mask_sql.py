@@ -41,12 +41,12 @@ Token = Callable[[Masked, str], str]
 """Given the column and the domain of its tokens, the SQL of its token where the database has no function for it."""
 
 
-def mask_sql(mask: Mask, masked: Masked, places: Bindings, token: Token) -> str:
+def mask_sql(mask: Mask, masked: Masked, bindings: Bindings, token: Token) -> str:
     """What stands in a column's place. Raises ViewInvalid for a mask that does not fit the column's type."""
     writer = (
-        _Postgres(mask, masked, places, token)
-        if places.dialect is Dialect.POSTGRES
-        else _Sqlite(mask, masked, places, token)
+        _Postgres(mask, masked, bindings, token)
+        if bindings.dialect is Dialect.POSTGRES
+        else _Sqlite(mask, masked, bindings, token)
     )
     return writer.write()
 
@@ -60,10 +60,10 @@ def null_of(column: Column, dialect: Dialect) -> str:
 class _Writer:
     """One mask of one column; what both databases write alike."""
 
-    def __init__(self, mask: Mask, masked: Masked, places: Bindings, token: Token) -> None:
-        self.mask, self.masked, self.places, self.token = mask, masked, places, token
+    def __init__(self, mask: Mask, masked: Masked, bindings: Bindings, token: Token) -> None:
+        self.mask, self.masked, self.bindings, self.token = mask, masked, bindings, token
         self.name, self.type = masked.name, masked.column.type
-        self.call = places.call
+        self.call = bindings.call
 
     def write(self) -> str:
         forms: dict[str, Callable[[], str]] = {
@@ -80,16 +80,16 @@ class _Writer:
         return forms[self.mask.kind]()
 
     def null(self) -> str:
-        return null_of(self.masked.column, self.places.dialect)
+        return null_of(self.masked.column, self.bindings.dialect)
 
     def constant(self) -> str:
         value = self.mask.settings.get("value")
         if value is None:
             return self.null()
         if self.type is ColumnType.JSON:
-            return self.places.constant(_json(value), self.masked.column.declared or "json")
+            return self.bindings.constant(_json(value), self.masked.column.declared or "json")
         whole = self.type is not ColumnType.INTEGER or isinstance(value, int)
-        place = typed_place(value, self.masked.column, self.places) if whole else None
+        place = typed_place(value, self.masked.column, self.bindings) if whole else None
         if place is None or (self.type is ColumnType.INTEGER and value not in INT8):
             raise self.unfit("a value of the column's own type")
         return place
@@ -100,7 +100,7 @@ class _Writer:
         if self.type not in _READABLE or not _whole(count) or (first is None) == (last is None):
             raise self.unfit("a number of characters, of a column of text")
         text = f"CAST({self.name} AS text)"
-        place = self.places.constant(count, "integer")
+        place = self.bindings.constant(count, "integer")
         length = self.call("length", text)
         shown = self.first(text, place) if last is None else self.last(text, place)
         return f"CASE WHEN {self.name} IS NULL THEN NULL WHEN {self.hidden(length, place)} THEN '***' ELSE {shown} END"
@@ -165,14 +165,14 @@ class _Postgres(_Writer):
 
     def hash(self) -> str:
         """HMAC-SHA-256 (RFC 2104) of the value as text, in hex, from the two padded key blocks."""
-        inner, outer = (self.places.new(HashPad(self.domain(), which), "bytea") for which in ("inner", "outer"))
+        inner, outer = (self.bindings.new(HashPad(self.domain(), which), "bytea") for which in ("inner", "outer"))
         text = self.call("convert_to", f"CAST({self.name} AS text)", "'UTF8'")
         digest = self.call("sha256", f"{outer} || {self.call('sha256', f'{inner} || {text}')}")
         return self.call("encode", digest, "'hex'")
 
     def wide(self, width: Scalar) -> str:
         """Down to a multiple, in exact arithmetic: a quotient would be rounded, and could be rounded up."""
-        place = self.places.constant(width, "numeric")
+        place = self.bindings.constant(width, "numeric")
 
         def down(number: str) -> str:
             rest = self.call("mod", f"{self.call('mod', number, place)} + {place}", place)
@@ -181,7 +181,7 @@ class _Postgres(_Writer):
         return self._exact(down)
 
     def rounded(self, places: Scalar) -> str:
-        place = self.places.constant(places, "integer")
+        place = self.bindings.constant(places, "integer")
         return self._exact(lambda number: self.call("round", number, place))
 
     def _exact(self, change: Callable[[str], str]) -> str:
@@ -243,28 +243,28 @@ class _Sqlite(_Writer):
         return f"'***' || {self.call('substr', text, start)}"
 
     def hash(self) -> str:
-        return self.call("remit_hash", self.name, self.places.constant(self.domain()))
+        return self.call("remit_hash", self.name, self.bindings.constant(self.domain()))
 
     def tokenize(self) -> str:
         if self.type in {ColumnType.BYTES, ColumnType.JSON}:
             raise self.unfit("a column of text, numbers or dates")
         labels = json.dumps(self.masked.labels)
-        place = self.places.constant
+        place = self.bindings.constant
         return self.call("remit_token", self.name, place(self.domain()), place(labels))
 
     def wide(self, width: Scalar) -> str:
-        real = f"CAST({self.places.constant(width)} AS real)"
+        real = f"CAST({self.bindings.constant(width)} AS real)"
         down = f"{self.call('floor', f'{self.name} / {real}')} * {real}"
         if self.type is ColumnType.REAL:
             return self._numbers(down, down, "real")
         if self.type is ColumnType.DECIMAL:
             return self._numbers(down, down, "numeric")
-        place = self.places.constant(width)
+        place = self.bindings.constant(width)
         whole = f"CAST({self.name} - (({self.name} % {place}) + {place}) % {place} AS integer)"
         return self._numbers(whole, down, "integer")
 
     def rounded(self, places: Scalar) -> str:
-        rounded = self.call("round", self.name, self.places.constant(places))
+        rounded = self.call("round", self.name, self.bindings.constant(places))
         type = {ColumnType.INTEGER: "integer", ColumnType.REAL: "real"}.get(self.type, "numeric")
         return self._numbers(self.name, rounded, type)
 

@@ -16,7 +16,7 @@ from sqlglot import exp
 from remit.core.dataset import Table
 from remit.core.view.bindings import Bindings, quoted
 from remit.core.view.dialects import render
-from remit.core.view.fence import RAW, Hidden, Source, bind, distinct_sql, moved_sql, sources_of, view_sql
+from remit.core.view.fence import RAW, Hidden, Source, distinct_sql, moved_sql, sources_of, view_sql
 from remit.core.view.filter_sql import columns_of
 from remit.core.view.group import check_groups, require_groups
 from remit.core.view.model import (
@@ -32,6 +32,7 @@ from remit.core.view.model import (
     TokenQuery,
     Use,
 )
+from remit.core.view.moved import bind
 from remit.core.view.stars import without_stars
 
 # What an operator calls in SQLite: its authorizer is asked for these as for any function.
