@@ -143,6 +143,7 @@ class _PlainSqliteGenerator(SQLiteGenerator):
 class RemitPostgres(Postgres):
     """PostgreSQL's grammar, untranslated."""
 
+    INDEX_OFFSET = 0
     Parser = _PlainPostgresParser
     Generator = _PlainPostgresGenerator
 

@@ -159,7 +159,7 @@ class Resolution:
                 self._expressions(node.expressions, scope, ctes, aliases)
                 self._aggregates.pop()
             else:
-                for child in node.args.values():
+                for child in reversed(node.args.values()):
                     stack.extend(child[::-1] if isinstance(child, list) else [child])
 
     def _column(self, node: exp.Expr, scope: Scope, aliases: frozenset[str]) -> None:
