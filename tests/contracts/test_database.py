@@ -291,6 +291,16 @@ async def test_a_value_that_cannot_be_computed_is_no_statement_that_is_wrong(sit
 
 
 @in_loop
+async def test_a_value_that_cannot_be_sent_is_a_bad_value(site: Site) -> None:
+    """Half a surrogate pair is no text of a database's; whoever sends it is told, and the next one is answered."""
+    plan = site.plan("SELECT id FROM ~people WHERE name = @1", Parameter("a"))
+    async with site.opened() as database:
+        assert await failure(database, plan, {"a": "\ud800"}) is Failure.BAD_VALUE
+        assert await failure(database, plan, {"a": "\ud800"}, replace(AMPLE, cost=10**6)) is Failure.BAD_VALUE
+        assert (await answer(database, plan, {"a": "Ada"})).rows == [(1,)]
+
+
+@in_loop
 async def test_a_database_that_is_not_as_the_catalogue_says_does_not_fit(site: Site) -> None:
     """The operator learns which table and which column; the agent only that it does not fit."""
     tables = {

@@ -108,6 +108,14 @@ async def test_a_broken_constraint_changes_nothing(site: Site) -> None:
 
 
 @in_loop
+async def test_a_value_that_cannot_be_sent_changes_nothing(site: Site) -> None:
+    """Half a surrogate pair is no text of a database's."""
+    async with site.opened() as database:
+        assert (await fails(database, write("d_1", ADD, id=8, name="\udfff"))).failure is Failure.BAD_VALUE
+        assert (await database.write(write("d_1", ADD, id=8, name="Zoë"))).affected == 1
+
+
+@in_loop
 async def test_a_write_returns_no_more_than_it_may(site: Site) -> None:
     """Beyond the limits of rows and bytes nothing is changed."""
     everyone = replace(write("d_1", "UPDATE people SET score = 7 RETURNING name"), limits=replace(AMPLE, rows=2))

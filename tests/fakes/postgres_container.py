@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import socket
 from collections.abc import Mapping
 
 import docker
@@ -41,8 +43,11 @@ class Container:
 
 def container(image: str, settings: Mapping[str, str], *, port: int, password: str) -> Container | None:
     """A container of the image, not yet started; None where no daemon answers or it has no such image."""
+    if not _listens():
+        return None
     try:
-        docker.from_env(timeout=5).images.get(image)
+        with contextlib.closing(docker.from_env(timeout=5)) as client:
+            client.images.get(image)
     except DockerException:
         return None
     inner = PostgresContainer(image, username="postgres", password=password, dbname="postgres", driver=None)
@@ -50,3 +55,16 @@ def container(image: str, settings: Mapping[str, str], *, port: int, password: s
     arguments = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
     inner.with_command(["postgres", *arguments])
     return Container(inner)
+
+
+def _listens() -> bool:
+    """Whether somebody is behind the daemon's socket: a client that finds nobody leaves an open one behind."""
+    host = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
+    if not host.startswith("unix://"):
+        return True
+    with socket.socket(socket.AF_UNIX) as dialled:
+        try:
+            dialled.connect(host.removeprefix("unix://"))
+        except OSError:
+            return False
+    return True

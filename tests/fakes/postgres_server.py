@@ -24,7 +24,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 import psycopg
 import pytest
@@ -198,9 +198,14 @@ def postgres_fixture() -> Iterator[PostgresServer]:
         with postgres_server() as server:
             yield server
     except NoPostgres as error:
-        if os.environ.get("REMIT_REQUIRE_POSTGRES") == "1":
-            pytest.fail(f"REMIT_REQUIRE_POSTGRES=1, but {error}")
-        pytest.skip(str(error))
+        go_without(error)
+
+
+def go_without(error: NoPostgres) -> NoReturn:
+    """Skip what needs a server, or fail where there must be one."""
+    if os.environ.get("REMIT_REQUIRE_POSTGRES") == "1":
+        pytest.fail(f"REMIT_REQUIRE_POSTGRES=1, but {error}")
+    pytest.skip(str(error))
 
 
 @pytest.fixture(name="fresh")
@@ -244,8 +249,13 @@ def _binaries(settings: Mapping[str, str]) -> PostgresServer:
 def _find_binaries() -> Path | None:
     """The folder of the newest server that is installed."""
     named = os.environ.get("REMIT_POSTGRES_BIN")
-    if named:
-        return Path(named)
+    found = [Path(named)] if named else _installed()
+    whole = [each for each in found if (each / "initdb").exists() and (each / "postgres").exists()]
+    return whole[-1] if whole else None
+
+
+def _installed() -> list[Path]:
+    """Folders that may hold a server, the newest of Debian's last."""
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=_version)
     if shutil.which("pg_config"):
         asked = subprocess.run(["pg_config", "--bindir"], capture_output=True, text=True, check=True)
@@ -253,8 +263,7 @@ def _find_binaries() -> Path | None:
     on_path = shutil.which("postgres")
     if on_path:
         found.insert(0, Path(on_path).resolve().parent)
-    whole = [each for each in found if (each / "initdb").exists() and (each / "postgres").exists()]
-    return whole[-1] if whole else None
+    return found
 
 
 def _version(folder: Path) -> tuple[int, ...]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import psycopg
 import pytest
-from fakes.postgres_server import READER, PostgresDatabase, fresh_database
+from fakes.postgres_server import READER, NoPostgres, PostgresDatabase, fresh_database, go_without, postgres_server
 
 
 def test_the_reader_reads_what_the_owner_creates_and_changes_nothing(fresh: PostgresDatabase) -> None:
@@ -35,3 +37,18 @@ def test_two_databases_do_not_see_each_other(fresh: PostgresDatabase) -> None:
 
     with fresh_database(fresh.server) as other:
         assert other.rows("SELECT 1 FROM pg_class WHERE relname = 't'") == []
+
+
+def test_a_machine_without_a_server_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What needs one is skipped, with what was looked for; and fails where a server is required."""
+    monkeypatch.setenv("REMIT_POSTGRES_BIN", str(tmp_path))
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none.sock")
+    with pytest.raises(NoPostgres, match="REMIT_POSTGRES_BIN") as caught, postgres_server():
+        pass
+
+    monkeypatch.delenv("REMIT_REQUIRE_POSTGRES", raising=False)
+    with pytest.raises(pytest.skip.Exception, match="no PostgreSQL"):
+        go_without(caught.value)
+    monkeypatch.setenv("REMIT_REQUIRE_POSTGRES", "1")
+    with pytest.raises(pytest.fail.Exception, match="no PostgreSQL"):
+        go_without(caught.value)

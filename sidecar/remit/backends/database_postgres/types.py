@@ -112,8 +112,11 @@ def _number(value: int, widest: int) -> Any:
 
 
 def dumped(transformer: Transformer, values: Sequence[Any]) -> Sequence[Buffer | None]:
-    """The values as they are sent; their types and formats are the transformer's then."""
-    return transformer.dump_sequence([sendable(each) for each in values], [PyFormat.AUTO] * len(values))
+    """The values as they are sent; their types and formats are the transformer's then. Raises psycopg.DataError."""
+    try:
+        return transformer.dump_sequence([sendable(each) for each in values], [PyFormat.AUTO] * len(values))
+    except (ValueError, TypeError, OverflowError) as error:  # half a surrogate pair has no UTF-8
+        raise psycopg.DataError(f"a value cannot be sent: {type(error).__name__}") from None
 
 
 def loaded(transformer: Transformer, result: Any) -> list[tuple[Cell, ...]]:
