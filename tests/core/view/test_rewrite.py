@@ -5,6 +5,8 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
+import apsw
+import psycopg
 import pytest
 from fakes.rewritten import DATASET, PEOPLE, PEOPLE_ROWS, World, sqlite_world
 from fakes.rewritten import world as world
@@ -22,6 +24,7 @@ from remit.core.view.model import (
     Statement,
     TableView,
     ViewInvalid,
+    ViewRefused,
 )
 from remit.core.view.rewrite import rewrite
 from remit.core.view.statement import parse_statement
@@ -226,6 +229,30 @@ def test_a_use_that_shows_rows_and_one_that_only_looks_are_told_apart(world: Wor
     answer = world.ask(statement, filters=EU)
 
     assert (answer.hidden, answer.subjects) == ([("6",)], {"people": ["3", "6"]})
+
+
+@pytest.mark.parametrize(
+    "order", ["2", "(2)", "2 DESC", "1, 2", "((2)) DESC", "10", '(2) COLLATE "C"', "2 COLLATE nocase"]
+)
+def test_nothing_is_ordered_by_a_hidden_column(world: World, order: str) -> None:
+    """A number beyond the agent's own outputs is the error that it always is, and tells no order of keys."""
+    try:
+        plan = world.plan(f"SELECT name FROM people ORDER BY {order}", masks={"people": {"id": Mask("null")}})
+    except ViewRefused:
+        return
+
+    assert plan.hidden == ()
+    with pytest.raises((apsw.SQLError, psycopg.Error)):
+        world.run(plan, {})
+
+
+def test_the_agents_own_outputs_are_ordered_by_number(world: World) -> None:
+    """Those of a star too."""
+    for statement in (
+        "SELECT name, id FROM people ORDER BY 2 DESC LIMIT 1",
+        "SELECT * FROM people ORDER BY 1 DESC LIMIT 1",
+    ):
+        assert world.ask(statement).hidden == [("120",)]
 
 
 def test_hidden_names_are_none_of_the_tables(world: World) -> None:

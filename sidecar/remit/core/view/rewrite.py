@@ -33,7 +33,7 @@ from remit.core.view.model import (
     Use,
 )
 from remit.core.view.moved import bind
-from remit.core.view.stars import without_stars
+from remit.core.view.stars import orders_beyond, without_stars
 
 # What an operator calls in SQLite: its authorizer is asked for these as for any function.
 _OPERATORS: Mapping[type[exp.Expr], str] = {
@@ -122,7 +122,7 @@ class _Rewriting:
             }
             return tree, ()
         plain = [index for index in self.statement.plain_uses if self._has_subjects(uses[index])]
-        if not plain or not isinstance(tree, exp.Select) or not without_stars(tree, uses):
+        if not plain or not isinstance(tree, exp.Select) or not without_stars(tree, uses) or orders_beyond(tree):
             return tree, ()
         for number, index in enumerate(plain, 1):
             hidden = Hidden(f"{prefix}k{index}", self.sources[uses[index].table].identity)

@@ -1,4 +1,4 @@
-"""A star in the outermost SELECT, as the columns that it means, so that a hidden column is not among them."""
+"""What in the outermost SELECT could mean a hidden column at its end: a star, and ORDER BY with a column's number."""
 
 from __future__ import annotations
 
@@ -32,6 +32,25 @@ def without_stars(tree: exp.Select, uses: Sequence[Use]) -> bool:
             outputs += _outputs(item, uses)
     tree.set("expressions", outputs)
     return True
+
+
+def orders_beyond(tree: exp.Select) -> bool:
+    """Whether ORDER BY may name an output by a number that is none of the agent's own: it would be a hidden column."""
+    order = tree.args.get("order")
+    numbers = [_bare(each.this) for each in (order.expressions if order else ())]
+    known = len(tree.expressions)  # a star that is left among them is at least one
+    return any(isinstance(each, exp.Literal) and not _within(each, known) for each in numbers)
+
+
+def _bare(node: exp.Expr) -> exp.Expr:
+    """Without what SQLite passes over when it looks for a number."""
+    while isinstance(node, exp.Paren | exp.Collate | exp.Neg):
+        node = node.this
+    return node
+
+
+def _within(literal: exp.Literal, most: int) -> bool:
+    return literal.is_string or (literal.this.isdigit() and int(literal.this) <= most)
 
 
 def _is_star(node: exp.Expr) -> bool:
