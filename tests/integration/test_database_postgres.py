@@ -386,8 +386,11 @@ async def test_a_connection_that_was_lost_is_replaced(site: Site) -> None:
         everything = site.plan("SELECT a.n, b.n FROM ~numbers a, ~numbers b")
         with pytest.raises(DatabaseFailed) as caught:
             async with database.read(everything, {}, replace(AMPLE, rows=10**7, bytes=1 << 30)) as reading:
-                async for _ in reading.batches():
-                    site.owner.rows(ended)
+                batches = reading.batches()
+                await anext(batches)
+                site.owner.rows(ended)
+                async for _ in batches:
+                    pass
         assert caught.value.failure is Failure.UNAVAILABLE
         assert (await answer(database, site.plan("SELECT 1"))).rows == [(1,)]
 
