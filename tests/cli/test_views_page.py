@@ -57,6 +57,19 @@ def test_the_page_is_played_through(remit: Remit, place: Path) -> None:
         assert database.execute("SELECT count(*) FROM remit_executions").fetchone() == (2,)
 
 
+def test_the_readmes_view_is_one(remit: Remit, place: Path) -> None:
+    """Its catalogue and its view pass `remit check`, and are explained."""
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    catalogue, view = (page.blocks(kind, readme)[0] for kind in ("yaml", "rego"))
+    (place / "remit.yaml").write_text(catalogue.replace("sha256:…", f"sha256:{'a' * 64}", 1).replace("…", "b" * 64))
+    (place / "policies").mkdir()
+    (place / "policies" / "crm.rego").write_text(view)
+
+    assert remit("check", "--policy", "policies").code == 0
+    explained = remit("views", "explain", "analysis", "crm", "--policy", "policies", "--json").document
+    assert [each["filter"] for each in explained["tables"]] == ["region = 'eu'"]
+
+
 def _ran(place: Path, command: str, code: int) -> str:
     ran = subprocess.run(
         ["sh", "-c", re.sub(r"\bremit ", f"{REMIT} ", command, count=1)],
