@@ -174,6 +174,21 @@ def test_the_wall_finds_a_planted_hole() -> None:
     assert let_through(Plan(Dialect.SQLITE, Text(""), reads={"secret": frozenset({"word"})}))
 
 
+def test_a_name_in_with_may_be_a_tables_and_opens_no_table() -> None:
+    connection = apsw.Connection(":memory:")
+    connection.execute("CREATE TABLE secret (word)")
+    connection.authorizer = Wall(
+        Plan(Dialect.SQLITE, Text(""), names=frozenset({"secret"}), functions=frozenset({"count"})),
+        Objects(connection),
+        connection,
+    )
+    named = "WITH secret AS (SELECT 1 AS one)"
+    assert connection.execute(f"{named} SELECT count(*) FROM secret", can_cache=False).fetchall() == [(1,)]
+    for text in (f"{named} SELECT count(*) FROM main.secret", f"{named} SELECT word FROM main.secret"):
+        with pytest.raises(apsw.AuthError):
+            connection.execute(text, can_cache=False)
+
+
 # Types
 
 

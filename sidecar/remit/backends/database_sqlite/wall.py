@@ -67,6 +67,7 @@ class Wall:
         }
         self._calls = (frozenset(map(_lower, plan.functions)) | _ALWAYS) - _NEVER
         self._names = objects.names
+        self._with = frozenset(map(_lower, plan.names))
         self._beneath: frozenset[tuple[str, str, str]] = frozenset()
         for view in sorted(self._reads.keys() & objects.views.keys()):
             reads, calls = objects.beneath(connection, view)
@@ -92,6 +93,8 @@ class Wall:
             return True
         if column:
             return False
+        if database is None and table in self._with:  # a name in WITH hides a table's, unless a schema stands before it
+            return True
         # "" of a table that gives no column (also where a view on it was dissolved: its rows can be counted then), and
         # of a common table expression's name.
         beneath = any(name == table for _, name, _ in self._beneath)

@@ -290,7 +290,8 @@ class Plan:
     `hidden` names, for each trailing column of the result that is not the agent's, the table whose subject key
     (as text) it is. `subjects` are read first, in the same snapshot, of tables whose keys the result itself cannot
     tell. `reads` is all that it touches, physical table -> columns (a second wall: SQLite's authorizer); `functions`
-    all that it calls, lower case. `rows` is the most that it returns, one beyond what may be shown.
+    all that it calls, lower case; `names` those of its common table expressions, lower case, which may be called like
+    tables that it does not read. `rows` is the most that it returns, one beyond what may be shown.
     """
 
     dialect: Dialect
@@ -300,4 +301,5 @@ class Plan:
     tokens: tuple[TokenQuery, ...] = ()
     reads: Mapping[str, frozenset[str]] = field(default_factory=dict)
     functions: frozenset[str] = frozenset()
+    names: frozenset[str] = frozenset()
     rows: int = 0

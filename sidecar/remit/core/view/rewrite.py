@@ -108,6 +108,7 @@ class _Rewriting:
             tokens=tuple(self.tokens),
             reads=self._reads(),
             functions=called.union(*(each.functions for each in (bindings, *self.others))),
+            names=frozenset(cte.alias.lower() for cte in tree.find_all(exp.CTE)),
             rows=self.rows + 1,
         )
 
