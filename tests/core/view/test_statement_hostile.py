@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 
 import pytest
 from fakes.statements import read
 from fakes.view_cases import ACCEPTED, REFUSED, text_of
 from hypothesis import example, given
 from hypothesis import strategies as st
-from remit.core.view import dialects, functions, grammar, lexing, sources, tables
+from remit.core.view import dialects, functions, grammar, lexing, tables
 from remit.core.view.dialects import render
 from remit.core.view.functions import FUNCTIONS, Function, Kind
 from remit.core.view.model import Dialect, Statement, ViewRefused
@@ -114,19 +114,6 @@ def _no_check(*_: object) -> None:
     return None
 
 
-class _Everything(Mapping[str, object]):
-    """A rule that allows every argument."""
-
-    def __getitem__(self, name: str) -> object:
-        return _Anything()
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(())
-
-    def __len__(self) -> int:
-        return 0
-
-
 class _Anything(frozenset[str]):
     def __contains__(self, value: object) -> bool:
         return True
@@ -166,10 +153,6 @@ def _control(patch: pytest.MonkeyPatch) -> None:
 
 def _datasets(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(tables.Tables, "is_dataset", lambda self, schema: True)
-
-
-def _forward(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(sources.Sources, "forward", property(lambda self: [], _no_check), raising=False)
 
 
 def _names(patch: pytest.MonkeyPatch) -> None:

@@ -110,6 +110,7 @@ class _PlainSqliteParser(_Refusing, SQLiteParser):
 
 
 class _PlainPostgresGenerator(PostgresGenerator):
+    MULTI_ARG_DISTINCT = True  # string_agg(DISTINCT a, ',') is no count of pairs
     TRANSFORMS: ClassVar[dict[type[exp.Expr], Any]] = {
         **{kind: printer for kind, printer in PostgresGenerator.TRANSFORMS.items() if kind is not exp.Select},
         exp.JSONExtract: _as_it_is("->"),

@@ -127,7 +127,18 @@ TYPES: Mapping[Dialect, frozenset[exp.DType]] = {
         ]
     ),
     # SQLite has five; sqlglot prints NUMERIC as REAL, which is another, and a date's cast means nothing there.
-    Dialect.SQLITE: frozenset([exp.DType.INT, exp.DType.BIGINT, exp.DType.DOUBLE, exp.DType.TEXT, exp.DType.BLOB]),
+    Dialect.SQLITE: frozenset(
+        [
+            exp.DType.INT,
+            exp.DType.BIGINT,
+            exp.DType.DOUBLE,
+            exp.DType.TEXT,
+            exp.DType.VARCHAR,
+            exp.DType.CHAR,
+            exp.DType.VARBINARY,
+            exp.DType.BLOB,
+        ]
+    ),
 }
 
 TYPE_NAMES: Mapping[Dialect, str] = {

@@ -8,6 +8,7 @@ where the printer and the parser differ, the database might read what nobody loo
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from sqlglot import exp
 from sqlglot.errors import ParseError, SqlglotError
@@ -17,12 +18,13 @@ from remit.core.view.dialects import TooManyReadings, parse, render
 from remit.core.view.functions import is_aggregate
 from remit.core.view.grammar import check_grammar
 from remit.core.view.lexing import Scanned, scan
-from remit.core.view.model import Dialect, Statement, ViewRefused
+from remit.core.view.model import Dialect, Statement, Use, ViewRefused
 from remit.core.view.places import where
 from remit.core.view.resolve import Resolution
 from remit.core.view.scope import Text
 
 _A_SELECT = "one SELECT, with or without WITH"
+_TWO_WAYS = "a statement that is read in two ways"
 _TOO_DEEP = "a statement nested too deeply to read"
 
 
@@ -33,16 +35,58 @@ def parse_statement(text: str, *, dataset: str, tables: Mapping[str, Table], dia
     """
     scanned = scan(text, dialect)
     try:
-        tree = _tree(scanned.text, dialect)
-        check_grammar(tree, text, dialect)
-        _name_outputs(tree, dialect)
-        resolution = Resolution(Text(text, dialect), dataset=dataset, tables=tables)
-        uses = resolution.resolve(tree)
-        plain = () if resolution.groups_outside else _plain_uses(tree, resolution, dialect)
-        _check_printed(tree, dialect)
+        read = _read(_tree(scanned.text, dialect), text, dataset=dataset, tables=tables, dialect=dialect)
+        read = _settled(read, dataset=dataset, tables=tables, dialect=dialect)
     except (RecursionError, TooManyReadings):
         raise ViewRefused(_TOO_DEEP, expected="a flatter one, for example with WITH") from None
-    return Statement(dataset, dialect, tree, uses, plain, _parameters(tree, scanned), scanned.normal)
+    parameters = _parameters(read.tree, scanned)
+    return Statement(dataset, dialect, read.tree, read.uses, read.plain, parameters, scanned.normal)
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """A tree that passed every check, and what it uses."""
+
+    tree: exp.Expr
+    uses: tuple[Use, ...]
+    plain: tuple[int, ...]
+
+
+def _read(tree: exp.Expr, text: str, *, dataset: str, tables: Mapping[str, Table], dialect: Dialect) -> _Read:
+    check_grammar(tree, text, dialect)
+    _name_outputs(tree, dialect)
+    resolution = Resolution(Text(text, dialect), dataset=dataset, tables=tables)
+    uses = resolution.resolve(tree)
+    plain = () if resolution.groups_outside else _plain_uses(tree, resolution, dialect)
+    return _Read(tree, uses, plain)
+
+
+def _settled(read: _Read, *, dataset: str, tables: Mapping[str, Table], dialect: Dialect) -> _Read:
+    """The tree that its own printed text gives, with the same uses.
+
+    Some forms are printed in another way than they were written (a frame without its end gets one): what is printed is
+    then read as a statement of its own, through all the checks, and must give itself.
+    """
+    again = _printed(read.tree, dialect)
+    if again == read.tree:
+        return read
+    if again is None:
+        raise ViewRefused(_TWO_WAYS)
+    once_more = _read(again, "", dataset=dataset, tables=tables, dialect=dialect)
+    names = [(use.table, use.alias, use.columns) for use in read.uses]
+    same = names == [(use.table, use.alias, use.columns) for use in once_more.uses] and read.plain == once_more.plain
+    if not same or _printed(once_more.tree, dialect) != once_more.tree:
+        raise ViewRefused(_TWO_WAYS, expected="a simpler one, with brackets around what belongs together")
+    return once_more
+
+
+def _printed(tree: exp.Expr, dialect: Dialect) -> exp.Expr | None:
+    """What a tree's text is read as; None if that is not one statement."""
+    try:
+        again = parse(render(tree, dialect), dialect)
+    except SqlglotError:
+        return None
+    return again[0] if len(again) == 1 else None
 
 
 def _tree(text: str, dialect: Dialect) -> exp.Expr:
@@ -100,17 +144,6 @@ def _name_outputs(tree: exp.Expr, dialect: Dialect) -> None:
             if not isinstance(node, exp.Alias | exp.Column | exp.Star):
                 name = exp.Identifier(this=render(node, dialect).replace('"', ""), quoted=True)
                 node.replace(exp.Alias(this=node.copy(), alias=name))
-
-
-def _check_printed(tree: exp.Expr, dialect: Dialect) -> None:
-    try:
-        again = parse(render(tree, dialect), dialect)
-    except SqlglotError:
-        again = []
-    if len(again) != 1 or again[0] != tree:
-        raise ViewRefused(
-            "a statement that is read in two ways", expected="a simpler one, with brackets around what belongs together"
-        )
 
 
 def _parameters(tree: exp.Expr, scanned: Scanned) -> tuple[str, ...]:
