@@ -79,7 +79,7 @@ datasets:
 
     assert answered.allowed, answered.told
     for (mask, _, shown, kept), cell, none, label in zip(rows, *answered.rows, labels, strict=True):
-        _hold(mask, shown, cell)
+        _hold(mask, page.quoted(shown), cell)
         assert none is None or "replace.value" in mask, mask
         assert (label in answered.started.labels) is {"go": False, "stay": True}[kept], mask
 
