@@ -10,6 +10,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from remit.demo.evidence import decisions
 from remit.demo.page import Page
 from remit.demo.sidecar import Answered, Sidecar
 from remit.demo.with_remit import Run
@@ -35,8 +36,12 @@ async def shown(run: Run) -> None:
     """What a person sees who asks the running sidecar."""
     page, sidecar = run.page, run.sidecar
     customer = next((end["customer"] for end in run.ends if end["told"] == "by a person"), run.rows[0]["id"])
-    tree, budgets = await asyncio.gather(
-        sidecar.command("trace", run.workflows[customer]), sidecar.command("budget", "list")
+    subject = f"customers:{customer}"
+    tree, who, budgets, records = await asyncio.gather(
+        sidecar.command("trace", run.workflows[customer]),
+        sidecar.command("audit", "who", "--subject", subject),
+        sidecar.command("budget", "list"),
+        run.auditor.trace(run.workflows[customer]),
     )
     page.heading(f"4 · What happened with {customer}, and why")
     page.show(f"remit trace {run.workflows[customer]}", tree.text)
@@ -46,6 +51,13 @@ async def shown(run: Run) -> None:
         "the tree names the three agents, the refused variant and the stopped letter",
         f"{len(named)} of {len(parts)}",
         tree.code == 0 and len(named) == len(parts),
+    )
+    page.show(f"remit audit who --subject {subject}", who.text)
+    answers = [each.id for each in decisions(records, target="dataset:crm")]
+    page.expect(
+        f"who saw {customer}: the answers that the tree shows, and no other",
+        f"{who.output.count(' d_')} of {len(answers)}",
+        bool(answers) and who.output.count(" d_") == len(answers) and all(id in who.output for id in answers),
     )
     page.show("remit budget list", budgets.text)
     rows = {each.id for each in await run.auditor.budgets()}

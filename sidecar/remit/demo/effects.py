@@ -1,4 +1,4 @@
-"""The world that the agents act on: a database, a model API, an e-mail API. No question is asked here.
+"""The APIs that the agents call: a model API, an e-mail API. No question is asked here.
 
 The model API is called with its official client, which finds address and key in its own variables (`OPENAI_BASE_URL`,
 `OPENAI_API_KEY`); the e-mail API with plain HTTP (`MAIL_URL`, `MAIL_API_KEY`). Whether these are the providers' own or
@@ -7,20 +7,14 @@ Remit's egress, nothing here can tell.
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import httpx2
 from openai import AsyncOpenAI
 
 MAX_TOKENS = 256
 DECISION = "remit-decision"
-
-
-class UpstreamFailed(Exception):
-    """A third party did not do what it was asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,24 +28,12 @@ class Done:
 class Effects:
     """Each method is one real effect. `http` is what requests leave by; openai's and httpx2's own errors are raised."""
 
-    def __init__(self, database: Path, http: httpx2.AsyncClient, environment: Mapping[str, str]) -> None:
-        self._database = database
+    def __init__(self, http: httpx2.AsyncClient, environment: Mapping[str, str]) -> None:
         self._http = http
         self._models = AsyncOpenAI(http_client=http)
         self._mail = environment["MAIL_URL"]
         key = environment.get("MAIL_API_KEY")
         self._mail_key = {"authorization": f"Bearer {key}"} if key else {}
-
-    def read(self, customer: str, columns: Sequence[str]) -> dict[str, str]:
-        """Named columns of one customer, as text."""
-        names = ", ".join(f'"{column}"' for column in columns)
-        query = f"SELECT {names} FROM customers WHERE id = ?"  # noqa: S608 (the columns are the agents' own constants)
-        with sqlite3.connect(f"{self._database.as_uri()}?mode=ro", uri=True) as database:
-            row = database.execute(query, (customer,)).fetchone()
-        database.close()
-        if row is None:
-            raise UpstreamFailed(f"no customer {customer!r}")
-        return {column: str(value) for column, value in zip(columns, row, strict=True)}
 
     async def complete(self, variant: str, prompt: str, headers: Mapping[str, str]) -> Done:
         """One call of the model API, with these headers besides."""

@@ -92,6 +92,14 @@ class Auditor:
         """The records of several workflows."""
         return [record for workflow in workflows for record in await self.trace(workflow)]
 
+    async def who(self, table: str, key: str) -> set[str]:
+        """The decisions whose answers told, or may have told, of a subject."""
+        request = audit_pb2.WhoRequest(table=table, key=key)
+        async with aio.insecure_channel(self._address, options=_LARGE) as channel:
+            stub = audit_pb2_grpc.AuditStub(channel)  # type: ignore[no-untyped-call]
+            response: audit_pb2.WhoResponse = await stub.Who(request, metadata=self._metadata, timeout=10)
+        return {each.decision.id for each in response.sightings}
+
     async def budgets(self) -> list[Budget]:
         """All budgets in their present windows."""
         request = oversight_pb2.ListBudgetsRequest()
@@ -135,6 +143,12 @@ def decisions(records: Iterable[Noted], *, effect: str = "", target: str = "", c
     ]
 
 
+def told(records: Iterable[Noted]) -> list[int]:
+    """Of each answer to a query how many rows it had: recorded with the decision, or where it is long, by itself."""
+    bodies = [each.body if each.kind == "answer" else each.body.get("sent", {}).get("answer", {}) for each in records]
+    return [int(body["rows"]) for body in bodies if "rows" in body]
+
+
 def arrived(entry: Mapping[str, Any]) -> str:
     """The digest of a request in a third party's book, made as Remit's journal makes that of what it sends."""
     return digest([entry["method"], entry["path"], entry["sha256"]])
@@ -165,6 +179,12 @@ def leaks(inbox: Iterable[Mapping[str, str]], customers: Iterable[Mapping[str, s
     """(recipient, private value) for every account and tax number of a customer that lies in a message."""
     secrets = [row[column] for row in customers for column in PRIVATE]
     return [(message["to"], secret) for message in inbox for secret in secrets if secret in message["text"]]
+
+
+def addresses(texts: Iterable[str], customers: Iterable[Mapping[str, str]]) -> list[str]:
+    """The customers' e-mail addresses that stand in any of the texts."""
+    whole = "\n".join(texts)
+    return [row["email"] for row in customers if row["email"] in whole]
 
 
 def calls(books: Iterable[Mapping[str, Any]], variant: str) -> int:

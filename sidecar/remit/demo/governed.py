@@ -1,8 +1,8 @@
 """The agents' powers with Remit.
 
-What an agent reads, passes on and decides, it asks Remit about before, with the SDK. What it calls leaves through
-Remit's egress: the same clients as without Remit, whose variables name the egress now, and an HTTP client that carries
-the workflow along. The egress decides, holds the keys, and meters what the answers say.
+What an agent reads and writes it asks Remit for, in SQL; what it passes on and decides it asks about before. What it
+calls leaves through Remit's egress: the same clients as without Remit, whose variables name the egress now, and an HTTP
+client that carries the workflow along. The egress decides, holds the keys, and meters what the answers say.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ import openai
 
 import remit
 from remit.demo.effects import DECISION, Done, Effects
-from remit.demo.seam import Envelope, Job, Learnt, NoAnswer, Refused
+from remit.demo.seam import Envelope, Found, Job, Learnt, NoAnswer, Refused
 
 Noted = Callable[[str, str, str], None]
 """Told of every decision that the agent was answered: its id, ALLOW or DENY, and of a call's refusal what was said."""
 
+DATASET = "crm"
 FORBIDDEN = 403
 _CHEAPER = re.compile(r"\bCheaper: ([a-z0-9-]+)\.")
 
@@ -36,14 +37,23 @@ class Governed:
         self._last = received.ref
         self.received = received
 
-    async def read(self, customer: str, columns: Sequence[str], *, why: str) -> Learnt:
-        """Named columns of a customer; their labels join the session before a byte is read."""
-        fields = [f"customers.{column}" for column in columns]
+    async def query(self, statement: str, parameters: Mapping[str, str], *, why: str) -> Found:
+        """What the agent's view shows; its labels join the session before a row is there."""
         with answered(self._noted):
-            read = self._agent.action("data.read", "dataset:crm", fields=fields, reason=why, parent=self._last)
-            async with read as act:
-                self._follow(act.decision.id)
-                return Learnt(self._effects.read(customer, columns), act.decision.id)
+            rows = await self._agent.query(
+                statement, dataset=DATASET, parameters=parameters, reason=why, parent=self._last
+            )
+        self._follow(rows.decision.id)
+        return Found.of(rows, rows.decision.id)
+
+    async def write(self, name: str, parameters: Mapping[str, str], *, key: str, why: str) -> None:
+        """Written once for each key."""
+        with answered(self._noted):
+            done = await self._agent.execute(
+                name, dataset=DATASET, parameters=parameters, key=key, reason=why, parent=self._last
+            )
+        # Not followed: the same write once more must have the same parent.
+        self._noted(done.decision.id, "ALLOW", "")
 
     async def ask(self, variant: str, prompt: str, *, why: str) -> Learnt:
         """What the model says."""

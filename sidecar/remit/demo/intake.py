@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from subprocess import Popen
 from typing import Any
 
@@ -44,6 +43,11 @@ class Upstreams:
         received: list[dict[str, str]] = await _fetch(f"{self.mail}/inbox")
         return received
 
+    async def prompts(self) -> list[str]:
+        """What the model API was told."""
+        told: list[str] = await _fetch(f"{self.models}/prompts")
+        return told
+
 
 async def _fetch(url: str) -> Any:
     async with ClientSession() as session, session.get(url, raise_for_status=True) as response:
@@ -71,19 +75,17 @@ async def start_upstreams(children: Children, layout: Layout, stem: str, ports: 
 
 
 async def start_agents(
-    children: Children, mode: str, database: Path, environments: Mapping[str, Mapping[str, str]]
+    children: Children, mode: str, environments: Mapping[str, Mapping[str, str]]
 ) -> dict[str, Worker]:
     """The three agents, each a process with its own environment (and in it, its own credential)."""
-    started = (start_agent(children, (name, name, mode), database, environments[name]) for name in AGENTS)
+    started = (start_agent(children, (name, name, mode), environments[name]) for name in AGENTS)
     return dict(zip(AGENTS, await asyncio.gather(*started), strict=True))
 
 
-async def start_agent(
-    children: Children, how: tuple[str, str, str], database: Path, environment: Mapping[str, str]
-) -> Worker:
+async def start_agent(children: Children, how: tuple[str, str, str], environment: Mapping[str, str]) -> Worker:
     """One agent; `how` is its name, which agent it is, and straight or governed."""
     name, _, mode = how
-    command = python("remit.demo.agents.run", *how, str(database))
+    command = python("remit.demo.agents.run", *how)
     process = await children.talk(f"{name}-{mode}", command, environment)
     worker = Worker(name, process, children.log(f"{name}-{mode}"))
     await worker.ready()

@@ -16,6 +16,7 @@ from remit.demo.killed import killed
 from remit.demo.page import Page
 from remit.demo.places import WORLD, Layout, NotOurs, free_ports, prepare, remember
 from remit.demo.sidecar import Sidecar, write_catalogue
+from remit.demo.views import SAMPLE, SURVEY, survey
 from remit.demo.with_remit import accounts, budget, keyless, observed, past, stage, with_remit
 from remit.demo.without_remit import without
 
@@ -91,7 +92,8 @@ async def play(page: Page, layout: Layout, children: Children, *, keep: bool) ->
     # Pinned before anybody could have wanted to change anything.
     key = (layout.root / KEY).read_text(encoding="ascii")
     async with acts.intake:
-        await with_remit(acts)
+        boarding = await with_remit(acts)
+        await survey(acts, children, boarding)
         await budget(acts)
         await accounts(acts)
         await keyless(acts)
@@ -120,6 +122,12 @@ def left(layout: Layout, children: Children, upstreams: Upstreams, sidecar: Side
         f"egress       {sidecar.egress}",
         f"model API    {upstreams.models}/books",
         f"e-mail API   {upstreams.mail}/inbox",
+        f"database     {layout.customers}",
         f"ask it       REMIT_STATE={layout.root} remit budget list",
+        "as an agent  "
+        f"REMIT_STATE={layout.root} REMIT_TOKEN_FILE={sidecar.credential('analysis')}"
+        f' remit query crm "{SAMPLE}" --purpose {SURVEY}',
+        f"its view     remit views explain analysis crm --purpose {SURVEY}"
+        f" --catalogue {layout.catalogue} --policy {layout.policies}",
         f"stop it      kill {' '.join(str(process.pid) for process in kept.values())}",
     )

@@ -35,7 +35,7 @@ class Layout:
 
     @property
     def customers(self) -> Path:
-        """The SQLite database of customers."""
+        """The SQLite database of customers and orders."""
         return self.root / "customers.db"
 
     @property
@@ -45,7 +45,7 @@ class Layout:
 
     @property
     def policies(self) -> Path:
-        """The demo's own policy."""
+        """The demo's own policies."""
         return self.root / "policies"
 
     @property
@@ -85,7 +85,7 @@ def prepare(root: Path, world: Path) -> Layout:
         create(layout.key(provider), f"sk-{provider}-{token_urlsafe(32)}")
     remember(layout, {})
     shutil.copytree(world / "policies", layout.policies)
-    build_customers(world / "customers.csv", layout.customers)
+    build_database(world, layout.customers)
     return layout
 
 
@@ -100,16 +100,15 @@ def remember(layout: Layout, running: dict[str, int]) -> None:
     layout.mark.write_text(json.dumps({"running": running}) + "\n", encoding="utf-8")
 
 
-def build_customers(text: Path, database: Path) -> None:
-    """The customers' database from its text."""
-    with text.open(encoding="utf-8", newline="") as file, closing(sqlite3.connect(database)) as made:
-        made.execute(
-            "CREATE TABLE customers (id TEXT PRIMARY KEY, name TEXT, email TEXT, region TEXT, product TEXT, "
-            "iban TEXT, tax_number TEXT, income INTEGER, note TEXT)"
-        )
-        rows = [[row[column] for column in COLUMNS] for row in csv.DictReader(file)]
-        made.executemany("INSERT INTO customers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
-        made.commit()
+def build_database(world: Path, database: Path) -> None:
+    """The customers' database from its texts."""
+    with closing(sqlite3.connect(database)) as made, made:
+        made.executescript((world / "crm.sql").read_text(encoding="utf-8"))
+        for table in ("customers", "orders"):
+            with (world / f"{table}.csv").open(encoding="utf-8", newline="") as file:
+                names, *rows = csv.reader(file)
+            places = ", ".join("?" * len(names))
+            made.executemany(f"INSERT INTO {table} ({', '.join(names)}) VALUES ({places})", rows)  # noqa: S608 (ours)
 
 
 def customers(database: Path) -> list[dict[str, str]]:
@@ -117,6 +116,12 @@ def customers(database: Path) -> list[dict[str, str]]:
     with closing(sqlite3.connect(database)) as opened:
         rows = opened.execute(f"SELECT {', '.join(COLUMNS)} FROM customers ORDER BY id")  # noqa: S608 (constants)
         return [{column: str(value) for column, value in zip(COLUMNS, row, strict=True)} for row in rows]
+
+
+def letters(database: Path) -> dict[str, int]:
+    """How many letters were counted, by each customer's address."""
+    with closing(sqlite3.connect(database)) as opened:
+        return dict(opened.execute("SELECT email, letters FROM customers"))
 
 
 def free_ports(count: int) -> list[int]:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol, Self
@@ -24,12 +24,36 @@ class NoAnswer(Exception):
     """Nobody answered whether it may be done, so it is not done."""
 
 
+class NoRow(Exception):
+    """A question that must have an answer found no row."""
+
+
 @dataclass(frozen=True, slots=True)
 class Learnt:
     """What an action brought; `ref` is the decision that allowed it, "" where nobody decides."""
 
     values: Mapping[str, str]
     ref: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Rows of a database, their values as text ("" for NULL); `ref` as that of `Learnt`."""
+
+    rows: Sequence[Mapping[str, str]]
+    ref: str = ""
+
+    @classmethod
+    def of(cls, rows: Iterable[Mapping[str, Any]], ref: str = "") -> Self:
+        """Rows as a database gave them."""
+        return cls([{name: "" if value is None else str(value) for name, value in row.items()} for row in rows], ref)
+
+    @property
+    def first(self) -> Mapping[str, str]:
+        """The first row; NoRow where there is none."""
+        if not self.rows:
+            raise NoRow("no row where one was expected")
+        return self.rows[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +100,12 @@ class Powers(Protocol):
     received: Learnt
     """The message that brought the job (`text`), where one did."""
 
-    async def read(self, customer: str, columns: Sequence[str], *, why: str) -> Learnt:
-        """Named columns of a customer."""
+    async def query(self, statement: str, parameters: Mapping[str, str], *, why: str) -> Found:
+        """What the customers' database answers to a SELECT with `:name` places."""
+        ...
+
+    async def write(self, name: str, parameters: Mapping[str, str], *, key: str, why: str) -> None:
+        """Write by a statement that has a name. With the same key it is meant to be the same write."""
         ...
 
     async def ask(self, variant: str, prompt: str, *, why: str) -> Learnt:

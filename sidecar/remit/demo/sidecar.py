@@ -14,6 +14,7 @@ from secrets import token_urlsafe
 from string import Template
 from subprocess import Popen
 from time import monotonic
+from urllib.parse import quote
 
 from aiohttp import ClientError, ClientSession, ClientTimeout
 
@@ -48,7 +49,9 @@ def write_catalogue(layout: Layout, upstreams: Upstreams) -> None:
     hashes = {name: _new_credential(layout.credentials / name) for name in WHO}
     template = Template((layout.world / "remit.yaml").read_text(encoding="utf-8"))
     keys = {f"{provider}_key": str(layout.key(provider)) for provider in PROVIDERS}
-    text = template.substitute(hashes, **keys, models=upstreams.models, mail=upstreams.mail)
+    text = template.substitute(
+        hashes, **keys, customers=quote(str(layout.customers)), models=upstreams.models, mail=upstreams.mail
+    )
     layout.catalogue.write_text(text, encoding="utf-8")
 
 
@@ -139,14 +142,14 @@ class Sidecar:
         async with ClientSession() as session, session.get(f"http://{self.http}/metrics") as response:
             return await response.text()
 
-    async def command(self, *arguments: str) -> Answered:
-        """Run a command of `remit` as the auditor."""
+    async def command(self, *arguments: str, who: str = AUDITOR) -> Answered:
+        """Run a command of `remit` as the auditor, or as an agent."""
         environment = {
             **os.environ,
             "COLUMNS": str(COLUMNS),
             "REMIT_STATE": str(self._layout.root),
             "REMIT_ADDRESS": self.grpc,
-            "REMIT_TOKEN_FILE": self.credential(AUDITOR),
+            "REMIT_TOKEN_FILE": self.credential(who),
             "REMIT_CATALOGUE": str(self._layout.catalogue),
         }
         return await run(arguments, environment)

@@ -1,25 +1,36 @@
-"""The agents' powers without Remit: everything is simply done."""
+"""The agents' powers without Remit: everything is simply done, the database opened with the path in `CRM_DATABASE`."""
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from typing import Any
 
 from remit.demo.effects import Effects
-from remit.demo.seam import Envelope, Job, Learnt
+from remit.demo.seam import Envelope, Found, Job, Learnt
+
+WRITES = {"count_letter": "UPDATE customers SET letters = letters + 1 WHERE email = :email"}
 
 
 class Straight:
     """Powers that nobody judges, meters or records."""
 
-    def __init__(self, effects: Effects, received: Learnt) -> None:
+    def __init__(self, database: str, effects: Effects, received: Learnt) -> None:
+        self._database = database
         self._effects = effects
         self.received = received
 
-    async def read(self, customer: str, columns: Sequence[str], *, why: str) -> Learnt:
-        """Named columns of a customer."""
-        return Learnt(self._effects.read(customer, columns))
+    async def query(self, statement: str, parameters: Mapping[str, str], *, why: str) -> Found:
+        """Whatever the database holds."""
+        with closing(sqlite3.connect(self._database)) as database:
+            database.row_factory = sqlite3.Row
+            return Found.of(dict(row) for row in database.execute(statement, parameters))
+
+    async def write(self, name: str, parameters: Mapping[str, str], *, key: str, why: str) -> None:
+        """Written each time; nobody knows the key."""
+        with closing(sqlite3.connect(self._database)) as database, database:
+            database.execute(WRITES[name], parameters)
 
     async def ask(self, variant: str, prompt: str, *, why: str) -> Learnt:
         """What the model says."""
@@ -42,10 +53,12 @@ class Straight:
 class StraightSeam:
     """Powers for a job, as they are where nothing stands between an agent and the world."""
 
-    def __init__(self, effects: Effects) -> None:
+    def __init__(self, database: str, effects: Effects) -> None:
+        self._database = database
         self._effects = effects
 
     @asynccontextmanager
     async def powers(self, job: Job) -> AsyncIterator[Straight]:
         """The powers for one job."""
-        yield Straight(self._effects, Learnt({"text": job.envelope.text} if job.envelope else {}))
+        received = Learnt({"text": job.envelope.text} if job.envelope else {})
+        yield Straight(self._database, self._effects, received)

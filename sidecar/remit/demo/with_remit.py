@@ -50,9 +50,9 @@ class Run:
     workflows: dict[str, str] = field(default_factory=dict)
     ends: list[Mapping[str, Any]] = field(default_factory=list)
 
-    async def work(self, job: Job, *, why: str) -> tuple[Mapping[str, Any], str]:
+    async def work(self, job: Job, *, why: str, purpose: str = PURPOSE) -> tuple[Mapping[str, Any], str]:
         """Have the analysis agent do a job in a workflow of its own: how it ended, and the workflow's id."""
-        async with remit.workflow(self.intake, purposes=[PURPOSE], reason=why) as opened:
+        async with remit.workflow(self.intake, purposes=[purpose], reason=why) as opened:
             result = await self.workers["analysis"].do(Job(job.kind, workflow=opened.context, count=job.count))
         return result.end, opened.id
 
@@ -201,10 +201,11 @@ async def accounts(run: Run) -> None:
 async def keyless(run: Run) -> None:
     """The keys are the sidecar's; what an agent has opens nothing but the sidecar's door."""
     keys = {provider: run.layout.key(provider).read_text(encoding="ascii") for provider in PROVIDERS}
+    data = {"database": run.layout.customers.name, "address": "@example.com"}
     found = {}
     for name, worker in run.workers.items():
         own = {"own": (run.layout.credentials / name).read_text(encoding="ascii")}
-        found[name] = await asyncio.to_thread(look, worker.pid, keys | own)
+        found[name] = await asyncio.to_thread(look, worker.pid, keys | own | data)
     with_key = [
         name for name, each in found.items() if any(each.environment[key] + each.memory[key] for key in PROVIDERS)
     ]
@@ -215,6 +216,12 @@ async def keyless(run: Run) -> None:
         f"{len(with_key)} of {len(found)}, {looked} MiB looked at",
         not with_key and controlled,
     )
+    knowing = [name for name, each in found.items() if any(each.environment[one] + each.memory[one] for one in data)]
+    run.page.expect(
+        "agents that know where the database is, or that hold any e-mail address, after all that they did",
+        f"{len(knowing)} of {len(found)}",
+        not knowing and controlled,
+    )
 
 
 async def past(run: Run, children: Children) -> None:
@@ -222,7 +229,7 @@ async def past(run: Run, children: Children) -> None:
     before = await run.upstreams.books()
     environment = run.sidecar.environment("analysis")
     command = python("remit.demo.agents.stray", run.upstreams.models, run.upstreams.mail)
-    answers = await _said(children, command, environment)
+    answers = await spoken(children, command, environment)
     run.page.expect(
         "an agent that leaves Remit out and calls the providers itself, with all that it has",
         ", ".join(f"{provider}: {answer}" for provider, answer in answers.items()),
@@ -230,13 +237,14 @@ async def past(run: Run, children: Children) -> None:
     )
 
 
-async def _said(children: Children, command: Sequence[str], environment: Mapping[str, str]) -> dict[str, str]:
-    """The line of JSON that a process ends with."""
-    process = await children.talk("stray", command, environment)
+async def spoken(children: Children, command: Sequence[str], environment: Mapping[str, str]) -> dict[str, Any]:
+    """The line of JSON that a process of `python(…)` ends with; its log is named after its module."""
+    name = command[2].rpartition(".")[2]
+    process = await children.talk(name, command, environment)
     output, _ = await asyncio.wait_for(process.communicate(), PATIENCE)
     if process.returncode != 0:
-        raise ChildFailed(f"the stray agent ended with {process.returncode} (log: {children.log('stray')})")
-    said: dict[str, str] = json.loads(output)
+        raise ChildFailed(f"the {name} agent ended with {process.returncode} (log: {children.log(name)})")
+    said: dict[str, Any] = json.loads(output)
     return said
 
 
@@ -289,8 +297,8 @@ async def stage(page: Page, layout: Layout, children: Children, upstreams: Upstr
     """Everybody who plays in the second act. The intake is still to be entered."""
     environments = {name: sidecar.environment(name) for name in ("analysis", "decision", "communication")}
     workers, newcomer = await asyncio.gather(
-        start_agents(children, "governed", layout.customers, environments),
-        start_agent(children, ("newcomer", "analysis", "governed"), layout.customers, sidecar.environment("newcomer")),
+        start_agents(children, "governed", environments),
+        start_agent(children, ("newcomer", "analysis", "governed"), sidecar.environment("newcomer")),
     )
     token = (layout.credentials / "olga").read_text(encoding="ascii")
     return Run(

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from remit.demo.children import Children
-from remit.demo.evidence import billed, calls, leaks
+from remit.demo.evidence import addresses, billed, calls, leaks
 from remit.demo.intake import AGENTS, Upstreams, onboard, start_agents
 from remit.demo.memory import look
 from remit.demo.page import Page, euros, masked
-from remit.demo.places import PROVIDERS, Layout, customers
+from remit.demo.places import PROVIDERS, Layout, customers, letters
 from remit.demo.seam import Job
 
 AT_ONCE = 64
@@ -26,19 +26,27 @@ async def without(page: Page, layout: Layout, children: Children, upstreams: Ups
         "OPENAI_API_KEY": keys["models"],
         "MAIL_URL": upstreams.mail,
         "MAIL_API_KEY": keys["mail"],
+        "CRM_DATABASE": str(layout.customers),
     }
-    workers = await start_agents(children, "straight", layout.customers, dict.fromkeys(AGENTS, own))
+    workers = await start_agents(children, "straight", dict.fromkeys(AGENTS, own))
     rows = customers(layout.customers)
-    page.say(f"{len(AGENTS)} agents board {len(rows)} customers; then one screens {AT_ONCE} payments at once.")
+    page.say(
+        f"{len(AGENTS)} agents board {len(rows)} customers; then one surveys them, and screens {AT_ONCE} payments."
+    )
     for row in rows:
         await onboard(workers, row["id"], "")
+    before = letters(layout.customers)
+    await workers["analysis"].do(Job("survey"))
     await workers["analysis"].do(Job("screen", count=AT_ONCE))
     models, mail = await upstreams.books()
     inbox = await upstreams.inbox()
     spent(page, models, mail)
     leaked(page, inbox, rows)
+    told(page, await upstreams.prompts(), rows)
+    repeated(page, before, letters(layout.customers))
     unexplained(page, models, mail)
-    await holding(page, [worker.pid for worker in workers.values()], keys)
+    secrets = keys | {"database": str(layout.customers)}
+    await holding(page, [worker.pid for worker in workers.values()], secrets)
     await asyncio.gather(*(worker.leave() for worker in workers.values()))
 
 
@@ -79,6 +87,24 @@ def leaked(page: Page, inbox: Sequence[Mapping[str, str]], rows: Sequence[Mappin
     )
 
 
+def told(page: Page, prompts: Sequence[str], rows: Sequence[Mapping[str, str]]) -> None:
+    """By what the model provider was sent."""
+    found = addresses(prompts, rows)
+    page.expect(
+        "customers whose address the model provider now has: agents opened the database and passed on what they saw",
+        f"{len(found)} of {len(rows)}",
+        len(found) == len(rows) > 0,
+    )
+
+
+def repeated(page: Page, before: Mapping[str, int], after: Mapping[str, int]) -> None:
+    """By what the database says."""
+    times = sum(after.values()) - sum(before.values())
+    page.expect(
+        "a letter counted again, as if the first answer had been lost", f"{times} times for 1 letter", times == 2
+    )
+
+
 def unexplained(page: Page, models: Sequence[Mapping[str, Any]], mail: Sequence[Mapping[str, Any]]) -> None:
     """By what the third parties can say of their callers, which is all that there is."""
     entries = [*models, *mail]
@@ -90,12 +116,12 @@ def unexplained(page: Page, models: Sequence[Mapping[str, Any]], mail: Sequence[
     )
 
 
-async def holding(page: Page, pids: Sequence[int], keys: Mapping[str, str]) -> None:
+async def holding(page: Page, pids: Sequence[int], secrets: Mapping[str, str]) -> None:
     """By what the kernel shows of each agent; this is also how it is looked at with Remit."""
-    found = [await asyncio.to_thread(look, pid, dict(keys)) for pid in pids]
+    found = [await asyncio.to_thread(look, pid, dict(secrets)) for pid in pids]
     having = sum(all(each.environment.values()) and all(each.memory.values()) for each in found)
     page.expect(
-        "agents that hold the providers' API keys, in their environment and memory",
+        "agents that hold the providers' API keys and the database's path, in their environment and memory",
         f"{having} of {len(found)}",
         having == len(found) > 0,
     )

@@ -1,4 +1,4 @@
-"""The analysis agent: reads a customer, has the model score the risk, tells the decision agent."""
+"""The analysis agent: reads a customer, has the model score the risk, tells the decision agent; it also surveys."""
 
 from __future__ import annotations
 
@@ -9,8 +9,13 @@ from collections.abc import Coroutine
 from remit.demo.agents.findings import Findings, prompt
 from remit.demo.seam import Job, Learnt, NoAnswer, Powers, Refused, Result
 
-BASIC = ("name", "email", "region", "product")
-PRIVATE = ("iban", "tax_number", "income", "note")
+BASIC = "SELECT name, email, region, product FROM customers WHERE id = :id"
+PRIVATE = "SELECT iban, tax_number, income, note FROM customers WHERE id = :id"
+SPENT = """
+SELECT c.email, c.region, sum(o.amount) AS spent
+FROM customers AS c JOIN orders AS o ON o.email = c.email
+GROUP BY c.email, c.region ORDER BY spent DESC
+"""
 PREFERRED = "large"
 SHORTCUT = "pre-approved"
 AT_ONCE = 64
@@ -18,11 +23,12 @@ AT_ONCE = 64
 
 async def onboard(job: Job, powers: Powers) -> Result:
     """Score one customer. A credit needs the private columns too."""
-    basic = await powers.read(job.customer, BASIC, why="who asks, and for which product")
-    known, evidence = dict(basic.values), [basic.ref]
+    named = {"id": job.customer}
+    basic = await powers.query(BASIC, named, why="who asks, and for which product")
+    known, evidence = dict(basic.first), [basic.ref]
     if known["product"] == "credit":
-        private = await powers.read(job.customer, PRIVATE, why="a credit needs account, tax number and income")
-        known |= private.values
+        private = await powers.query(PRIVATE, named, why="a credit needs account, tax number and income")
+        known |= private.first
         evidence.append(private.ref)
     risk = None
     # The agent believes what it reads, as language models do: a note in the data talks it out of its job.
@@ -42,6 +48,19 @@ async def best(powers: Powers, words: str, *, why: str) -> Learnt:
         if not refusal.cheaper:
             raise
         return await powers.ask(refusal.cheaper, words, why=why)
+
+
+async def survey(job: Job, powers: Powers) -> Result:
+    """See what customers spend, thank the one who spends most, and count the letter."""
+    found = await powers.query(SPENT, {}, why="what customers spend")
+    spent = {row["email"]: row["spent"] for row in found.rows}
+    thanks = await powers.ask("small", prompt("thank", spent), why="words for who spends most")
+    address = found.first["email"]
+    await powers.send(address, "Thank you", thanks.values["text"], why="spends most")
+    # Twice, as whoever did not get the first answer would.
+    for _ in range(2):
+        await powers.write("count_letter", {"email": address}, key="thank-you", why="one letter more")
+    return Result(end={"regions": sorted({row["region"] for row in found.rows}), "customers": len(found.rows)})
 
 
 async def screen(job: Job, powers: Powers) -> Result:
@@ -84,4 +103,4 @@ def _tally(outcomes: list[str]) -> dict[str, int]:
     return dict(Counter(outcomes))
 
 
-JOBS = {"onboard": onboard, "screen": screen, "rescore": rescore}
+JOBS = {"onboard": onboard, "survey": survey, "screen": screen, "rescore": rescore}

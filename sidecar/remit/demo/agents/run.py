@@ -1,9 +1,9 @@
 """One agent as a process: jobs come as lines of JSON on stdin, answers go as lines of JSON to stdout.
 
-    python -m remit.demo.agents.run NAME analysis|decision|communication straight|governed DATABASE
+    python -m remit.demo.agents.run NAME analysis|decision|communication straight|governed
 
 NAME is who it believes to be; with Remit, its credential has to prove it. Where the APIs are, and what is shown to
-them, stands in the environment, as `effects.py` says.
+them, stands in the environment, as `effects.py` says; where the database is too, for those who open it (`straight.py`).
 
 A line out is `{"result": …}`, `{"failed": …}`, or, while the work goes on, `{"noted": {"id", "effect", "said"}}` for
 every decision that the agent was answered. The process ends with its stdin.
@@ -14,11 +14,11 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import sqlite3
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -26,15 +26,15 @@ import openai
 
 import remit
 from remit.demo.agents import analysis, communication, decision
-from remit.demo.effects import Effects, UpstreamFailed
+from remit.demo.effects import Effects
 from remit.demo.governed import GovernedSeam
-from remit.demo.seam import Job, NoAnswer, Powers, Refused, Result, Seam
+from remit.demo.seam import Job, NoAnswer, NoRow, Powers, Refused, Result, Seam
 from remit.demo.straight import StraightSeam
 
 Work = Callable[[Job, Powers], Awaitable[Result]]
 SECONDS = 20.0
 AT_ONCE = httpx2.Limits(max_connections=64, max_keepalive_connections=64)
-FAILURES = (Refused, NoAnswer, UpstreamFailed, remit.RemitError, openai.OpenAIError, httpx2.HTTPError)
+FAILURES = (Refused, NoAnswer, NoRow, sqlite3.Error, remit.RemitError, openai.OpenAIError, httpx2.HTTPError)
 AGENTS: Mapping[str, Mapping[str, Work]] = {
     "analysis": analysis.JOBS,
     "decision": decision.JOBS,
@@ -42,10 +42,10 @@ AGENTS: Mapping[str, Mapping[str, Work]] = {
 }
 
 
-async def main(name: str, kind: str, mode: str, database: str) -> None:
+async def main(name: str, kind: str, mode: str) -> None:
     """Work until stdin ends."""
     lines = await _lines()
-    async with _http(mode) as http, _seam(mode, name, Effects(Path(database), http, os.environ)) as seam:
+    async with _http(mode) as http, _seam(mode, name, Effects(http, os.environ)) as seam:
         say({"ready": name})
         while line := await lines.readline():
             say(await done(AGENTS[kind], Job.read(json.loads(line)), seam))
@@ -71,7 +71,7 @@ def _http(mode: str) -> httpx2.AsyncClient:
 @asynccontextmanager
 async def _seam(mode: str, name: str, effects: Effects) -> AsyncIterator[Seam]:
     if mode == "straight":
-        yield StraightSeam(effects)
+        yield StraightSeam(os.environ["CRM_DATABASE"], effects)
         return
     async with remit.Agent.connect(name=name) as agent:
         yield GovernedSeam(agent, effects, note)

@@ -1,8 +1,8 @@
 """A model API in the manner of OpenAI's: `POST /v1/chat/completions`, priced variants, `usage` in every answer.
 
 No model stands behind it: answers are computed from the prompt, so that a run can be repeated. A prompt is a line
-`task: score | rescore | draft | screen` and lines `name: value`. What a prompt holds, a draft may repeat: that is how
-models let data out.
+`task: score | rescore | draft | screen | thank` and lines `name: value`. What a prompt holds, a draft may repeat: that
+is how models let data out.
 """
 
 from __future__ import annotations
@@ -42,12 +42,14 @@ TARIFFS: Mapping[str, Tariff] = {
 
 
 def application(books: Books) -> web.Application:
-    """The API with its books at /books."""
+    """The API with its books at /books and what it was told at /prompts."""
+    told: list[str] = []
 
     async def complete(request: web.Request) -> web.Response:
         books.admit(request)
         body = await request.json()
         variant, prompt = _read(body)
+        told.append(prompt)
         text = answer(prompt, wordy=variant == "large")
         read, written = tokens(prompt), tokens(text)
         await asyncio.sleep(thinking(prompt))
@@ -55,8 +57,12 @@ def application(books: Books) -> web.Application:
         await books.charge(request, variant, usage, TARIFFS[variant].bill(read, written))
         return web.json_response(_completion(variant, text, usage))
 
+    async def shown(request: web.Request) -> web.Response:
+        return web.json_response(told)
+
     app = web.Application()
     app.router.add_post("/v1/chat/completions", complete)
+    app.router.add_get("/prompts", shown)
     app.router.add_get("/books", books.shown)
     return app
 
@@ -136,6 +142,10 @@ def _screen(said: Mapping[str, str], wordy: bool) -> str:
     return "match=no"
 
 
+def _thank(said: Mapping[str, str], wordy: bool) -> str:
+    return "Dear customer,\nnobody buys more of us than you do. Thank you!\nKind regards"
+
+
 def _puzzled(said: Mapping[str, str], wordy: bool) -> str:
     return "I do not know this task."
 
@@ -145,4 +155,5 @@ TASKS: Mapping[str, Callable[[Mapping[str, str], bool], str]] = {
     "rescore": _score,
     "draft": _draft,
     "screen": _screen,
+    "thank": _thank,
 }
