@@ -15,8 +15,8 @@ from fakes.postgres_server import PostgresServer, fresh_database
 from remit.backends.database_postgres import PostgresDatabase
 from remit.backends.database_postgres.connection import Session
 from remit.backends.database_sqlite import SqliteDatabase
-from remit.backends.database_url import PostgresPlace, parse_url
 from remit.backends.tokens_aessiv import KEY_BYTES, AesSivTokenizer
+from remit.core.database_url import PostgresPlace, parse_url
 from remit.core.view.model import Dialect, Plan, Statement, TableView, ViewRefused
 from remit.core.view.rewrite import rewrite
 from remit.core.view.statement import parse_statement

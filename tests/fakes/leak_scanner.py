@@ -3,7 +3,7 @@
 Each hidden cell is a *canary*: a value that is nowhere else. A sink is decoded as `fakes.canaries` does it, again and
 again to a depth, and in each form are sought: texts, in whole or eight characters of them, in either case, and with
 everything but letters taken away (a character a row is found as well); numbers in whatever format, by their digits;
-dates in the usual orders; UUIDs by any run of twelve of their digits.
+dates in the usual orders; UUIDs by their first or last twelve digits.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ _TEXT_RUN = re.compile(rb"[bcdfghjkmnpqrstvwxz~]{%d,}" % PART)
 _BARE_RUN = re.compile(rb"[bcdfghjkmnpqrstvwxz]{%d,}" % _BARE)
 _NUMBER = re.compile(rb"[0-9](?:[0-9]|[.,_' ](?=[0-9])){%d,}" % (_DIGITS - 1))
 _HEX_NUMBER = re.compile(rb"(?<![0-9a-f])(?:0x)?0*([0-9a-f]{8,16})(?![0-9a-f])")
-_OTHER = re.compile(rb"[^a-z0-9]+")
+_DATE = re.compile(rb"[0-9]{1,4}([-./])[0-9]{1,2}\1[0-9]{2,4}|[0-9]{1,2} [a-z]{3} [0-9]{4}|[a-z]{3} [0-9]{2}, [0-9]{4}")
+_OTHER = bytes(each for each in range(256) if not chr(each).isascii() or not chr(each).isalnum())
 _NO_DIGIT = re.compile(rb"[^0-9]+")
 _EPOCH = date(1970, 1, 1)
 
@@ -117,8 +118,9 @@ class Canaries:
                 self._parts.update(dict.fromkeys(_windows(value.encode(), PART), name))
                 self._bare.update(dict.fromkeys(_windows(value.replace(_MARK, "").encode(), _BARE), name))
             case UUID():
-                self._words.update(dict.fromkeys(_windows(value.hex.encode(), 12), name))
-                self._words[value.bytes] = name
+                self._words.update(
+                    dict.fromkeys([value.hex[:12].encode(), value.hex[-12:].encode(), value.bytes], name)
+                )
             case datetime():
                 self._add_digits(name, str(int(value.timestamp())))
             case date():
@@ -134,7 +136,7 @@ class Canaries:
 
     def _in(self, view: bytes) -> Iterator[str]:
         folded = view.lower()
-        bare = _OTHER.sub(b"", folded)
+        bare = folded.translate(None, _OTHER)
         if _MARK.encode() in folded:
             yield from _known(self._parts, _TEXT_RUN.findall(folded), PART)
         yield from _known(self._bare, _BARE_RUN.findall(bare), _BARE)
@@ -146,9 +148,9 @@ class Canaries:
         for word, name in self._words.items():
             if word in bare or word in view:
                 yield name
-        for written, name in self._dates.items():
-            if written in folded:
-                yield name
+        for found in _DATE.finditer(folded):
+            if found[0] in self._dates:
+                yield self._dates[found[0]]
 
 
 def _windows(value: bytes, size: int) -> Iterator[bytes]:

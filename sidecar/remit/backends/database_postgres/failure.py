@@ -37,6 +37,8 @@ _CLASSES = {
     "57": Failure.UNAVAILABLE,
     "58": Failure.UNAVAILABLE,
 }
+# Where PostgreSQL finds that a FROM has no such alias; it has the code of a missing table.
+_NO_TABLES = frozenset(["errorMissingRTE"])
 
 
 def failed(error: psycopg.Error) -> DatabaseFailed:
@@ -44,10 +46,14 @@ def failed(error: psycopg.Error) -> DatabaseFailed:
     state = error.sqlstate
     if state is not None:
         failure = _STATES.get(state) or _CLASSES.get(state[:2], Failure.INTERNAL)
+        if error.diag.source_function in _NO_TABLES:
+            failure = Failure.BAD_STATEMENT
     elif isinstance(error, psycopg.OperationalError):  # the connection: libpq's own errors have no state
         failure = Failure.UNAVAILABLE
     elif isinstance(error, psycopg.DataError):  # a value that cannot be sent
         failure = Failure.BAD_VALUE
     else:
         failure = Failure.INTERNAL
-    return DatabaseFailed(failure, f"SQLSTATE {state or 'none'}: {str(error).strip()}")
+    # Not its LINE, which quotes the statement, nor its DETAIL, which quotes rows.
+    said = error.diag.message_primary if state is not None else str(error).strip()
+    return DatabaseFailed(failure, f"SQLSTATE {state or 'none'}: {said}")
