@@ -26,6 +26,7 @@ from remit.core.view.model import Dialect
 from remit.ports import Tokenizer
 
 CASES = Path(__file__).parents[1] / "cases" / "twins"
+MASKED = ("***", "***io", "hidden", "somebody")
 AGENTS = ("north", "south", "west")
 CATALOGUE = """\
 currency: EUR
@@ -172,7 +173,7 @@ def twins(place: Path, database: PostgresDatabase, dice: random.Random) -> Itera
         connections = {agent: _twin(database, agent) for agent in AGENTS}
         connections["all"] = _connected(database, "shop")
         try:
-            yield Twins(remit, connections, ("***", "***io", "hidden", "somebody", *dice.sample(made, 4)))
+            yield Twins(remit, connections, (*MASKED, *dice.sample(made, 4)))
         finally:
             for each in connections.values():
                 each.close()
@@ -183,33 +184,88 @@ def policy() -> Mapping[str, str]:
     return {"shop.rego": (CASES / "shop.rego").read_text()}
 
 
+@dataclass(frozen=True, slots=True)
+class SqliteTwins:
+    """The same in SQLite, where a twin is a connection with views that stand before the tables."""
+
+    remit: Staged
+    twins: Mapping[str, apsw.Connection]
+    masked: Sequence[str]
+
+    def ask(self, agent: str, text: str, parameters: Mapping[str, Any]) -> tuple[Outcome, Outcome]:
+        """What the agent is told, and what its twin."""
+        told = outcome_of(self.remit.query(agent, text, **parameters))
+        return told, ask_sqlite(self.twins[agent], text, parameters)
+
+
 @contextmanager
-def untouched_sqlite(place: Path, dice: random.Random) -> Iterator[tuple[Staged, apsw.Connection]]:
-    """The same tables in a file of SQLite: behind Remit, and bare."""
+def sqlite_twins(place: Path, dice: random.Random) -> Iterator[SqliteTwins]:
+    """Both, on one file."""
     file = place / "shop.db"
     fill_sqlite(file, rows_of(dice))
     text = CATALOGUE.replace("URL", f'"sqlite://{file}"').replace("TABLES", catalogue(Dialect.SQLITE))
+    parts = re.split(r"^-- (\w+)$", (CASES / "shop_sqlite.sql").read_text(), flags=re.MULTILINE)[1:]
+    views = {"all": "", **dict(zip(parts[::2], parts[1::2], strict=True))}
     with staged(place, text, policy()) as remit:
-        connection = apsw.Connection(str(file), flags=apsw.SQLITE_OPEN_READONLY)
+        tokenizer = remit.stage.world.tokenizer
+        assert tokenizer is not None
+        made: set[str] = set()
+        connections = {agent: _bare_sqlite(file, views[agent], tokenizer, made) for agent in (*AGENTS, "all")}
+        for agent in AGENTS:
+            connections[agent].execute("SELECT email, name FROM customers").fetchall()
         try:
-            yield remit, connection
+            yield SqliteTwins(remit, connections, (*MASKED, *dice.sample(sorted(made), 4)))
         finally:
-            connection.close()
+            for each in connections.values():
+                each.close()
+
+
+def _bare_sqlite(file: Path, views: str, tokenizer: Tokenizer, made: set[str]) -> apsw.Connection:
+    """A connection with the views of one agent; `made` are the hashes and tokens that they have shown."""
+    connection = apsw.Connection(str(file), flags=apsw.SQLITE_OPEN_READONLY)
+    labels = {domain: _labels(table, column) for _, domain, table, column in _MADE}
+
+    def twin_hash(domain: str, value: str | None) -> str | None:
+        return note(None if value is None else _hmac(tokenizer, domain, value))
+
+    def twin_token(domain: str, value: str | None) -> str | None:
+        return note(None if value is None else tokenizer.token(value, domain, labels[domain]))
+
+    def note(text: str | None) -> str | None:
+        made.update(() if text is None else (text,))
+        return text
+
+    connection.create_scalar_function("twin_hash", twin_hash, 2, deterministic=True)
+    connection.create_scalar_function("twin_token", twin_token, 2, deterministic=True)
+    connection.execute(views)
+    return connection
 
 
 def _make(database: PostgresDatabase, tokenizer: Tokenizer, rows: Rows) -> list[str]:
     """Write down what each value's hash and token is: HMAC as Python has it, under the installation's key."""
     made = {}
     for kind, domain, table, column in _MADE:
-        key = bytes(byte ^ 0x36 for byte in tokenizer.pad(domain, "inner")).rstrip(b"\0")
-        labels = [TABLES[table].labels[column]] if column in TABLES[table].labels else []
+        labels = _labels(table, column)
         for value in {row[column] for row in rows[table]} - {None}:
             assert value is not None
-            hashed = hmac.new(key, value.encode(), "sha256").hexdigest()
-            made[kind, domain, value] = hashed if kind == "hash" else tokenizer.token(value, domain, labels)
+            hashed = kind == "hash"
+            made[kind, domain, value] = (
+                _hmac(tokenizer, domain, value) if hashed else tokenizer.token(value, domain, labels)
+            )
     values = ", ".join(f"({', '.join(map(literal, (*names, text)))})" for names, text in made.items())
     database.run(f"INSERT INTO twin.made VALUES {values}")
     return list(made.values())
+
+
+def _hmac(tokenizer: Tokenizer, domain: str, value: str) -> str:
+    """As Python has it, under the installation's key: the block without the padding."""
+    key = bytes(byte ^ 0x36 for byte in tokenizer.pad(domain, "inner"))[:32]
+    return hmac.new(key, value.encode(), "sha256").hexdigest()
+
+
+def _labels(table: str, column: str) -> list[str]:
+    label = TABLES[table].labels.get(column)
+    return [label] if label else []
 
 
 def _twin(database: PostgresDatabase, agent: str) -> psycopg.Connection[Any]:

@@ -196,6 +196,6 @@ masks.products.kind := {"hash": {}} if south
 
 masks.products.made := {"replace": {"value": "2000-01-01"}} if south
 
-masks.products.tags := {"replace": {"value": 1}} if south
+masks.products.tags := {"replace": {"value": "1"}} if south
 
 masks.products.name := {"hash": {}} if west

@@ -110,7 +110,7 @@ CREATE VIEW south.products WITH (security_barrier, security_invoker) AS SELECT
   twin.hashed('shop.products.kind', kind::text) AS kind,
   round(price::numeric)::double precision AS price,
   date '2000-01-01' AS made,
-  '1'::jsonb AS tags,
+  '"1"'::jsonb AS tags,
   code
   FROM shop.products;
 
