@@ -160,7 +160,7 @@ class _Scan:
         return "".join(char if char in "\r\n" else " " for char in text)
 
     def _check_prefix(self, offset: int) -> None:
-        unicode_prefix = self._last == "mark" and self._word == "&" and self._text[:offset].lower().endswith("u&")
+        unicode_prefix = self._text[max(offset - 2, 0) : offset].lower() == "u&"
         if unicode_prefix or (self._last == "word" and self._word.lower() in _STRING_PREFIXES):
             raise ViewRefused(
                 "a string with a prefix",
