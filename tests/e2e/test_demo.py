@@ -71,7 +71,7 @@ def test_the_demo_meets_every_expectation_and_leaves_no_process(tmp_path: Path) 
 
     assert played.returncode == 0, played.stdout + played.stderr
     assert marked(played.stdout, "✗") == []
-    assert len(marked(played.stdout, "✓")) >= 35
+    assert len(marked(played.stdout, "✓")) >= 46
     for word in (
         "approval_required",
         "flow_label_exceeds_clearance",
@@ -82,6 +82,10 @@ def test_the_demo_meets_every_expectation_and_leaves_no_process(tmp_path: Path) 
         "PermissionDeniedError: Remit: approval_required",
         "Cheaper:",
         "AuthenticationError",
+        "10 of 40 (south)",
+        "a statement that is DELETE, expected one SELECT",
+        "remit audit who --subject customers:C-",
+        "tok_",
     ):
         assert word in played.stdout
     assert "\x1b" not in played.stdout
@@ -115,6 +119,34 @@ def test_the_demo_fails_where_what_it_shows_does_not_happen(tmp_path: Path) -> N
     assert "metered by Remit" in failed
     assert "logs:" in played.stdout
     assert left_over(tmp_path / "demo") == []
+
+
+def test_the_demo_fails_where_agents_see_more_than_their_view(tmp_path: Path) -> None:
+    """Addresses in clear, other regions in the survey, a letter counted twice by one write: each is found."""
+    world = tmp_path / "world"
+    shutil.copytree(WORLD, world)
+    views = world / "policies" / "views"
+    (views / "crm_test.rego").unlink()
+    for table in ("customers", "orders"):
+        replaced(views / "crm.rego", f'masks.{table}.email.tokenize := {{"domain": "email"}}', "")
+        replaced(views / "crm.rego", f"input.{table}.region in input.subject.roles", f'input.{table}.region != ""')
+    replaced(world / "remit.yaml", "parameters: {email: token}", "parameters: {email: text}")
+    replaced(world / "remit.yaml", "letters = letters + 1", "letters = letters + 2")
+
+    played = play(tmp_path / "demo", world)
+
+    failed = "\n".join(marked(played.stdout, "✗"))
+    assert played.returncode == 1, played.stdout + played.stderr
+    for claim in (
+        "customers that the survey saw",
+        "e-mail addresses that the model provider was",
+        "letters whose token the sidecar turned",
+        "a letter counted again",
+        "guesses at hidden rows",
+        "asked of each customer, who saw it",
+        "agents that know where the database is",
+    ):
+        assert claim in failed
 
 
 def test_a_demo_that_is_kept_runs_on_until_it_is_stopped(tmp_path: Path) -> None:

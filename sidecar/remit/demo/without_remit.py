@@ -35,14 +35,15 @@ async def without(page: Page, layout: Layout, children: Children, upstreams: Ups
     )
     for row in rows:
         await onboard(workers, row["id"], "")
-    before = letters(layout.customers)
+    before, asked = letters(layout.customers), len(await upstreams.prompts())
     await workers["analysis"].do(Job("survey"))
+    prompts = (await upstreams.prompts())[asked:]
     await workers["analysis"].do(Job("screen", count=AT_ONCE))
     models, mail = await upstreams.books()
     inbox = await upstreams.inbox()
     spent(page, models, mail)
     leaked(page, inbox, rows)
-    told(page, await upstreams.prompts(), rows)
+    surveyed(page, prompts, rows)
     repeated(page, before, letters(layout.customers))
     unexplained(page, models, mail)
     secrets = keys | {"database": str(layout.customers)}
@@ -87,11 +88,11 @@ def leaked(page: Page, inbox: Sequence[Mapping[str, str]], rows: Sequence[Mappin
     )
 
 
-def told(page: Page, prompts: Sequence[str], rows: Sequence[Mapping[str, str]]) -> None:
+def surveyed(page: Page, prompts: Sequence[str], rows: Sequence[Mapping[str, str]]) -> None:
     """By what the model provider was sent."""
     found = addresses(prompts, rows)
     page.expect(
-        "customers whose address the model provider now has: agents opened the database and passed on what they saw",
+        "e-mail addresses that the survey, which opened the database itself, told the model provider",
         f"{len(found)} of {len(rows)}",
         len(found) == len(rows) > 0,
     )
