@@ -14,9 +14,9 @@ from fakes.postgres_server import PostgresDatabase
 from remit.backends.database_postgres import PostgresDatabase as RemitPostgres
 from remit.backends.database_postgres.connection import Session
 from remit.backends.database_sqlite import SqliteDatabase as RemitSqlite
-from remit.backends.database_url import parse_url
 from remit.backends.named_write import EXECUTIONS_SQL
 from remit.backends.tokens_aessiv import AesSivTokenizer
+from remit.core.database_url import parse_url
 from remit.core.dataset import Table
 from remit.core.view.model import Binding, Cell, Dialect, Plan, Text
 from remit.ports import Database, DatabaseFailed, Failure, Limits, ResultColumn

@@ -16,8 +16,8 @@ from pathlib import Path
 from remit.backends.database_postgres import PostgresDatabase
 from remit.backends.database_postgres.connection import Session
 from remit.backends.database_sqlite import SqliteDatabase
-from remit.backends.database_url import PostgresPlace, parse_url
 from remit.backends.tokens_aessiv import AesSivTokenizer
+from remit.core.database_url import PostgresPlace, parse_url
 from remit.core.view.model import Dialect, Plan, Text
 from remit.ports import Limits
 

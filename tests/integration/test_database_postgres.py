@@ -21,7 +21,7 @@ from fakes.wire import Wire, wire
 from remit.backends.database_postgres import PostgresDatabase as RemitPostgres
 from remit.backends.database_postgres.connection import Session, connect
 from remit.backends.database_postgres.pool import Pool
-from remit.backends.database_url import PostgresPlace, parse_url
+from remit.core.database_url import PostgresPlace, parse_url
 from remit.core.dataset import Table
 from remit.core.view.model import (
     Cell,

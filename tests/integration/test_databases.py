@@ -10,10 +10,10 @@ import pytest
 from fakes.databases import AMPLE, TABLES, TOKENIZER, PostgresOwner, Site, SqliteOwner, answer, sqlite_site
 from fakes.loop import in_loop
 from fakes.postgres_server import PostgresDatabase
-from remit.backends.database_url import UrlRefused
 from remit.backends.databases import CatalogueDatabases, credentials
 from remit.backends.vault_file import FileVault, take_environment
 from remit.core.catalogue import Catalogue
+from remit.core.database_url import UrlRefused
 from remit.core.dataset import Dataset, DataSource, ReadLimits, Table
 from remit.core.view.model import Dialect
 from remit.ports import Database, DatabaseFailed, Failure, Write

@@ -17,7 +17,7 @@ from fakes.views import built, document, served
 from fakes.views_stage import staged
 from remit.backends.database_postgres import PostgresDatabase as RemitPostgres
 from remit.backends.database_postgres.connection import Password, Session
-from remit.backends.database_url import PostgresPlace
+from remit.core.database_url import PostgresPlace
 from remit.core.dataset import Table
 from remit.core.view.shown import filter_text
 from remit.ports import Write

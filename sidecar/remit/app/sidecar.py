@@ -18,7 +18,6 @@ from joserfc.jwk import OKPKey
 from remit.app.egress import EgressParts
 from remit.app.secrets import Secrets
 from remit.backends.clock_system import SystemClock
-from remit.backends.database_url import UrlRefused
 from remit.backends.databases import CatalogueDatabases
 from remit.backends.envoy_process import EnvoyFailed
 from remit.backends.identity_catalogue import CatalogueIdentity
@@ -35,6 +34,7 @@ from remit.backends.store_sqlite import SqliteStore, open_journal
 from remit.backends.tokens_aessiv import AesSivTokenizer
 from remit.config import CatalogueInvalid, Settings
 from remit.core.catalogue import Catalogue
+from remit.core.database_url import UrlRefused
 from remit.core.document import input_document
 from remit.core.errors import StoreUnavailable
 from remit.core.journal import Verification, verify

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from remit.backends.database_postgres import PostgresDatabase
 from remit.backends.database_postgres.connection import Password, Session
 from remit.backends.database_sqlite import SqliteDatabase
-from remit.backends.database_url import PostgresPlace, SqlitePlace, UrlRefused, parse_url
 from remit.core.catalogue import Catalogue, Credential
+from remit.core.database_url import PostgresPlace, SqlitePlace, UrlRefused, parse_url
 from remit.core.dataset import Dataset, DataSource, Table
 from remit.ports import Database, DatabaseFailed, Failure, Tokenizer, Vault, VaultFailed
 
@@ -60,7 +60,7 @@ class CatalogueDatabases:
     async def use(self, catalogue: Catalogue) -> None:
         """From now on these; what has changed or gone is closed as soon as nobody reads from it.
 
-        Raises UrlRefused, and then nothing has changed.
+        Raises UrlRefused, which a catalogue that was loaded has no cause for, and then nothing has changed.
         """
         before, now = self._open, {}
         for name, dataset in catalogue.datasets.items():
@@ -95,7 +95,7 @@ class CatalogueDatabases:
         writer = _place(name, "writer", named.writer)
         if isinstance(reader, PostgresPlace) or isinstance(writer, PostgresPlace):
             if isinstance(reader, SqlitePlace) or isinstance(writer, SqlitePlace):
-                raise UrlRefused(f"datasets.{name}: found reader and writer of two kinds, expected one")
+                raise UrlRefused("reader and writer of two kinds", "one", f"datasets.{name}")
             return PostgresDatabase(
                 Session(reader, self._password(named.reader), named.seconds) if reader else None,
                 Session(writer, self._password(named.writer), named.seconds, writes=True) if writer else None,
@@ -124,4 +124,4 @@ def _place(name: str, which: str, source: DataSource) -> SqlitePlace | PostgresP
     try:
         return parse_url(source.url) if source.url else None
     except UrlRefused as error:
-        raise UrlRefused(f"datasets.{name}: {which}: {error}") from None
+        raise UrlRefused(error.found, error.expected, f"datasets.{name}.{which}") from None

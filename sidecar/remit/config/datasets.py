@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping
-from urllib.parse import parse_qsl, urlsplit
+from collections.abc import Callable, Collection
 
 from remit.config.problem import shown
 from remit.config.reading import (
@@ -25,6 +24,7 @@ from remit.config.reading import (
 )
 from remit.config.values import Known, by_column, by_id, identifiers, purposes, secret_place
 from remit.core.catalogue import Catalogue
+from remit.core.database_url import URLS, UrlRefused, parse_url
 from remit.core.dataset import Dataset, DataSource, NamedStatement, ReadLimits, Table
 from remit.core.named_sql import NotOneWrite, parameters
 from remit.core.view.fits import PARAMETER_TYPES
@@ -34,16 +34,12 @@ MAX_TABLES = 256
 MAX_COLUMNS = 512
 MAX_STATEMENTS = 256
 MAX_PARAMETERS = 256
-DIALECTS: Mapping[str, Dialect] = {"sqlite": Dialect.SQLITE, "postgresql": Dialect.POSTGRES}
-"""The schemes of databases' URLs."""
 
-_URL_EXPECTED = "sqlite:///absolute/path or postgresql://user@host:port/database"
 _ADDRESS = re.compile(r"[^\x00-\x20\x7f]{1,2048}")
 _NAMED = re.compile(r"[A-Za-z_][A-Za-z0-9_$]{0,127}", re.ASCII)
 _SOURCE = re.compile(rf"({_NAMED.pattern}\.)?{_NAMED.pattern}", re.ASCII)
 _OWN = re.compile(r"(pg_|sqlite_|information_schema$)", re.ASCII | re.IGNORECASE)
 _SQL = re.compile(r"[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]{1,65536}")
-_SECRETS = re.compile(r"passw|passfile", re.IGNORECASE)
 
 
 def dataset(known: Known) -> Reader[Dataset]:
@@ -55,7 +51,7 @@ def _dataset(keys: Section, known: Known) -> Dataset:
     reader = _source(keys)
     writer = keys.read("writer", section(lambda each: _source(each, required=True)), DataSource())
     owner = keys.read("owner", reference(known.teams, "a declared team"), "")
-    statement = _statement(known, owner, dialect(writer.url or reader.url))
+    statement = _statement(known, owner, _dialect(writer.url or reader.url))
     return Dataset(
         owner=owner,
         reader=reader,
@@ -70,15 +66,15 @@ def _dataset(keys: Section, known: Known) -> Dataset:
     )
 
 
-def dialect(url: str) -> Dialect:
-    """Whose SQL a database takes, by its URL."""
-    return DIALECTS.get(url.partition(":")[0], Dialect.POSTGRES)
+def _dialect(url: str) -> Dialect:
+    """Whose SQL a database takes, by its URL ("" where none is named, or none that is right)."""
+    return parse_url(url).dialect if url else Dialect.POSTGRES
 
 
 def _source(keys: Section, *, required: bool = False) -> DataSource:
     url = keys.require("url", _url, "") if required else keys.read("url", _url, "")
     file, environment = keys.read("credential", section(secret_place), ("", ""))
-    if keys.has("credential") and dialect(url) is Dialect.SQLITE:
+    if keys.has("credential") and _dialect(url) is Dialect.SQLITE:
         keys.wrong("credential", "none: a file is opened without a password", "a `credential` for sqlite://")
     if keys.has("credential") and not keys.has("url"):
         keys.wrong("credential", "a `url` beside it", "none")
@@ -86,34 +82,12 @@ def _source(keys: Section, *, required: bool = False) -> DataSource:
 
 
 def _url(at: Cursor) -> str:
-    value = secret_text(_ADDRESS, _URL_EXPECTED)(at)
-    if wrong := _wrong_url(value):
-        # It may hold a password, wherever it stands: nothing of it is repeated.
-        raise at.wrong(*wrong)
-    return value
-
-
-def _wrong_url(value: str) -> tuple[str, str] | None:
-    """(what was expected, what was found), None where it is right."""
-    unlike = _URL_EXPECTED, "another URL (not shown)"
-    scheme = value.partition(":")[0]
-    if scheme not in DIALECTS:
-        return _URL_EXPECTED, f"{shown(scheme, 32)}:…" if re.fullmatch(r"[a-z0-9+]{1,32}", scheme) else unlike[1]
+    value = secret_text(_ADDRESS, URLS)(at)
     try:
-        parts = urlsplit(value)
-        options = parse_qsl(parts.query, strict_parsing=True) if parts.query else []
-        secret = parts.password is not None or any(_SECRETS.search(name) for name, _ in options)
-        fits = parts.port != 0 and not parts.fragment
-    except ValueError:
-        return unlike
-    if secret:
-        return "no password in it: `credential: {file: …}` or `{environment: …}` says where it is", unlike[1]
-    if DIALECTS[scheme] is Dialect.SQLITE:
-        fits = fits and bool(re.fullmatch(r"sqlite:///[^?#/][^?#]*[^?#/]", value)) and ".." not in value.split("/")
-    else:
-        placed = bool(parts.hostname) or any(name == "host" for name, _ in options)
-        fits = fits and placed and bool(parts.username) and bool(re.fullmatch(r"/[^/]+", parts.path))
-    return None if fits else unlike
+        parse_url(value)
+    except UrlRefused as error:
+        raise at.wrong(error.expected, error.found) from error
+    return value
 
 
 def _limits(keys: Section) -> ReadLimits:
@@ -209,5 +183,5 @@ def _writer(found: Dataset, at: Cursor) -> None:
         return
     if not found.statements:
         at.wrong("`statements` beside it: agents write by name alone", "none")
-    if found.reader.url and dialect(found.reader.url) is not dialect(found.writer.url):
+    if found.reader.url and _dialect(found.reader.url) is not _dialect(found.writer.url):
         way_to(at, "url").wrong("a database of the kind that is read", "another kind")

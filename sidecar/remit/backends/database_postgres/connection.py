@@ -13,7 +13,7 @@ from psycopg.pq import TransactionStatus
 
 from remit.backends.database_postgres.failure import failed
 from remit.backends.database_postgres.types import ADAPTERS
-from remit.backends.database_url import PostgresPlace
+from remit.core.database_url import PostgresPlace
 from remit.ports import DatabaseFailed, Failure
 
 CONNECT_SECONDS = 5
