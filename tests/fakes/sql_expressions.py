@@ -125,16 +125,18 @@ _PLACE = re.compile(r"\{(\w+)\}")
 @dataclass(frozen=True, slots=True)
 class Relation:
     """What a FROM clause offers: columns with their types; `key` is one that has no value twice, or "". It has at most
-    `size` rows."""
+    `size` rows. `bare` where it is alone, and its columns are named without the alias."""
 
     alias: str
     columns: Mapping[str, str]
     key: str = ""
     size: int = LARGEST
+    bare: bool = False
 
     def named(self, type: str) -> list[str]:
         """The columns of a type, with the alias before them."""
-        return [f"{self.alias}.{name}" for name, each in self.columns.items() if each == type]
+        before = "" if self.bare else f"{self.alias}."
+        return [f"{before}{name}" for name, each in self.columns.items() if each == type]
 
 
 Scope = Sequence[Relation]

@@ -55,6 +55,7 @@ class _Maker:
     ctes: dict[str, Relation] = field(default_factory=dict)
     names: int = 0
     out_of_sight: str = ""
+    taken: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.expressions = Expressions(self.dice, self.dialect, self.masked)
@@ -75,25 +76,33 @@ class _Maker:
         part = self._set_operation() if self.chance(0.2) else self.select((), depth=2, top=True)
         if not self.chance(0.6):
             return self._done(head + part.sql)
-        return self._done(f"{head}{part.sql} {self._order(len(part.columns))}", ordered=True)
+        return self._done(
+            f"{head}{part.sql} {self._order(len(part.columns), plain='c1' in part.columns)}", ordered=True
+        )
 
     def _done(self, sql: str, *, ordered: bool = False) -> Generated:
         used = {name: value for name, value in self.expressions.parameters.items() if f":{name}" in sql}
         return Generated(sql, used, ordered, frozenset(self.kinds))
 
-    def _order(self, width: int) -> str:
-        """By every column, so that only rows that are alike can change places."""
+    def _order(self, width: int, *, plain: bool) -> str:
+        """By every column, so that only rows that are alike can change places; by name where these are `plain`."""
         self.kinds.add("order")
         columns = list(range(1, width + 1))
         self.dice.shuffle(columns)
         ways = ("", " DESC", " ASC NULLS FIRST", " DESC NULLS LAST")
-        clause = "ORDER BY " + ", ".join(f"{each}{self.dice.choice(ways)}" for each in columns)
+        named = "c" if plain and self.chance(0.3) else ""
+        clause = "ORDER BY " + ", ".join(f"{named}{each}{self.dice.choice(ways)}" for each in columns)
         if self.chance(0.4):
             self.kinds.add("limit")
-            clause += f" LIMIT {self.dice.choice((1, 3, 10))}"
-            if self.chance(0.4):
-                clause += f" OFFSET {self.dice.choice((1, 2))}"
+            clause += f" {self._limit()}"
         return clause
+
+    def _limit(self) -> str:
+        most, skipped = self.dice.choice((1, 3, 10)), self.dice.choice((1, 2))
+        forms = [f"LIMIT {most}", f"LIMIT {most}", f"LIMIT {most} OFFSET {skipped}"]
+        if self.postgres:
+            forms += [f"OFFSET {skipped}", f"FETCH FIRST {most} ROWS ONLY", f"FETCH FIRST {most} ROWS WITH TIES"]
+        return self.dice.choice(forms)
 
     def _with(self) -> str:
         self.kinds.add("cte")
@@ -146,7 +155,7 @@ class _Maker:
         source, scope = self._from(depth, outer)
         where = self._where([*scope, *outer], depth)
         kind = self.dice.random()
-        if top and kind < 0.08 and not self._doubles(scope):
+        if top and kind < 0.08:
             return self._star(source, scope, where)
         if kind < 0.35:
             grouped = self._grouped(source, scope, where, types or self._types(self.dice.choice((1, 2)), scope))
@@ -193,8 +202,9 @@ class _Maker:
         self.kinds.add("aggregate")
         clause = ""
         if keys:
-            listed = ", ".join(dict.fromkeys(keys))
-            rolled = self.postgres and self.chance(0.15)
+            numbers = [str(number) for number, (made, _) in enumerate(outputs, 1) if made in keys]
+            listed = ", ".join(numbers if self.chance(0.15) else dict.fromkeys(keys))
+            rolled = self.postgres and not listed[0].isdigit() and self.chance(0.15)
             clause = f" GROUP BY {self.dice.choice(('ROLLUP', 'CUBE'))} ({listed})" if rolled else f" GROUP BY {listed}"
             if self.chance(0.3):
                 self.kinds.add("having")
@@ -212,9 +222,6 @@ class _Maker:
             else ", ".join(f"{relation.alias}.*" for relation in scope)
         )
         return _Part(f"SELECT {star} FROM {source}{where}", columns, _product(scope))
-
-    def _doubles(self, scope: Scope) -> bool:
-        return len({relation.alias for relation in scope}) < len(scope)
 
     def _listed(self, outputs: Sequence[tuple[str, str]]) -> tuple[str, Mapping[str, str]]:
         names = [f"c{number}" for number in range(1, len(outputs) + 1)]
@@ -274,6 +281,8 @@ class _Maker:
             before, after = self._join(scope, relation, last=number == count)
             text = f"{text}{before}{right}{after}"
             scope.append(relation)
+        if len(scope) == 1 and not outer and self.chance(0.2):
+            scope = [replace(scope[0], bare=True)]
         return text, scope
 
     def _join(self, scope: Scope, relation: Relation, *, last: bool) -> tuple[str, str]:
@@ -314,13 +323,19 @@ class _Maker:
         if depth > 0 and self.chance(0.18):
             self.kinds.add("derived")
             part = self.select((), depth=depth - 1)
+            if self.chance(0.15):
+                self.kinds.add("nested with")
+                part = replace(part, sql=f"WITH n{self.names} AS ({part.sql}) SELECT * FROM n{self.names}")
             if self.postgres and self.chance(0.3):
                 renamed = {f"r{number}": type for number, type in enumerate(part.columns.values(), 1)}
                 return f"({part.sql}) AS {alias} ({', '.join(renamed)})", Relation(alias, renamed, size=part.size)
             return f"({part.sql}) AS {alias}", Relation(alias, part.columns, size=part.size)
         name = self._any_table()
         relation = self._table(alias, name)
-        return f"{self._name_of(relation)} {alias}", relation
+        called = self._name_of(relation)
+        if relation.key and self.chance(0.15):
+            called = f"shop.{name}"
+        return f"{called} {self.dice.choice(('', 'AS '))}{alias}", relation
 
     def _table(self, alias: str, name: str) -> Relation:
         if name in self.ctes:
@@ -374,7 +389,12 @@ class _Maker:
 
     def _alias(self) -> str:
         self.names += 1
-        return f"t{self.names}"
+        alias = f"t{self.names}"
+        if self.chance(0.08):  # the name of a table, whatever it stands for here; once, so that nothing is hidden
+            free = [name for name in TABLES if name not in self.taken]
+            alias = self.dice.choice([*free, alias])
+            self.taken.add(alias)
+        return alias
 
 
 def _product(scope: Scope) -> int:

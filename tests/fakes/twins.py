@@ -56,6 +56,7 @@ _MADE = (
     ("token", "shop.orders.status", "orders", "status"),
 )
 _PARAMETER = re.compile(r"(?<!:):([a-z_][a-z0-9_]*)")
+_DATASET = re.compile(r"\bshop\.(?=\w)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +103,8 @@ def outcome_of(answered: Answered) -> Outcome:
 
 
 def ask_postgres(connection: psycopg.Connection[Any], text: str, parameters: Mapping[str, Any]) -> Outcome:
-    """What PostgreSQL itself answers; parameters are literals there."""
+    """What PostgreSQL itself answers; parameters are literals there, and nothing is of a dataset."""
+    text = _DATASET.sub("", text)
     statement = _PARAMETER.sub(lambda name: literal(parameters[name[1]]) if name[1] in parameters else name[0], text)
     try:
         cursor = connection.execute(statement.encode())
@@ -123,6 +125,7 @@ def ask_postgres(connection: psycopg.Connection[Any], text: str, parameters: Map
 
 def ask_sqlite(connection: apsw.Connection, text: str, parameters: Mapping[str, Any]) -> Outcome:
     """What SQLite itself answers."""
+    text = _DATASET.sub("", text)
     names: tuple[str, ...] = ()
 
     def begun(cursor: apsw.Cursor, statement: str, bindings: object) -> bool:
