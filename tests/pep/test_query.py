@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import aclosing
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
 import orjson
 import pytest
-from fakes.database_memory import FakeDatabase, FakeDatabases
+from fakes.database_memory import FakeDatabase, FakeDatabases, FakeReading
 from fakes.loop import in_loop
 from fakes.store_memory import MemoryStore
 from fakes.world import FakeObserver, FakePdp, allow_all, catalogue, subject, verdict, world
@@ -22,12 +23,13 @@ from remit.core.model import Halt, Mode
 from remit.core.obligation import Obligation
 from remit.core.query import Ended, QueryCall, QueryPart, Rows, Started
 from remit.core.reason import Reason
-from remit.core.view.model import EVERY_ROW, Compare, Mask, TableView, ViewInvalid, ViewRefused
+from remit.core.view.model import EVERY_ROW, Cell, Compare, Mask, Plan, TableView, ViewInvalid, ViewRefused
 from remit.core.view.subjects import subject_hash
+from remit.pep import account
 from remit.pep.pipeline import Pipeline
 from remit.pep.world import World
 from remit.pep.write import Entry, must_write
-from remit.ports import DatabaseFailed, FactsQuery, Failure
+from remit.ports import DatabaseFailed, FactsQuery, Failure, Limits
 
 CRM = Dataset(
     owner="cx",
@@ -397,6 +399,51 @@ async def test_a_halt_ends_an_answer_that_is_under_way() -> None:
 
     assert rows(got) == [("eu",)]
     assert ended(got).failure == "halted"
+
+
+@in_loop
+async def test_a_halt_ends_a_query_that_gives_no_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the database is still at work, too."""
+    monkeypatch.setattr(account, "LOOK_SECONDS", 0.01)
+    stage = Stage(StuckDatabase())
+    got: list[QueryPart] = []
+    async with aclosing(stage.pipeline.query(WORKER, QueryCall("crm", SELECT, {}, Claimed(purpose="work")))) as parts:
+        async for part in parts:
+            got.append(part)
+            halt = Halt("h", "agent", "worker", "ana", "", stage.world.clock.now())
+            if isinstance(part, Started):
+                await must_write(stage.world, Entry("halt", "ana", {}), (PlaceHalt(halt),))
+                stage.world.clock.pass_seconds(1)  # type: ignore[attr-defined]
+
+    assert ended(got).failure == "halted"
+    assert stage.database.reading == 0
+
+
+class StuckDatabase(FakeDatabase):
+    """Opens, and then says nothing."""
+
+    @asynccontextmanager
+    async def read(self, plan: Plan, parameters: Mapping[str, Cell], limits: Limits) -> AsyncIterator[FakeReading]:
+        async with super().read(plan, parameters, limits) as reading:
+            reading.batches = forever  # type: ignore[method-assign]
+            yield reading
+
+
+async def forever() -> AsyncGenerator[Sequence[Sequence[Cell]], None]:
+    await asyncio.Event().wait()
+    yield []
+
+
+@in_loop
+async def test_a_statement_of_no_table_reads_nothing() -> None:
+    """It is answered, whatever the views say, and carries what lies on the whole dataset."""
+    stage = Stage(FakeDatabase([[1]], names=["one"]))
+    stage.pdp.look = failing(ViewRefused("no view of crm is written"))
+
+    parts = await stage.query("SELECT 1 AS one")
+
+    assert rows(parts) == [(1,)]
+    assert started(parts).labels == ("internal",)
 
 
 @in_loop

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any
@@ -15,6 +16,7 @@ from remit.pep.write import Entry, must_write
 from remit.ports import FactsQuery, Failure
 
 LEFT, HALTED = "left", "halted"
+LOOK_SECONDS = 0.5  # between looks at the halts
 
 _log = logging.getLogger("remit")
 
@@ -58,14 +60,11 @@ class Account:
                 yield self._whole
             return
         self._reached()
-        waiting = await self._reading.next()
+        waiting = await self._next()
         while waiting is not None:
-            following = await self._reading.next()
-            if self._reading.failure is not None:
+            following = await self._next()
+            if self._reading.failure is not None or self.failure == HALTED:
                 break
-            if await self._halted():
-                self.failure = HALTED
-                return
             rows = self._told_of(waiting)
             if following is None:
                 self._end()
@@ -74,7 +73,8 @@ class Account:
                 await self._record_subjects()
             yield rows
             waiting = following
-        self._end()
+        if self.failure != HALTED:
+            self._end()
 
     async def close(self) -> None:
         """End the reading, and record how it ended if that is not recorded yet."""
@@ -86,6 +86,18 @@ class Account:
             unfit = self._reading.failure is Failure.NOT_FIT
             told = f": {self._reading.detail}" if unfit else ""
             _log.warning("dataset %s: %s (%s)%s", self._dataset, self._reading.failure.value, self._decision, told)
+
+    async def _next(self) -> Batch | None:
+        """The next rows; None at the end, which a halt brings too, also while the database is still at work."""
+        taken = asyncio.ensure_future(self._reading.next())
+        while True:
+            await asyncio.wait({taken}, timeout=LOOK_SECONDS)
+            if await self._halted():
+                self.failure = HALTED
+                taken.cancel()
+                return None
+            if taken.done():
+                return taken.result()
 
     def _reached(self) -> None:
         self._seen.reached(self._reading.subjects)
@@ -123,9 +135,9 @@ class Account:
         return Entry(kind, self._subject.id, body, ref=self._decision)
 
     async def _halted(self) -> bool:
-        """Whether a halt covers the caller; looked at twice a second, so that a long answer ends soon."""
+        """Whether a halt covers the caller; not looked at more often than is needed to end a long answer soon."""
         now = self._world.clock.now()
-        if now - self._looked < SECOND // 2:
+        if now - self._looked < int(LOOK_SECONDS * SECOND):
             return False
         self._looked = now
         stored = await self._world.store.facts(FactsQuery(self._subject.id, self._subject.isolation, "", "", ()))

@@ -184,7 +184,8 @@ async def _end(
     world: World, subject: Subject, answer: Answer, body: Mapping[str, Any], end: EndReservation | None
 ) -> None:
     """Record how it ended. A reservation that has ended before (it was asked again) stays as it is."""
-    entry = Entry("write", subject.id, body, ref=answer.id)
+    decided = await world.store.record(answer.id)
+    entry = Entry("write", subject.id, body, workflow=decided.record.workflow if decided else "", ref=answer.id)
     reservation = await world.store.reservation(answer.id) if end else None
     effects = (end,) if end and reservation and reservation.state in {"held", "lapsed"} else ()
     try:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from remit.core.answer import Answer
@@ -32,7 +32,7 @@ from remit.pep.kept import Kept
 from remit.pep.reading import ReadAhead
 from remit.pep.views import Views
 from remit.pep.world import Installation, World
-from remit.ports import Database, DatabaseFailed, Failure, Limits
+from remit.ports import Database, DatabaseFailed, Limits
 
 MINIMUM_GROUP = "minimum_group"
 FULFILS = frozenset({MINIMUM_GROUP})
@@ -54,19 +54,27 @@ class _Understood:
 
 
 @dataclass(slots=True)
-class _Chosen:
-    """What the decision's own steps found, of the last time that it was made."""
+class _Asked:
+    """A query, and what its decision's own steps found of the last time that it was made. `views` is None until
+    policy has said them."""
 
-    views: Mapping[str, TableView] = field(default_factory=dict)
+    call: QueryCall
+    understood: _Understood
+    views: Mapping[str, TableView] | None = None
     labels: tuple[str, ...] = ()
     reading: ReadAhead | None = None
     account: Account | None = None
+
+    @property
+    def masked(self) -> tuple[MaskedColumn, ...]:
+        """What of it the agent does not see as it is."""
+        return tuple(MaskedColumn(*each) for each in masked_columns(self.understood.statement, self.views or {}))
 
     async def forget(self) -> None:
         """What was found is of no use: it is asked again, or was not permitted."""
         if self.reading is not None:
             await self.reading.close()
-        self.views, self.labels, self.reading, self.account = {}, (), None, None
+        self.views, self.labels, self.reading, self.account = None, (), None, None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,29 +109,30 @@ class Queries:
         if isinstance(understood, str):
             yield Started((await decide(self._world, subject, _call(call, ()), point=_refusing(understood))).answer)
             return
-        chosen = _Chosen()
-        point = self._point(call, understood, chosen)
+        asked = _Asked(call, understood)
         try:
-            asked = _call(call, understood.statement.fields)
-            answer = (await decide(self._world, subject, asked, point=point)).answer
+            question = _call(call, understood.statement.fields)
+            answer = (await decide(self._world, subject, question, point=self._point(asked))).answer
         except BaseException:
-            await chosen.forget()
+            await asked.forget()
             raise
-        if chosen.reading is None or chosen.account is None or not _permits(answer):
-            await chosen.forget()
+        if asked.reading is None or asked.account is None or not _permits(answer):
+            await asked.forget()
             yield Started(answer)
             return
         try:
-            masked = self._masked(subject, call, understood, chosen)
-            await chosen.reading.opened()
-            columns = tuple((each.name, each.type) for each in chosen.reading.columns)
-            yield Started(answer, columns, chosen.labels, masked)
-            async with aclosing(chosen.account.told()) as batches:
+            masked = asked.masked
+            names = tuple(f"{each.table}.{each.column}" for each in masked)
+            self._world.observer.view_masked(subject.id, call.dataset, names)
+            await asked.reading.opened()
+            columns = tuple((each.name, each.type) for each in asked.reading.columns)
+            yield Started(answer, columns, asked.labels, masked)
+            async with aclosing(asked.account.told()) as batches:
                 async for rows in batches:
                     yield Rows(rows)
         finally:
-            await chosen.account.close()
-        yield Ended(chosen.account.rows, chosen.account.bytes, chosen.account.truncated, chosen.account.failure)
+            await asked.account.close()
+        yield Ended(asked.account.rows, asked.account.bytes, asked.account.truncated, asked.account.failure)
 
     # Before the decision.
 
@@ -152,20 +161,22 @@ class Queries:
 
     # Within the decision.
 
-    def _point(self, call: QueryCall, understood: _Understood, chosen: _Chosen) -> Point:
+    def _point(self, asked: _Asked) -> Point:
+        dataset, statement = asked.understood.dataset, asked.understood.statement
+
         async def look(installation: Installation, request: Request, facts: Facts) -> Facts:
-            await chosen.forget()  # a decision is made anew where facts have changed
-            if installation.catalogue.datasets.get(call.dataset) != understood.dataset:
+            await asked.forget()  # a decision is made anew where facts have changed
+            if installation.catalogue.datasets.get(asked.call.dataset) != dataset:
                 raise Objected(Objection(Reason.FACTS_CHANGED, "the catalogue", binding=True))
-            chosen.views = await self._view(installation, request, facts, understood.statement)
-            chosen.labels = labels_of(understood.statement, chosen.views, understood.dataset)
-            return replace(facts, resource=replace(facts.resource, labels=chosen.labels))
+            asked.views = await self._view(installation, request, facts, statement)
+            asked.labels = labels_of(statement, asked.views, dataset)
+            return replace(facts, resource=replace(facts.resource, labels=asked.labels))
 
         async def gate(permitted: Permitted) -> Way:
-            if not chosen.views:
+            if asked.views is None:
                 # An observed agent's query that could not be looked at: there is nothing that it may be shown.
                 return _no(Reason.VIEW_REFUSED, permitted.ruling.detail or "no view of it is known")
-            return await self._read(permitted, call, understood, chosen)
+            return await self._read(permitted, asked, asked.views)
 
         return Point(look, gate)
 
@@ -180,36 +191,31 @@ class Queries:
         except ViewRefused as refused:
             raise Objected(Objection(Reason.VIEW_REFUSED, str(refused), binding=True)) from refused
 
-    async def _read(self, permitted: Permitted, call: QueryCall, understood: _Understood, chosen: _Chosen) -> Way:
+    async def _read(self, permitted: Permitted, asked: _Asked, views: Mapping[str, TableView]) -> Way:
         """Begin to read, and say what is recorded of it with the decision."""
+        call, understood = asked.call, asked.understood
         try:
             group = _minimum_group(permitted.ruling)
-            made = _Made(understood.statement, chosen.views, await understood.database.columns())
+            made = _Made(understood.statement, views, await understood.database.columns())
             plan = self._plan(made, understood.dataset, call, group)
         except ViewInvalid as invalid:
             return _no(Reason.POLICY_INVALID, str(invalid))
         except ViewRefused as refused:
             return _no(Reason.VIEW_REFUSED, str(refused))
         except DatabaseFailed as failed:
-            unfit = f": {failed.detail}" if failed.failure is Failure.NOT_FIT else ""
-            _log.error("dataset %s: %s%s", call.dataset, failed.failure.value, unfit)
+            # Asked of the columns' types alone: what the database says to that holds no data.
+            _log.error("dataset %s: %s: %s", call.dataset, failed.failure.value, failed.detail)
             return _no(Reason.DATABASE_UNAVAILABLE, call.dataset)
-        limits = _limits(call, understood.dataset)
-        chosen.reading = ReadAhead(understood.database, plan, call.parameters, limits)
-        chosen.account = Account(
-            self._world,
-            permitted.request.subject,
-            call.dataset,
-            decision=permitted.id,
-            hidden=plan.hidden,
-            reading=chosen.reading,
-        )
-        whole, effects = await chosen.account.begin() or ({}, ())
+        reading = ReadAhead(understood.database, plan, call.parameters, _limits(call, understood.dataset))
+        who = permitted.request.subject
+        account = Account(self._world, who, call.dataset, decision=permitted.id, hidden=plan.hidden, reading=reading)
+        asked.reading, asked.account = reading, account
+        whole, effects = await account.begin() or ({}, ())
         # The journal holds the statement without its literals, what was in force, and never a cell.
         recorded = {
             "statement": understood.statement.normal[:RECORDED_CHARACTERS],
             "digest": self._world.hmac(call.statement.encode()),
-            "views": {table: written(view) for table, view in sorted(chosen.views.items())},
+            "views": {table: written(view) for table, view in sorted(views.items())},
             "minimum_group": group,
         }
         return Way({"query": recorded, **({"answer": whole} if whole else {})}, effects)
@@ -225,14 +231,6 @@ class Queries:
         )
         self._plans.put(key, (made, plan), len(plan.text.sql))
         return plan
-
-    def _masked(
-        self, subject: Subject, call: QueryCall, understood: _Understood, chosen: _Chosen
-    ) -> tuple[MaskedColumn, ...]:
-        masked = tuple(MaskedColumn(*each) for each in masked_columns(understood.statement, chosen.views))
-        names = tuple(f"{each.table}.{each.column}" for each in masked)
-        self._world.observer.view_masked(subject.id, call.dataset, names)
-        return masked
 
 
 def _call(call: QueryCall, fields: tuple[str, ...]) -> Call:

@@ -30,7 +30,7 @@ VALUES: list[tuple[Cell, set[str]]] = [
 ]
 
 
-@pytest.mark.parametrize(("value", "types"), VALUES, ids=lambda each: repr(each)[:30])
+@pytest.mark.parametrize(("value", "types"), VALUES, ids=[repr(value)[:30] for value, _ in VALUES])
 def test_a_value_fits_its_own_types_alone(value: Cell, types: set[str]) -> None:
     """Nothing is taken for what it is not: no truth value for a number, no moment for a day."""
     assert {each for each in PARAMETER_TYPES if fits(value, each)} == types
