@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import json
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
@@ -16,6 +15,7 @@ from decimal import Decimal
 from typing import Any
 
 from remit.backends.row_meter import RowMeter
+from remit.core.named_sql import NotOneWrite, Place, pieces
 from remit.core.view.model import Cell, Dialect
 from remit.ports import DatabaseFailed, Failure, Limits, ResultColumn, Written
 
@@ -31,45 +31,7 @@ EXECUTIONS_SQL: Mapping[Dialect, str] = {
 }
 """What a dataset's owner creates where it has `statements`; the writer needs SELECT, INSERT and UPDATE on it."""
 
-# What is no place: texts, names, comments, casts. The first that matches at a position is taken.
-_SKIPPED = {
-    Dialect.POSTGRES: (
-        r"[eE]'(?:[^'\\]|\\.|'')*'",
-        r"'(?:[^']|'')*'",
-        r'"(?:[^"]|"")*"',
-        r"(?P<tag>\$(?:[A-Za-z_][A-Za-z0-9_]*)?\$).*?(?P=tag)",
-        r"--[^\n]*",
-        r"::",
-        r":=",
-    ),
-    Dialect.SQLITE: (r"'(?:[^']|'')*'", r'"(?:[^"]|"")*"', r"`(?:[^`]|``)*`", r"\[[^\]]*\]", r"--[^\n]*"),
-}
-_WORD = r"[A-Za-z_][A-Za-z0-9_$]*"
-_FOREIGN = {Dialect.POSTGRES: r"\$[0-9]+", Dialect.SQLITE: r"\?[0-9]*|[@$#][A-Za-z_][A-Za-z0-9_]*"}
-_TOKENS = {
-    dialect: re.compile(
-        "|".join(
-            (
-                f"(?P<skip>{'|'.join(skipped)})",
-                r"(?P<comment>/\*)",
-                r":(?P<place>[A-Za-z_][A-Za-z0-9_]*)",
-                f"(?P<word>{_WORD})",
-                f"(?P<foreign>{_FOREIGN[dialect]})",
-                "(?P<other>.)",
-            )
-        ),
-        re.DOTALL,
-    )
-    for dialect, skipped in _SKIPPED.items()
-}
 _SIGILS = {Dialect.POSTGRES: "$", Dialect.SQLITE: "?"}
-# These would end the transaction that makes a write happen once, or change what the connection is.
-_NOT_FIRST = frozenset(
-    [
-        *("begin", "start", "commit", "end", "rollback", "abort", "savepoint", "release", "prepare", "set", "reset"),
-        *("discard", "attach", "detach", "pragma", "vacuum", "copy", "listen", "notify", "load", "explain"),
-    ]
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,43 +45,16 @@ class Numbered:
 def numbered(sql: str, dialect: Dialect) -> Numbered:
     """A write's `:name` places as the database numbers them.
 
-    Raises DatabaseFailed (NOT_FIT) for a statement that is of more than it may be: the catalogue's owner wrote it.
+    Raises DatabaseFailed (NOT_FIT) for what is not one write: another statement could end the transaction that makes
+    it happen once, or change what the connection is.
     """
-    names: dict[str, int] = {}
-    written: list[str] = []
-    first = ""
-    position = 0
-    while position < len(sql):
-        found = _TOKENS[dialect].match(sql, position)
-        if found is None:
-            break
-        text, position = found.group(), found.end()
-        if found["comment"]:
-            position = _comment_end(sql, found.end(), nested=dialect is Dialect.POSTGRES)
-            text = " "
-        elif found["place"]:
-            text = f"{_SIGILS[dialect]}{names.setdefault(found['place'], len(names) + 1)}"
-        elif found["foreign"]:
-            raise DatabaseFailed(Failure.NOT_FIT, f"a write has {text!r}, expected :name for each parameter")
-        elif found["word"]:
-            first = first or text.lower()
-        written.append(text)
-    if first in _NOT_FIRST:
-        raise DatabaseFailed(Failure.NOT_FIT, f"a write begins with {first.upper()}")
-    return Numbered("".join(written), tuple(names))
-
-
-def _comment_end(sql: str, start: int, *, nested: bool) -> int:
-    """Where a comment that began before `start` ends; the text's end where it is never closed."""
-    depth, position = 1, start
-    while depth and position < len(sql):
-        if sql.startswith("*/", position):
-            depth, position = depth - 1, position + 2
-        elif nested and sql.startswith("/*", position):
-            depth, position = depth + 1, position + 2
-        else:
-            position += 1
-    return position
+    try:
+        cut = pieces(sql, dialect)
+    except NotOneWrite as error:
+        raise DatabaseFailed(Failure.NOT_FIT, f"a write that is none: {error}") from None
+    names = tuple(dict.fromkeys(piece.name for piece in cut if isinstance(piece, Place)))
+    places = {name: f"{_SIGILS[dialect]}{number}" for number, name in enumerate(names, 1)}
+    return Numbered("".join(places[piece.name] if isinstance(piece, Place) else piece for piece in cut), names)
 
 
 def values_of(statement: Numbered, parameters: Mapping[str, Cell]) -> list[Cell]:
