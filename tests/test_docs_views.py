@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import views_page as page
-from remit.backends.database_postgres.reading import MAX_TOKENS
 from remit.backends.named_write import EXECUTIONS_SQL
 from remit.config.loading import load
 from remit.core.dataset import ReadLimits, Table
@@ -17,7 +16,7 @@ from remit.core.query import FAILURE_TEXTS, MAX_PARAMETERS, MAX_STATEMENT_BYTES
 from remit.core.reason import Reason
 from remit.core.view import lexing
 from remit.core.view.functions import FUNCTIONS, TYPE_NAMES, Kind
-from remit.core.view.model import MAX_SUBJECTS, Dialect, ViewRefused
+from remit.core.view.model import MAX_SUBJECTS, MAX_TOKENS, Dialect, ViewRefused
 from remit.core.view.statement import parse_statement
 from remit.listeners.grpc_limits import Limits
 from remit.pep.decide import HOLD_SECONDS

@@ -17,10 +17,8 @@ from remit.backends.database_postgres.chunks import Chunks, executed
 from remit.backends.database_postgres.connection import Connection
 from remit.backends.database_postgres.failure import failed
 from remit.backends.row_meter import RowMeter
-from remit.core.view.model import MAX_SUBJECTS, Cell, Plan, Text, TokenQuery
+from remit.core.view.model import MAX_SUBJECTS, MAX_TOKENS, Cell, Plan, Text, TokenQuery
 from remit.ports import DatabaseFailed, Failure, Limits, ResultColumn, Tokenizer
-
-MAX_TOKENS = 100_000
 
 _END_SECONDS = 2.0  # how long a reading that is left early may take to be ended; its connection is closed then
 _IN_LOOP = 256  # tokens that are made without leaving the loop
