@@ -22,6 +22,7 @@ from remit.core.view.model import Dialect, Statement, Use, ViewRefused
 from remit.core.view.places import where
 from remit.core.view.resolve import Resolution
 from remit.core.view.scope import Text
+from remit.core.view.weight import check_weight
 
 _A_SELECT = "one SELECT, with or without WITH"
 _TWO_WAYS = "a statement that is read in two ways"
@@ -57,6 +58,7 @@ def _read(tree: exp.Expr, text: str, *, dataset: str, tables: Mapping[str, Table
     _name_outputs(tree, dialect)
     resolution = Resolution(Text(text, dialect), dataset=dataset, tables=tables)
     uses = resolution.resolve(tree)
+    check_weight(tree)
     plain = () if resolution.groups_outside else _plain_uses(tree, resolution, dialect)
     return _Read(tree, uses, plain)
 
