@@ -12,11 +12,12 @@ from fakes.database_memory import FakeDatabase, FakeDatabases
 from fakes.loop import in_loop
 from fakes.store_memory import MemoryStore
 from fakes.world import EUR, allow_all, subject, verdict, world
-from remit.core.call import Claimed
+from remit.core.call import Claimed, WorkflowCall
 from remit.core.catalogue import Budget
 from remit.core.dataset import Dataset, DataSource, NamedStatement
 from remit.core.query import ExecuteCall, Executed
 from remit.pep.pipeline import Pipeline
+from remit.pep.world import SECOND
 from remit.ports import DatabaseFailed, FactsQuery, Failure, ResultColumn, Written
 
 CRM = Dataset(
@@ -90,6 +91,20 @@ async def test_a_write_is_performed_and_paid() -> None:
     assert [each.execution for each in stage.database.writes] == [done.answer.id]
     assert (await stage.spent(), await stage.held()) == (EUR, 0)
     assert (await stage.bodies("write"))[0]["affected"] == 1
+
+
+@in_loop
+async def test_a_write_is_part_of_its_workflow() -> None:
+    """Whoever looks at the workflow finds what became of it, each time that it was asked for."""
+    stage = Stage()
+    opened = await stage.pipeline.open_workflow(WORKER, WorkflowCall(("work",), (), 3600 * SECOND))
+    claimed = Claimed(workflow=opened.context, purpose="work")
+
+    for _ in range(2):
+        await stage.pipeline.execute(WORKER, ExecuteCall("crm", "close", {"id": 7}, claimed, "key", "digest"))
+
+    kinds = [row.record.kind for row in await stage.store.trace(opened.id, 10)]
+    assert kinds[-2:] == ["write", "write"]
 
 
 @in_loop

@@ -123,10 +123,9 @@ def _cost(node: Node) -> str:
 def _about(line: Text, entry: Entry, names: Names) -> None:
     line.append(f"\n  #{entry.sequence} ", "bold").append(f"{names.time(entry.time)} ", "dim")
     said = [clean(entry.kind), _said(entry.body.get("outcome")), _said(entry.body.get("state"))]
-    if entry.body.get("claimed") is True:
-        said.append("as claimed")
+    said += [word for word, key in (("as claimed", "claimed"), ("replayed", "replayed")) if entry.body.get(key) is True]
     line.append(" ".join(filter(None, said)))
-    if error := _said(entry.body.get("error")):
+    if error := _said(entry.body.get("error")) or _said(entry.body.get("failure")):
         line.append(f": {error}", "red")
 
 
