@@ -107,6 +107,20 @@ def test_the_tree_says_who_did_what_why_and_at_what_cost(remit: Remit, sidecar: 
     assert "    │         because flow.clearance: flow_label_exceeds_clearance" in lines
 
 
+def test_a_write_stands_with_its_decision(remit: Remit, sidecar: PeopleFake) -> None:
+    """Each time that it was asked for, and why it failed where it did."""
+    sidecar.records["w2"] = [
+        record(1, subject="analysis", body=decision(action="data.write")),
+        record(2, kind="write", ref="d1", subject="analysis", body=b'{"affected":1,"replayed":true,"failure":""}'),
+        record(3, kind="write", ref="d1", subject="analysis", body=b'{"failure":"conflict"}'),
+    ]
+
+    lines = [line.strip() for line in remit("trace", "w2").out.splitlines()]
+
+    assert "#2 00:00:00.000Z write replayed" in lines
+    assert "#3 00:00:00.000Z write: conflict" in lines
+
+
 def test_json_has_every_record_in_order(remit: Remit, sidecar: PeopleFake) -> None:
     """--json prints the records as they stand in the journal."""
     document = remit("trace", "w1", "--json").document
