@@ -24,8 +24,8 @@ from remit.config.loading import load
 from remit.config.problem import CatalogueInvalid
 from remit.config.reading import nearest
 from remit.core.catalogue import Agent, Catalogue
-from remit.core.document import input_document
 from remit.core.model import ActionName, Context, Facts, Identity, Mode, Request, Resource, Subject
+from remit.core.view.given import view_document
 
 PATH = click.Path(path_type=Path)
 
@@ -112,7 +112,7 @@ def _asking(catalogue: Catalogue, agent: str, dataset: str, purpose: str) -> dic
         resource=Resource("dataset", dataset),
         context=Context(purpose=purpose),
     )
-    return input_document(request, Facts(time.time_ns(), catalogue.describe(request.resource, {})))
+    return view_document(catalogue, request, Facts(time.time_ns(), catalogue.describe(request.resource, {})))
 
 
 def _subject(name: str, agent: Agent) -> Subject:

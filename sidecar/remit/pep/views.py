@@ -1,23 +1,19 @@
 """What an agent sees of a dataset, asked of policy and kept as long as it holds.
 
-A view depends on who asks, for what, in which workflow and session, and never on the statement: what policy is
-given of that is left empty, or as it is for the whole dataset. So one answer serves all statements, and is kept by
-the digest of the whole document and the policy revision. The time alone is left out of the digest, and a view that
-reads it is not kept.
+One answer serves all statements (`core.view.given`), and is kept by the digest of the whole document and the policy
+revision. The time alone is left out of the digest, and a view that reads it is not kept.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from hashlib import sha256
 from typing import Any
 
 from remit.core.canonical import encode_exact
-from remit.core.document import input_document
-from remit.core.model import NO_COST, Context, Facts, Request
+from remit.core.model import Facts, Request
+from remit.core.view.given import view_document
 from remit.core.view.model import TableView
-from remit.pep.facts import attributes
 from remit.pep.kept import Kept
 from remit.pep.world import Installation
 
@@ -35,7 +31,7 @@ class Views:
     ) -> Mapping[str, TableView]:
         """The view of each table. Raises PolicyFailure, ViewInvalid, ViewRefused."""
         dataset, pdp = request.resource.id, installation.pdp
-        document = _document(installation, request, facts)
+        document = view_document(installation.catalogue, request, facts)
         mark = b"" if pdp.reads_time(dataset) else _digest(document)
         keys = {table: (pdp.revision, dataset, table, mark) for table in tables}
         found = {table: self._kept.get(key) for table, key in keys.items()} if mark else {}
@@ -46,18 +42,6 @@ class Views:
                 self._kept.put(keys[table], view)
             found[table] = view
         return {table: view for table, view in found.items() if view is not None}
-
-
-def _document(installation: Installation, request: Request, facts: Facts) -> dict[str, Any]:
-    whole = replace(request.resource, fields=(), properties={})
-    context = Context(workflow=request.context.workflow, purpose=request.context.purpose)
-    plain = replace(request, resource=whole, context=context, usage={})
-    described = installation.catalogue.describe(whole, attributes(plain))
-    held: dict[str, tuple[str, ...]] = dict.fromkeys(facts.labels, ())  # which decisions brought them changes often
-    known = replace(
-        facts, resource=described, labels=held, arguments={}, estimate=NO_COST, budgets=(), grants=(), claims=()
-    )
-    return input_document(plain, known)
 
 
 def _digest(document: Mapping[str, Any]) -> bytes:

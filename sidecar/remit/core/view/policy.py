@@ -17,17 +17,10 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
+from remit.core.view.given import GIVEN
 from remit.core.view.rego import DYNAMIC, Call, Package, Path, Reference, Rule
 
 INCLUDE, MASKS = "include", "masks"
-GIVEN: Mapping[str, Collection[str]] = {
-    "subject": ("type", "id", "team", "roles", "actor", "mode", "isolation", "identity"),
-    "action": ("name",),
-    "resource": ("type", "id", "operation", "variant", "ref", "owner", "external", "labels", "clearance"),
-    "context": ("workflow", "purpose", "time"),
-    "facts": ("labels", "halts", "chain"),
-}
-"""What a view is given of the input: not what a call is about, for one answer serves all statements."""
 
 # These compare whatever they are given, and never fail.
 _TOTAL = frozenset(
