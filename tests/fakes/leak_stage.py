@@ -17,7 +17,7 @@ from fakes.canaries import Sink
 from fakes.leak_grammar import Made
 from fakes.leak_world import POLICY, World, fill_postgres, fill_sqlite, tables, world
 from fakes.postgres_server import PostgresServer, fresh_database
-from fakes.views_stage import Answered, Stage, Wrap, views_stage
+from fakes.views_stage import Answered, Stage, views_stage
 from google.protobuf.json_format import MessageToDict
 from remit.core.query import QueryPart
 from remit.core.view.model import Dialect
@@ -85,12 +85,12 @@ async def left(stage: Stage) -> dict[str, Sink]:
 
 @asynccontextmanager
 async def leak_stage(
-    dialect: Dialect, place: Path, server: PostgresServer | None, *, wrap: Wrap = lambda databases: databases
+    dialect: Dialect, place: Path, server: PostgresServer | None, *, filled: World | None = None
 ) -> AsyncIterator[tuple[Stage, World]]:
-    """A stage over one world, half of whose hidden rows are traps."""
-    filled = world(dice("shown"), dice("hidden"), traps=0.5)
+    """A stage over one world; half of the hidden rows of a new one are traps."""
+    filled = filled or world(dice("shown"), dice("hidden"), traps=0.5)
     with _database(dialect, place, server, filled) as (url, environment), _talkative():
-        stage = views_stage(place, _catalogue(dialect, url), {"views.rego": POLICY}, wrap=wrap, environment=environment)
+        stage = views_stage(place, _catalogue(dialect, url), {"views.rego": POLICY}, environment=environment)
         async with stage as made:
             yield made, filled
 

@@ -6,6 +6,7 @@ and tables that the catalogue does not list. Not held to it are time, and the or
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,16 +14,19 @@ from pathlib import Path
 import pytest
 from counts import PROFILE, dice
 from fakes.leak_attacks import attacks
-from fakes.leak_grammar import Grammar
-from fakes.leak_pairs import Pair, postgres_pair, sqlite_pair, unfenced
+from fakes.leak_grammar import Grammar, Made
+from fakes.leak_pairs import Pair, postgres_pair, sqlite_pair, unfenced, worlds
+from fakes.leak_stage import AGENT, leak_stage
 from fakes.leak_world import AIMS, KINDS
 from fakes.loop import in_loop
 from fakes.postgres_server import PostgresServer
+from fakes.views_stage import Answered
 from remit.core.view.model import Dialect
 
-pytestmark = pytest.mark.xdist_group("views-pairs")
+pytestmark = [pytest.mark.opa, pytest.mark.xdist_group("views-pairs")]
 
 QUERIES = {"ci": 150, "soak": 10_000}[PROFILE]
+STAGED = {"ci": 40, "soak": 1_000}[PROFILE]
 AIMED = 4_000  # at most, until the planted bug is found: one in thirty finds it
 
 BOTH = pytest.mark.parametrize("dialect", list(Dialect), ids=lambda each: each.value)
@@ -75,6 +79,41 @@ async def test_no_generated_statement_tells_twins_apart(
             assert told[0] == told[1], statement
             kinds["failed" if told[0].failure else "answered"] += 1
     assert min(kinds["answered"] / 4, kinds["failed"]) > QUERIES / 20, kinds
+
+
+@BOTH
+@in_loop
+async def test_agents_and_auditors_of_twins_are_told_the_same(
+    dialect: Dialect, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """By the whole pipeline: each part of an answer but for its id, and the journal's records to the byte."""
+    made = [attack.made for attack in attacks(dialect)]
+    grammar_ = grammar(dialect, "stage")
+    made += [grammar_.statement() for _ in range(STAGED)]
+    server = request.getfixturevalue("postgres") if dialect is Dialect.POSTGRES else None
+    told: list[list[tuple[object, ...]]] = []
+    bodies: list[list[bytes]] = []
+    keys = tmp_path / "keys"
+    for name, filled in zip(("one", "two"), worlds(), strict=True):
+        place = tmp_path / name
+        place.mkdir()
+        if keys.exists():
+            shutil.copytree(keys, place / "keys")  # else their hashes and tokens differ
+        async with leak_stage(dialect, place, server, filled=filled) as (stage, _):
+            told.append([_comparable(each, await stage.query(AGENT, each.sql, **each.parameters)) for each in made])
+            bodies.append([row.record.body for row in stage.records()])
+        if not keys.exists():
+            shutil.copytree(place / "keys", keys)
+    assert [(each, *pair) for each, *pair in zip(made, *told, strict=True) if pair[0] != pair[1]] == []
+    assert bodies[0] == bodies[1]
+
+
+def _comparable(made: Made, answered: Answered) -> tuple[object, ...]:
+    """What may be compared of an answer; rows without their order where the statement asked for none."""
+    started = answered.started
+    rows = [repr(row) for row in answered.rows]
+    parts = (started.answer.effect, answered.reasons, started.columns, started.labels, started.masked, answered.ended)
+    return (*parts, rows if made.ordered else sorted(rows))
 
 
 @BOTH
