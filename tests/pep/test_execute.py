@@ -11,7 +11,7 @@ import pytest
 from fakes.database_memory import FakeDatabase, FakeDatabases
 from fakes.loop import in_loop
 from fakes.store_memory import MemoryStore
-from fakes.world import EUR, allow_all, subject, verdict, world
+from fakes.world import EUR, FakeClock, allow_all, subject, verdict, world
 from remit.core.call import Claimed, WorkflowCall
 from remit.core.catalogue import Budget
 from remit.core.dataset import Dataset, DataSource, NamedStatement
@@ -227,3 +227,60 @@ async def test_what_it_returns_has_the_statement_s_labels() -> None:
     assert done.columns == (("id", "integer"),)
     facts = await stage.store.facts(FactsQuery("worker", "process", "", "", ()))
     assert set(facts.labels) == {"pii"}
+
+
+@pytest.mark.parametrize("failure", [Failure.TIMED_OUT, Failure.NOT_FIT])
+@in_loop
+async def test_a_failure_that_comes_before_the_database_has_looked_says_nothing_of_an_earlier_try(
+    failure: Failure,
+) -> None:
+    """What was done and never told is not taken for undone, however the database fails when it is asked for again."""
+    stage = Stage()
+    stage.database.refuses = DatabaseFailed(Failure.UNAVAILABLE)
+    await stage.execute(key="k")
+    stage.database.refuses = DatabaseFailed(failure)
+
+    again = await stage.execute(key="k")
+    held = await stage.held()
+    stage.database.refuses = None
+    at_last = await stage.execute(key="k")
+
+    assert again.failure == "unavailable"
+    assert held == EUR
+    assert at_last.failure == ""
+    assert (await stage.spent(), await stage.held()) == (EUR, 0)
+
+
+@in_loop
+async def test_what_nobody_knew_and_then_failed_stays_failed() -> None:
+    """The last word counts, not the first one."""
+    stage = Stage()
+    stage.database.refuses = DatabaseFailed(Failure.UNAVAILABLE)
+    await stage.execute(key="k")
+    stage.database.refuses = DatabaseFailed(Failure.CONFLICT)
+    await stage.execute(key="k")
+    stage.database.refuses = None
+
+    assert (await stage.execute(key="k")).failure == "conflict"
+    assert await stage.spent() == 0
+
+
+@in_loop
+async def test_what_lapsed_and_then_failed_costs_nothing_and_stays_failed() -> None:
+    """Its money had gone as spent, and comes back."""
+    stage = Stage()
+    stage.database.refuses = DatabaseFailed(Failure.UNAVAILABLE)
+    await stage.execute(key="k")
+    clock = stage.world.clock
+    assert isinstance(clock, FakeClock)
+    clock.pass_seconds(301)
+    await stage.pipeline.sweep()
+    lapsed = await stage.spent()
+    stage.database.refuses = DatabaseFailed(Failure.CONFLICT)
+    await stage.execute(key="k")
+    stage.database.refuses = None
+    again = await stage.execute(key="k")
+
+    assert lapsed == EUR
+    assert (again.failure, again.replayed) == ("conflict", True)
+    assert (await stage.spent(), await stage.held()) == (0, 0)

@@ -3,7 +3,7 @@
 The decision comes first and is durable. The write's transaction holds the decision's id, so that whoever asks again
 with the same key gets what was done, or has it done now if it was not; an outcome that nobody saw is looked up in
 the database, never assumed. What is known not to have happened costs nothing, and stays so: the same key gets the
-same failure. What cannot be known stays held, and lapses as spent.
+same failure. What cannot be known stays held, and lapses as spent until it is.
 """
 
 from __future__ import annotations
@@ -37,6 +37,9 @@ from remit.ports import Database, DatabaseFailed, Failure, Limits, Tokenizer, Wr
 
 UNKNOWN = frozenset({Failure.UNAVAILABLE, Failure.INTERNAL})
 """After these nobody knows whether the write happened: its money stays held."""
+
+BEFORE_LOOKING = frozenset({Failure.TIMED_OUT, Failure.NOT_FIT})
+"""These may come before the database has looked whether an execution was done: they say nothing of an earlier try."""
 
 _log = logging.getLogger("remit")
 
@@ -80,28 +83,34 @@ class Executions:
         if not _permits(answer):
             return Executed(answer)
         running = self._running.setdefault(answer.id, asyncio.Lock())
+        # A twin may have come from the same decision to this point first.
+        tried = answer.replayed or running.locked()
         async with running:
-            return await self._once(subject, call, chosen, answer)
+            return await self._once(subject, call, chosen, answer, tried=tried)
 
-    async def _once(self, subject: Subject, call: ExecuteCall, chosen: _Chosen, answer: Answer) -> Executed:
-        if answer.replayed:
+    async def _once(
+        self, subject: Subject, call: ExecuteCall, chosen: _Chosen, answer: Answer, *, tried: bool
+    ) -> Executed:
+        if tried:
             failure = await _failed_before(self._world, answer)
             if failure:
                 return Executed(answer, failure=failure, replayed=True)
         ready = _ready(self._world, call, chosen, answer)
-        if isinstance(ready, str):
-            return Executed(answer, failure=ready)
-        return await _perform(self._world, subject, ready, call=call, answer=answer)
+        if ready is None:
+            return Executed(answer, failure=Failure.UNAVAILABLE.value)
+        return await _perform(self._world, subject, ready, call=call, answer=answer, tried=tried)
 
 
 async def _failed_before(world: World, answer: Answer) -> str:
     """How the write ended for good without being done, "" where it did not."""
     reservation = await world.store.reservation(answer.id)
-    if reservation is None or reservation.state != "voided":
+    if reservation is None or reservation.state not in {"voided", "settled"}:
         return ""
     bodies = (orjson.loads(row.record.body) for row in await world.store.about(answer.id) if not row.erased)
-    failures = (body.get("failure", "") for body in bodies)
-    return next((str(failure) for failure in failures if failure), Failure.INTERNAL.value)
+    failures = (str(body.get("failure", "")) for body in bodies)
+    # It may have been tried before without anybody knowing how that ended: what counts is what was known at last.
+    known = next((failure for failure in failures if failure and failure not in UNKNOWN), "")
+    return known or (Failure.INTERNAL.value if reservation.state == "voided" else "")
 
 
 def _gate(world: World, call: ExecuteCall, chosen: _Chosen) -> Gate:
@@ -129,27 +138,29 @@ def _choose(world: World, catalogue: Catalogue, call: ExecuteCall, chosen: _Chos
     return Way(sent={"write": {"statement": call.statement}})
 
 
-def _ready(world: World, call: ExecuteCall, chosen: _Chosen, answer: Answer) -> _Ready | str:
-    """What to do now. A replayed permission was not looked at again: it is, and must still be possible."""
-    if chosen.statement is None:
-        way = _choose(world, world.catalogue, call, chosen)
-        if way.objection is not None:
-            return Failure.NOT_FIT.value
+def _ready(world: World, call: ExecuteCall, chosen: _Chosen, answer: Answer) -> _Ready | None:
+    """What to do now. A replayed permission was not looked at again: it is, and where it is no longer possible nobody
+    can say what became of it."""
+    if chosen.statement is None and _choose(world, world.catalogue, call, chosen).objection is not None:
+        return None
     if chosen.database is None or chosen.statement is None or chosen.limits is None:
-        return Failure.NOT_FIT.value
+        return None
     write = Write(answer.id, chosen.statement.sql, chosen.parameters, chosen.limits)
     return _Ready(chosen.database, chosen.labels, write)
 
 
-async def _perform(world: World, subject: Subject, ready: _Ready, *, call: ExecuteCall, answer: Answer) -> Executed:
+async def _perform(
+    world: World, subject: Subject, ready: _Ready, *, call: ExecuteCall, answer: Answer, tried: bool
+) -> Executed:
     try:
         written = await ready.database.write(ready.write)
     except DatabaseFailed as failed:
         _log.warning("dataset %s: %s (%s)", call.dataset, failed.failure.value, answer.id)
         if failed.failure is Failure.NOT_FIT:
             _log.error("dataset %s is not as the catalogue says: %s", call.dataset, failed.detail)
-        await _failed(world, subject, failed.failure, call=call, answer=answer)
-        return Executed(answer, failure=failed.failure.value)
+        failure = Failure.UNAVAILABLE if tried and failed.failure in BEFORE_LOOKING else failed.failure
+        await _failed(world, subject, failure, call=call, answer=answer)
+        return Executed(answer, failure=failure.value)
     await _done(world, subject, written, call=call, answer=answer)
     return Executed(
         answer,
@@ -164,8 +175,7 @@ async def _perform(world: World, subject: Subject, ready: _Ready, *, call: Execu
 async def _failed(world: World, subject: Subject, failure: Failure, *, call: ExecuteCall, answer: Answer) -> None:
     """Nothing was changed, and so nothing is paid; where that is not known, the money stays held."""
     body = {"dataset": call.dataset, "statement": call.statement, "failure": failure.value}
-    known = failure not in UNKNOWN
-    await _end(world, subject, answer, body, EndReservation(answer.id, "voided", 0, {}, "") if known else None)
+    await _end(world, subject, answer, body, how="" if failure in UNKNOWN else "voided")
 
 
 async def _done(world: World, subject: Subject, written: Written, *, call: ExecuteCall, answer: Answer) -> None:
@@ -177,21 +187,27 @@ async def _done(world: World, subject: Subject, written: Written, *, call: Execu
         "replayed": written.replayed,
         "failure": "",
     }
-    await _end(world, subject, answer, body, EndReservation(answer.id, "settled", answer.reserved, {}, ""))
+    await _end(world, subject, answer, body, how="settled")
 
 
-async def _end(
-    world: World, subject: Subject, answer: Answer, body: Mapping[str, Any], end: EndReservation | None
-) -> None:
-    """Record how it ended. A reservation that has ended before (it was asked again) stays as it is."""
+async def _end(world: World, subject: Subject, answer: Answer, body: Mapping[str, Any], *, how: str) -> None:
+    """Record how it ended; `how` is what becomes of its money, "" where that is not known."""
     decided = await world.store.record(answer.id)
     entry = Entry("write", subject.id, body, workflow=decided.record.workflow if decided else "", ref=answer.id)
-    reservation = await world.store.reservation(answer.id) if end else None
-    effects = (end,) if end and reservation and reservation.state in {"held", "lapsed"} else ()
     try:
-        await must_write(world, entry, effects)
-    except IllegalTransition:  # it ended in between
-        await must_write(world, entry)
+        await must_write(world, entry, await _ending(world, answer, how))
+    except IllegalTransition:  # it lapsed in between
+        await must_write(world, entry, await _ending(world, answer, how))
+
+
+async def _ending(world: World, answer: Answer, how: str) -> tuple[EndReservation, ...]:
+    """The end of a reservation; one that has ended before (it was asked again) stays as it is."""
+    reservation = await world.store.reservation(answer.id) if how else None
+    if reservation is None or reservation.state not in {"held", "lapsed"}:
+        return ()
+    # What has lapsed as spent cannot be voided: it is settled, at nothing.
+    end = how if reservation.state == "held" else "settled"
+    return (EndReservation(answer.id, end, answer.reserved if how == "settled" else 0, {}, ""),)
 
 
 def _parameters_problem(statement: NamedStatement, given: Mapping[str, Cell]) -> str:

@@ -14,6 +14,7 @@ from urllib.parse import quote
 import apsw
 
 from remit.backends.database_sqlite.wall import HASH, TOKEN
+from remit.backends.database_sqlite.watch import Watch
 from remit.ports import DatabaseFailed, Failure, Tokenizer
 
 MAX_LENGTH = 64 << 20
@@ -56,9 +57,10 @@ def open_reader(path: str, tokenizer: Tokenizer, *, length: int) -> apsw.Connect
     return connection
 
 
-def open_writer(path: str) -> apsw.Connection:
+def open_writer(path: str, watch: Watch) -> apsw.Connection:
     """A connection that writes, durably: what is committed is on the disk. Raises DatabaseFailed."""
     connection = _opened(path, "rw")
+    watch.put_on(connection)  # what follows reads the file, which another connection may be writing just now
     connection.pragma("synchronous", "FULL")
     connection.pragma("foreign_keys", True)
     return connection

@@ -31,7 +31,7 @@ def perform(path: str, write: Write, watch: Watch) -> Written:
     try:
         return _Attempt(path, write, watch).made(statement)
     except _Unknown as unknown:
-        done = _found(path, write, unknown)
+        done = _found(path, write, watch, unknown)
         if done is None:
             raise DatabaseFailed(Failure.UNAVAILABLE, unknown.detail) from None
         return done
@@ -53,9 +53,8 @@ class _Attempt:
     def made(self, statement: Numbered) -> Written:
         """The transaction from its beginning to its commit."""
         self._watch.check()
-        connection = _opened(self._path)
+        connection = _opened(self._path, self._watch)
         try:
-            self._watch.put_on(connection)
             return self._transaction(connection, statement)
         except apsw.InterruptError:
             raise self._watch.failed() from None
@@ -120,17 +119,17 @@ def _only_within(code: int, *_: str | None) -> int:
     return int(apsw.SQLITE_DENY if code in _NEVER else apsw.SQLITE_OK)
 
 
-def _opened(path: str) -> apsw.Connection:
+def _opened(path: str, watch: Watch) -> apsw.Connection:
     try:
-        return open_writer(path)
+        return open_writer(path, watch)
     except apsw.Error as error:
         raise failed(error, running=False) from None
 
 
-def _found(path: str, write: Write, unknown: DatabaseFailed) -> Written | None:
+def _found(path: str, write: Write, watch: Watch, unknown: DatabaseFailed) -> Written | None:
     """What the file says of an execution."""
     try:
-        connection = open_writer(path)
+        connection = open_writer(path, watch)
         try:
             kept = connection.execute(_FIND, (write.execution,)).get
         finally:
