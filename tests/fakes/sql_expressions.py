@@ -210,8 +210,8 @@ class Expressions:
     def literal(self, type: str, *, bare: bool = False) -> str:
         """A value of the pool; `bare` where a column beside it tells its type."""
         chosen = self.dice.random()
-        if type == "bytes":  # Remit takes no literal of bytes, and no cast to them
-            return "NULL"
+        if type == "bytes":  # there is no literal of bytes, and in PostgreSQL no cast to them
+            return "NULL" if self.postgres else self.dice.choice(("CAST('' AS BLOB)", "CAST('abc' AS BLOB)"))
         if chosen < 0.06:
             return "NULL" if bare and self.dice.random() < 0.5 else f"CAST(NULL AS {self._cast(type)})"
         value = self.dice.choice((*POOLS[type].values, *self.masked) if type == "text" else POOLS[type].values)
