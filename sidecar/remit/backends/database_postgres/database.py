@@ -14,6 +14,7 @@ from remit.backends.database_postgres.fit import fitting_columns
 from remit.backends.database_postgres.pool import Pool
 from remit.backends.database_postgres.reading import PostgresReading
 from remit.backends.database_postgres.writing import perform
+from remit.backends.database_room import AskedColumns
 from remit.core.dataset import Table
 from remit.core.view.model import Cell, Columns, Dialect, Plan
 from remit.ports import DatabaseFailed, Failure, Limits, Reading, Tokenizer, Write, Written
@@ -34,8 +35,7 @@ class PostgresDatabase:
         self._writer = Pool(writer) if writer else None
         self._tables = tables
         self._tokenizer = tokenizer
-        self._columns: Columns | None = None
-        self._asking = asyncio.Lock()
+        self._columns = AskedColumns(self._asked)
 
     @property
     def dialect(self) -> Dialect:
@@ -44,11 +44,7 @@ class PostgresDatabase:
 
     async def columns(self) -> Columns:
         """As the port says; what was found once holds until the catalogue is another one."""
-        if self._columns is None:
-            async with self._asking:
-                if self._columns is None:
-                    self._columns = await self._asked()
-        return self._columns
+        return await self._columns.get()
 
     @asynccontextmanager
     async def read(self, plan: Plan, parameters: Mapping[str, Cell], limits: Limits) -> AsyncIterator[Reading]:

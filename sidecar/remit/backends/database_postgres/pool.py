@@ -6,12 +6,12 @@ needs a connection makes it, and learns at once why there is none.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from remit.backends.database_postgres.connection import Connection, Session, connect, is_unchanged
+from remit.backends.database_room import Room
 from remit.ports import DatabaseFailed, Failure
 
 SIZE = 8
@@ -24,7 +24,7 @@ class Pool:
 
     def __init__(self, session: Session, size: int = SIZE) -> None:
         self._session = session
-        self._room = asyncio.Semaphore(size)
+        self._room = Room(size)
         self._idle: list[tuple[Connection, float, float]] = []  # with when it was made and last used
         self._closed = False
 
@@ -34,12 +34,7 @@ class Pool:
 
         One that is not idle or not as it was set up is closed afterwards.
         """
-        try:
-            async with asyncio.timeout(seconds):
-                await self._room.acquire()
-        except TimeoutError:
-            raise DatabaseFailed(Failure.TIMED_OUT, "no connection was free in time") from None
-        try:
+        async with self._room.place(seconds):
             connection, made = await self._taken()
             try:
                 yield connection
@@ -48,8 +43,6 @@ class Pool:
                     self._idle.append((connection, made, time.monotonic()))
                 else:
                     await connection.close()
-        finally:
-            self._room.release()
 
     async def close(self) -> None:
         """Close what is idle; what is in use is closed when it comes back."""

@@ -13,6 +13,7 @@ from typing import TypeVar
 
 import apsw
 
+from remit.backends.database_room import AskedColumns, Room
 from remit.backends.database_sqlite.columns import fitting_columns
 from remit.backends.database_sqlite.connection import MAX_LENGTH, open_reader
 from remit.backends.database_sqlite.failure import failed
@@ -38,9 +39,8 @@ class SqliteDatabase:
         self._writer = writer
         self._tables = tables
         self._tokenizer = tokenizer
-        self._columns: Columns | None = None
-        self._asking = asyncio.Lock()
-        self._room = asyncio.Semaphore(CONNECTIONS)
+        self._columns = AskedColumns(self._asked)
+        self._room = Room(CONNECTIONS)
         self._threads = ThreadPoolExecutor(THREADS, "remit-sqlite")
         self._idle: list[Opened] = []
         self._used = 0
@@ -53,11 +53,7 @@ class SqliteDatabase:
 
     async def columns(self) -> Columns:
         """As the port says; what was found once holds until the catalogue is another one."""
-        if self._columns is None:
-            async with self._asking:
-                if self._columns is None:
-                    self._columns = await self._asked()
-        return self._columns
+        return await self._columns.get()
 
     @asynccontextmanager
     async def read(self, plan: Plan, parameters: Mapping[str, Cell], limits: Limits) -> AsyncIterator[Reading]:
@@ -96,22 +92,14 @@ class SqliteDatabase:
         """A connection of this reading's own; one that fails at its end is closed."""
         if not self._reader:
             raise DatabaseFailed(Failure.NOT_FIT, "the dataset names no reader")
-        try:
-            async with asyncio.timeout(seconds):
-                await self._room.acquire()
-        except TimeoutError:
-            raise DatabaseFailed(Failure.TIMED_OUT, "no connection was free in time") from None
-        try:
-            async with self._counted():
-                opened = self._kept()
-                if opened is None:
-                    opened = await self._in_thread(watch, self._opened)
-                try:
-                    yield opened
-                finally:
-                    self._put(opened)
-        finally:
-            self._room.release()
+        async with self._room.place(seconds), self._counted():
+            opened = self._kept()
+            if opened is None:
+                opened = await self._in_thread(watch, self._opened)
+            try:
+                yield opened
+            finally:
+                self._put(opened)
 
     @asynccontextmanager
     async def _counted(self) -> AsyncIterator[None]:
