@@ -14,7 +14,8 @@ from typing import Any
 
 from remit.backends.opa_answer import read_body, read_result, refusal
 from remit.backends.opa_http import Channel, Dial, ExchangeFailed, HttpAnswer
-from remit.core.canonical import MalformedJson, encode_exact
+from remit.backends.opa_request import encoded, post
+from remit.core.canonical import encode_exact
 from remit.core.dispatch import view_name
 from remit.core.errors import PolicyFailure
 from remit.core.reason import Reason
@@ -93,10 +94,7 @@ class OpaViews:
 def _of_table(document: Mapping[str, Any], table: str) -> bytes:
     resource = document["resource"]
     asked = {**document, "resource": {**resource, "operation": table, "ref": f"{resource['id']}/{table}"}}
-    try:
-        return encode_exact(asked)
-    except MalformedJson as e:
-        raise PolicyFailure(Reason.POLICY_INVALID, f"the input is not JSON: {e}") from e
+    return encoded(asked)
 
 
 def _said(result: object) -> object:
@@ -118,17 +116,10 @@ def _query(answer: HttpAnswer) -> object:
 
 def _said_request(dataset: str, document: bytes) -> bytes:
     target = f"/v1/data/remit/viewing/{view_name(dataset)}/said?strict-builtin-errors=true&provenance=true"
-    return _request(target, b"application/json", b'{"input":%b}' % document)
+    return post(target.encode(), b'{"input":%b}' % document)
 
 
 def _include_request(dataset: str, document: bytes, tables: Collection[str]) -> bytes:
     unknowns = encode_exact([f'input["{name}"]' for name in (*tables, MARKS)])
     body = b'{"input":%b,"unknowns":%b,"options":{"maskRule":"%b"}}' % (document, unknowns, _NO_MASKS)
-    return _request(f"/v1/compile/remit/viewing/{view_name(dataset)}/include", UCAST, body)
-
-
-def _request(target: str, accept: bytes, body: bytes) -> bytes:
-    head = (
-        b"POST %b HTTP/1.1\r\nHost: opa\r\nAccept: %b\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
-    )
-    return head % (target.encode(), accept, len(body)) + body
+    return post(f"/v1/compile/remit/viewing/{view_name(dataset)}/include".encode(), body, accept=UCAST)

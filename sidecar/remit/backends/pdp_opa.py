@@ -27,8 +27,8 @@ from typing import TypeVar
 
 from remit.backends.opa_answer import read_result
 from remit.backends.opa_http import Channel, Dial, ExchangeFailed
+from remit.backends.opa_request import encoded, post
 from remit.backends.opa_views import DatasetViews, OpaViews
-from remit.core.canonical import MalformedJson, encode_exact
 from remit.core.decision import Verdict
 from remit.core.document import read_verdict
 from remit.core.errors import PolicyFailure
@@ -105,7 +105,7 @@ class OpaPdp:
 
     async def ask(self, document: bytes | Mapping[str, object], *, deadline_s: float | None = None) -> Verdict:
         """Judge one input document. Raises PolicyFailure, whatever went wrong."""
-        text = document if isinstance(document, bytes) else _encoded(document)
+        text = document if isinstance(document, bytes) else encoded(document)
         seconds = deadline_s or self._settings.deadline
         return read_verdict(await self._within(seconds, lambda: self._result(text, seconds)))
 
@@ -125,7 +125,7 @@ class OpaPdp:
         verdict = await self.ask(document)
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._settings.deadline
-        question = _Question(str(next(self._keys)), _encoded(document), deadline, loop.time(), loop.create_future())
+        question = _Question(str(next(self._keys)), encoded(document), deadline, loop.time(), loop.create_future())
         channel = Channel(self._dial)
         try:
             async with asyncio.timeout_at(deadline):
@@ -325,15 +325,8 @@ def _fail(question: _Question, detail: str) -> None:
         question.answer.set_exception(PolicyFailure(Reason.PDP_UNAVAILABLE, detail))
 
 
-def _encoded(document: Mapping[str, object]) -> bytes:
-    try:
-        return encode_exact(document)
-    except MalformedJson as e:
-        raise PolicyFailure(Reason.POLICY_INVALID, f"the input is not JSON: {e}") from e
-
-
 def _single_request(document: bytes) -> bytes:
-    return _request(_DECISION, b'{"input":%b}' % document)
+    return post(_DECISION, b'{"input":%b}' % document)
 
 
 def _batch_request(group: Sequence[_Question]) -> bytes:
@@ -341,12 +334,4 @@ def _batch_request(group: Sequence[_Question]) -> bytes:
         b'"%b":{"digest":"%b","input":%b}' % (question.key.encode(), question.digest.encode(), question.document)
         for question in group
     )
-    return _request(_BATCH, b'{"input":{"batch":{%b}}}' % b",".join(entries))
-
-
-def _request(target: bytes, body: bytes) -> bytes:
-    return b"POST %b HTTP/1.1\r\nHost: opa\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (
-        target,
-        len(body),
-        body,
-    )
+    return post(_BATCH, b'{"input":{"batch":{%b}}}' % b",".join(entries))
