@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TypeVar
 
+from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from remit.core.answer import (
@@ -49,6 +51,8 @@ _STATES = {
     "lapsed": resources_pb2.RESERVATION_STATE_LAPSED,
 }
 _CUSTOM = "custom."
+
+_M = TypeVar("_M", bound=Message)
 
 
 def money(nanos: int, currency: str) -> resources_pb2.Money:
@@ -188,30 +192,30 @@ def journal_record(row: JournalRow) -> resources_pb2.JournalRecord:
 
 def traced(rows: Iterable[JournalRow], limit: int) -> audit_pb2.TraceResponse:
     """The first records, up to the limit and to what one answer holds."""
-    answer = audit_pb2.TraceResponse()
-    size = 0
-    for row in rows:
-        record = journal_record(row)
-        size += record.ByteSize()
-        if len(answer.records) == limit or size > MAX_TRACE_BYTES:
-            answer.truncated = True
-            break
-        answer.records.append(record)
-    return answer
+    records, truncated = _fitting(map(journal_record, rows), limit)
+    return audit_pb2.TraceResponse(records=records, truncated=truncated)
 
 
 def sighted(found: Iterable[Sighting], limit: int) -> audit_pb2.WhoResponse:
     """The first sightings, up to the limit and to what one answer holds."""
-    answer = audit_pb2.WhoResponse()
+    sightings, truncated = _fitting(map(_sighting, found), limit)
+    return audit_pb2.WhoResponse(sightings=sightings, truncated=truncated)
+
+
+def _sighting(found: Sighting) -> audit_pb2.Sighting:
+    return audit_pb2.Sighting(decision=journal_record(found.decision), sight=_SIGHTS[found.sight])
+
+
+def _fitting(messages: Iterable[_M], limit: int) -> tuple[list[_M], bool]:
+    """The first of them, and whether there are more."""
+    kept: list[_M] = []
     size = 0
-    for each in found:
-        sighting = audit_pb2.Sighting(decision=journal_record(each.decision), sight=_SIGHTS[each.sight])
-        size += sighting.ByteSize()
-        if len(answer.sightings) == limit or size > MAX_TRACE_BYTES:
-            answer.truncated = True
-            break
-        answer.sightings.append(sighting)
-    return answer
+    for message in messages:
+        size += message.ByteSize()
+        if len(kept) == limit or size > MAX_TRACE_BYTES:
+            return kept, True
+        kept.append(message)
+    return kept, False
 
 
 def verified(found: Verification) -> audit_pb2.VerifyResponse:
