@@ -106,7 +106,7 @@ def _shown(certificate: PeerCertificate) -> Iterator[Name]:
 
 def _hashes(catalogue: Catalogue) -> Iterator[tuple[str, Subject]]:
     for kind, id, bound in catalogue.identities():
-        subject = _subject(catalogue, kind, id, Identity("token", id))
+        subject = subject_of(catalogue, kind, id, Identity("token", id))
         yield from ((each, subject) for each in bound.token_hashes)
 
 
@@ -122,7 +122,7 @@ def _names(catalogue: Catalogue) -> Names:
     found: Names = {}
     for kind, id, bound in catalogue.identities():
         for name in _listed(bound):
-            subject = _subject(catalogue, kind, id, Identity("mtls", name[1]))
+            subject = subject_of(catalogue, kind, id, Identity("mtls", name[1]))
             found[name] = (*found.get(name, ()), subject)
     return found
 
@@ -135,10 +135,11 @@ def _listed(bound: Bound) -> Iterator[Name]:
 
 def _pod(catalogue: Catalogue) -> Subject | None:
     found = [id for kind, id, bound in catalogue.identities() if kind == "agent" and bound.pod]
-    return _subject(catalogue, "agent", found[0], Identity("pod", found[0])) if len(found) == 1 else None
+    return subject_of(catalogue, "agent", found[0], Identity("pod", found[0])) if len(found) == 1 else None
 
 
-def _subject(catalogue: Catalogue, kind: str, id: str, identity: Identity) -> Subject:
+def subject_of(catalogue: Catalogue, kind: str, id: str, identity: Identity) -> Subject:
+    """A listed agent or person (`kind`) who proved to be it."""
     if kind == "person":
         return Subject("person", id, "", catalogue.people[id].roles, identity)
     agent = catalogue.agents[id]

@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from remit.backends.identity_catalogue import subject_of
 from remit.backends.opa_bundle import BundleInvalid
 from remit.backends.opa_process import OpaFailed
 from remit.backends.policy_files import sources
@@ -23,8 +24,8 @@ from remit.cli.view_report import TableReport, report, tell
 from remit.config.loading import load
 from remit.config.problem import CatalogueInvalid
 from remit.config.reading import nearest
-from remit.core.catalogue import Agent, Catalogue
-from remit.core.model import ActionName, Context, Facts, Identity, Mode, Request, Resource, Subject
+from remit.core.catalogue import Catalogue
+from remit.core.model import ActionName, Context, Facts, Identity, Request, Resource
 from remit.core.view.given import view_document
 
 PATH = click.Path(path_type=Path)
@@ -107,16 +108,12 @@ def _known(what: str, name: str, entries: Collection[str]) -> None:
 def _asking(catalogue: Catalogue, agent: str, dataset: str, purpose: str) -> dict[str, Any]:
     """The input as the sidecar makes it for a view, of an agent that holds nothing yet."""
     request = Request(
-        subject=_subject(agent, catalogue.agents[agent]),
+        subject=subject_of(catalogue, "agent", agent, Identity("token", agent)),
         action=ActionName.DATA_READ,
         resource=Resource("dataset", dataset),
         context=Context(purpose=purpose),
     )
     return view_document(catalogue, request, Facts(time.time_ns(), catalogue.describe(request.resource, {})))
-
-
-def _subject(name: str, agent: Agent) -> Subject:
-    return Subject("agent", name, agent.team, agent.roles, Identity("token", name), Mode(agent.mode), agent.isolation)
 
 
 def _document(found: Explanation, reports: list[TableReport], **asked: str) -> dict[str, Any]:
