@@ -1,12 +1,11 @@
-"""What the databases of both kinds have in common: room for a few connections, and columns that are asked for once."""
+"""Room for a few connections to a database, of either kind."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from remit.core.view.model import Columns
 from remit.ports import DatabaseFailed, Failure
 
 
@@ -28,20 +27,3 @@ class Room:
             yield
         finally:
             self._places.release()
-
-
-class AskedColumns:
-    """Columns as a database tells of them: asked for by whoever needs them first, and again where that failed."""
-
-    def __init__(self, ask: Callable[[], Awaitable[Columns]]) -> None:
-        self._ask = ask
-        self._asking = asyncio.Lock()
-        self._found: Columns | None = None
-
-    async def get(self) -> Columns:
-        """What was found once. Raises DatabaseFailed."""
-        if self._found is None:
-            async with self._asking:
-                if self._found is None:
-                    self._found = await self._ask()
-        return self._found

@@ -8,13 +8,13 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import psycopg
 
+from remit.backends.database_columns import AskedColumns
 from remit.backends.database_postgres.connection import Session
 from remit.backends.database_postgres.failure import failed
 from remit.backends.database_postgres.fit import fitting_columns
 from remit.backends.database_postgres.pool import Pool
 from remit.backends.database_postgres.reading import PostgresReading
 from remit.backends.database_postgres.writing import perform
-from remit.backends.database_room import AskedColumns
 from remit.core.dataset import Table
 from remit.core.view.model import Cell, Columns, Dialect, Plan
 from remit.ports import DatabaseFailed, Failure, Limits, Reading, Tokenizer, Write, Written

@@ -7,17 +7,16 @@ from collections.abc import Mapping
 
 from psycopg import AsyncRawCursor
 
+from remit.backends.database_columns import refuse_any
 from remit.backends.database_postgres.connection import Connection
 from remit.backends.database_postgres.types import column_type
 from remit.core.dataset import Table
 from remit.core.view.model import Column, Columns, ColumnType
-from remit.ports import DatabaseFailed, Failure
 
 SCHEMA = "public"  # of a table whose source names none
 
 _NAME = r'(?:"[^"\0]{1,63}"|[a-z_][a-z0-9_$ ]{0,62})'
 _DECLARED = re.compile(rf"{_NAME}(?:\.{_NAME})?(?:\[\])?")
-_SHOWN = 10
 # A domain is what it is made of. Without a length: a type is to be cast to, and must not cut what it is cast from.
 _COLUMNS = """
 WITH RECURSIVE found AS (
@@ -68,9 +67,7 @@ async def fitting_columns(connection: Connection, tables: Mapping[str, Table]) -
         problems += _problems(".".join(place), columns, found.get(place), hidden.get(place, set()))
         if place in changeable:
             problems.append(f"the reader may change {'.'.join(place)}")
-    if problems:
-        more = f" and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
-        raise DatabaseFailed(Failure.NOT_FIT, "; ".join(problems[:_SHOWN]) + more)
+    refuse_any(problems)
     return {name: {column: found[place][column] for column in tables[name].columns} for name, place in places.items()}
 
 

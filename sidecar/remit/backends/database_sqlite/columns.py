@@ -8,12 +8,11 @@ from typing import Any
 
 import apsw
 
+from remit.backends.database_columns import refuse_any
 from remit.core.dataset import Table
 from remit.core.view.model import Column, Columns, ColumnType
-from remit.ports import DatabaseFailed, Failure
 
 _DECLARED = re.compile(r"[A-Za-z][A-Za-z0-9_ ]{0,62}(?:\(\d{1,4}(?:, ?\d{1,4})?\))?", re.ASCII)
-_SHOWN = 10
 # The first that is found in the declaration; in SQLite's own order where it has one (datatype3.html, 3.1).
 _KINDS = (
     ("BOOL", ColumnType.BOOLEAN),
@@ -54,9 +53,7 @@ def fitting_columns(connection: apsw.Connection, tables: Mapping[str, Table]) ->
             problems.append(f"there is no table {place}")
         problems += [f"there is no column {place}.{each}" for each in table.columns if columns and each not in columns]
         found[name] = {each: columns[each] for each in table.columns if each in columns}
-    if problems:
-        more = f" and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
-        raise DatabaseFailed(Failure.NOT_FIT, "; ".join(problems[:_SHOWN]) + more)
+    refuse_any(problems)
     return found
 
 

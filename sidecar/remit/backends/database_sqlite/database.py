@@ -13,7 +13,8 @@ from typing import TypeVar
 
 import apsw
 
-from remit.backends.database_room import AskedColumns, Room
+from remit.backends.database_columns import AskedColumns
+from remit.backends.database_room import Room
 from remit.backends.database_sqlite.columns import fitting_columns
 from remit.backends.database_sqlite.connection import MAX_LENGTH, open_reader
 from remit.backends.database_sqlite.failure import failed
