@@ -16,6 +16,7 @@ from typing import Any
 
 from remit.backends.row_meter import RowMeter
 from remit.core.named_sql import NotOneWrite, Place, pieces
+from remit.core.view.bindings import Bindings
 from remit.core.view.model import Cell, Dialect
 from remit.ports import DatabaseFailed, Failure, Limits, ResultColumn, Written
 
@@ -30,8 +31,6 @@ EXECUTIONS_SQL: Mapping[Dialect, str] = {
     ),
 }
 """What a dataset's owner creates where it has `statements`; the writer needs SELECT, INSERT and UPDATE on it."""
-
-_SIGILS = {Dialect.POSTGRES: "$", Dialect.SQLITE: "?"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +51,9 @@ def numbered(sql: str, dialect: Dialect) -> Numbered:
         cut = pieces(sql, dialect)
     except NotOneWrite as error:
         raise DatabaseFailed(Failure.NOT_FIT, f"a write that is none: {error}") from None
-    names = tuple(dict.fromkeys(piece.name for piece in cut if isinstance(piece, Place)))
-    places = {name: f"{_SIGILS[dialect]}{number}" for number, name in enumerate(names, 1)}
-    return Numbered("".join(places[piece.name] if isinstance(piece, Place) else piece for piece in cut), names)
+    places = Bindings(dialect)
+    text = "".join(places.parameter(piece.name) if isinstance(piece, Place) else piece for piece in cut)
+    return Numbered(text, tuple(dict.fromkeys(piece.name for piece in cut if isinstance(piece, Place))))
 
 
 def values_of(statement: Numbered, parameters: Mapping[str, Cell]) -> list[Cell]:
