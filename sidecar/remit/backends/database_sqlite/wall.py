@@ -11,6 +11,7 @@ from typing import Any
 
 import apsw
 
+from remit.core.view.bindings import quoted
 from remit.core.view.model import Plan
 
 HASH, TOKEN = "remit_hash", "remit_token"
@@ -49,8 +50,8 @@ class Objects:
 
             connection.authorizer = note
             try:
-                name = self.views[view].replace('"', '""')
-                connection.execute(f'EXPLAIN SELECT * FROM main."{name}"', can_cache=False).close()  # noqa: S608
+                name = quoted(self.views[view])
+                connection.execute(f"EXPLAIN SELECT * FROM main.{name}", can_cache=False).close()  # noqa: S608
             finally:
                 connection.authorizer = None
             self._beneath[view] = (frozenset(each for each in reads if each[0]), frozenset(calls))
