@@ -14,8 +14,8 @@ from dataclasses import dataclass
 @dataclass(frozen=True)
 class Counts:
     """`examples` and `steps` of Hypothesis; `machines` of its state machines, each of so many steps; images after
-    a power loss, kills of a sidecar, kills of a store, faults of a disk, flipped bytes, calls that break off, and queries
-    that views are compared by."""
+    a power loss, kills of a sidecar, kills of a store, faults of a disk, flipped bytes, calls that break off, and
+    queries that views are compared by."""
 
     examples: int
     machines: int

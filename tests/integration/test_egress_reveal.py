@@ -19,10 +19,10 @@ pytestmark = [pytest.mark.opa, pytest.mark.envoy, pytest.mark.xdist_group("egres
 
 ADDRESS = "ada.lovelace.canary@example.com"
 SERVICES = """\
-mail: {owner: cx, kind: http, clearance: [pii], reveal: true, metering: agent, routes: [{path: /send, operation: send}], ENDPOINT}
-chat: {owner: cx, kind: http, clearance: [pii], metering: agent, routes: [{path: /send, operation: send}], ENDPOINT}
-finance: {owner: cx, kind: http, clearance: [finance], reveal: true, metering: agent, routes: [{path: /send, operation: send}], ENDPOINT}
-"""
+mail: {owner: cx, kind: http, clearance: [pii], reveal: true, metering: agent, ROUTES, ENDPOINT}
+chat: {owner: cx, kind: http, clearance: [pii], metering: agent, ROUTES, ENDPOINT}
+finance: {owner: cx, kind: http, clearance: [finance], reveal: true, metering: agent, ROUTES, ENDPOINT}
+""".replace("ROUTES", "routes: [{path: /send, operation: send}]")
 
 
 @dataclass
