@@ -10,7 +10,6 @@ from remit.core.view.scope import Text
 # PostgreSQL 15's FigureColname, as far as it gives a name that one can guess. Missing one refuses a statement that
 # reads a derived column by it; a wrong one is refused by the database.
 _CALLED: dict[type[exp.Expr], str] = {
-    exp.Case: "case",
     exp.Exists: "exists",
     exp.Extract: "extract",
     exp.Substring: "substring",
@@ -33,6 +32,9 @@ def output_name(node: exp.Expr, text: Text) -> str:
 def _figured(node: exp.Expr, text: Text) -> str:
     if isinstance(node, exp.Paren | exp.Cast | exp.Collate):
         return output_name(node.this, text)
+    if isinstance(node, exp.Case):  # called by what ELSE gives, if that has a name
+        default = node.args.get("default")
+        return (output_name(default, text) if default is not None else "") or "case"
     if isinstance(node, exp.Window | exp.Filter | exp.WithinGroup):
         return _figured(node.this, text)
     if isinstance(node, exp.Anonymous):

@@ -28,6 +28,8 @@ _SESSION = frozenset(
     ["current_user", "session_user", "user", "current_role", "current_catalog", "current_schema", "system_user"]
 )
 _NONE: frozenset[str] = frozenset()
+_LISTS = (exp.Paren, exp.Tuple, exp.Ordered, exp.Rollup, exp.Cube, exp.GroupingSets)
+_QUERIES = (exp.Select, exp.SetOperation, exp.Subquery)
 
 
 class Resolution:
@@ -177,10 +179,27 @@ class Resolution:
         for around in scope.upward():
             listing = around.listing(column)
             if listing:
+                self._check_certain(node, listing, column, scope)
                 self._found(node, listing, column, around)
                 return
-        if column not in aliases:
+        if column not in aliases or not self._may_be_output(node):
             raise self._unknown(node, [name for each in scope.upward() for name in each.names()])
+
+    def _check_certain(self, node: exp.Expr, listing: list[Source], column: str, scope: Scope) -> None:
+        """Where PostgreSQL finds no such column after all (a sub-query calls it otherwise, or ON does not reach the
+        table that has it) it takes a table's alias of that name for the whole row, hidden columns and all."""
+        if self._text.dialect is not Dialect.POSTGRES:
+            return
+        for around in scope.upward():
+            named = around.sources.get(column)
+            if named is not None and named.use is not None and named not in listing:
+                what = f"{self._text.folded(node.this)}, which is a column and another table's name as well"
+                raise self._text.refused(what, node, expected=f"{listing[0].alias}.{listing[0].columns[column]}")
+
+    def _may_be_output(self, node: exp.Expr) -> bool:
+        """Whether a name that is no column's is an output's here. PostgreSQL knows outputs only where they stand alone;
+        in an expression it would take a table's alias of that name for the whole row, hidden columns and all."""
+        return self._text.dialect is not Dialect.POSTGRES or _stands_alone(node)
 
     def _found(self, node: exp.Expr, listing: list[Source], column: str, scope: Scope) -> None:
         for source in listing:
@@ -215,6 +234,16 @@ class Resolution:
         if name.lower() in _SYSTEM_COLUMNS:
             return self._text.refused(f"a system column, {name}", node, expected=_one_of(names, name))
         return self._text.refused(f"unknown column {name}", node, expected=_one_of(names, name))
+
+
+def _stands_alone(node: exp.Expr) -> bool:
+    """Whether a name is by itself one of what a query orders by, groups by or is DISTINCT ON."""
+    parent = node.parent
+    while isinstance(parent, _LISTS):
+        if isinstance(parent, exp.Tuple) and isinstance(parent.parent, exp.Ordered | exp.Tuple | exp.Paren):
+            return False  # a row, as a value
+        parent = parent.parent
+    return isinstance(parent, exp.Order | exp.Group | exp.Distinct) and isinstance(parent.parent, _QUERIES)
 
 
 def _one_of(names: list[str], wanted: str) -> str:
