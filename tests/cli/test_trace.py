@@ -107,6 +107,25 @@ def test_the_tree_says_who_did_what_why_and_at_what_cost(remit: Remit, sidecar: 
     assert "    │         because flow.clearance: flow_label_exceeds_clearance" in lines
 
 
+def test_a_query_says_what_was_asked_and_how_many_rows_it_had(remit: Remit, sidecar: PeopleFake) -> None:
+    """With the decision where the answer was short, below it where it was long."""
+    asked = {"query": {"statement": "SELECT id FROM customers WHERE id = ?"}}
+    short = {"rows": 1, "truncated": False, "failure": ""}
+    sidecar.records["w3"] = [
+        record(1, subject="analysis", body=decision(action="data.read", sent={**asked, "answer": short})),
+        record(2, subject="analysis", body=decision(action="data.read", sent=asked)),
+        record(3, kind="answer", ref="d2", body=b'{"rows":2000,"truncated":true,"failure":""}'),
+        record(4, kind="answer", ref="d2", body=b'{"rows":0,"truncated":false,"failure":"timed_out"}'),
+    ]
+
+    lines = [line.strip("│├└─ ") for line in remit("trace", "w3").out.splitlines()]
+
+    assert "asked SELECT id FROM customers WHERE id = ?" in lines
+    assert "told 1 row" in lines
+    assert "#3 00:00:00.000Z answer 2000 rows, truncated" in lines
+    assert "#4 00:00:00.000Z answer 0 rows, timed_out" in lines
+
+
 def test_a_write_stands_with_its_decision(remit: Remit, sidecar: PeopleFake) -> None:
     """Each time that it was asked for, and why it failed where it did."""
     sidecar.records["w2"] = [

@@ -14,7 +14,7 @@ from fakes.database_memory import FakeDatabase, FakeDatabases, FakeReading
 from fakes.loop import in_loop
 from fakes.store_memory import MemoryStore
 from fakes.world import FakeObserver, FakePdp, allow_all, catalogue, subject, verdict, world
-from remit.core.call import Claimed
+from remit.core.call import Claimed, WorkflowCall
 from remit.core.dataset import Dataset, DataSource, ReadLimits, Table
 from remit.core.decision import Effect
 from remit.core.effect import PlaceHalt
@@ -293,6 +293,19 @@ async def test_subjects_are_recorded_before_their_rows_go_out() -> None:
                 seen.append(found)
 
     assert seen == [[1, 0, 0], [1, 1, 0], [1, 1, 1]]
+
+
+@in_loop
+async def test_what_is_told_later_stands_in_the_decision_s_workflow() -> None:
+    """The records of a long answer are in the workflow's trace."""
+    stage = Stage(FakeDatabase([["eu", "1"]], [["us", "2"]], [["de", "3"]]))
+    opened = await stage.pipeline.open_workflow(WORKER, WorkflowCall(("work",), (), 3600 * 10**9))
+    call = QueryCall("crm", SELECT, {}, Claimed(purpose="work", workflow=opened.context))
+    async with aclosing(stage.pipeline.query(WORKER, call)) as parts:
+        assert [type(part) async for part in parts] == [Started, Rows, Rows, Rows, Ended]
+
+    kinds = [row.record.kind for row in await stage.store.trace(opened.id, 100)]
+    assert kinds == ["decision", "decision", "subjects", "subjects", "answer"]
 
 
 async def sightings(stage: Stage, key: str) -> list[Any]:

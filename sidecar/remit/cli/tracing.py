@@ -87,12 +87,22 @@ def _facts(node: Node, names: Names) -> list[tuple[str, str]]:
         ("purpose", "" if names.purpose else _purpose(node.entry)),
         ("said", _said(context.get("reason"))),
         ("with", _arguments(mapping(context.get("arguments")))),
+        ("asked", _said(mapping(mapping(body.get("sent")).get("query")).get("statement"))),
+        ("told", _rows(mapping(mapping(body.get("sent")).get("answer")))),
         ("labels held", _labels(mapping(mapping(body.get("facts")).get("labels")), names)),
         ("knew", ", ".join(names.name(each) for each in items(context.get("inputs")))),
         ("cost", _cost(node)),
         ("follows", names.name(node.entry.parent) if node.moved else ""),
     ]
     return [(label, said) for label, said in lines if said]
+
+
+def _rows(answer: Mapping[str, Any]) -> str:
+    """How many rows an answer had, and how it ended."""
+    if not isinstance(answer.get("rows"), int):
+        return ""
+    ended = [_said(answer.get("failure")), "truncated" if answer.get("truncated") is True else ""]
+    return ", ".join(filter(None, [f"{answer['rows']} row{'' if answer['rows'] == 1 else 's'}", *ended]))
 
 
 def _arguments(arguments: Mapping[str, Any]) -> str:
@@ -123,9 +133,11 @@ def _cost(node: Node) -> str:
 def _about(line: Text, entry: Entry, names: Names) -> None:
     line.append(f"\n  #{entry.sequence} ", "bold").append(f"{names.time(entry.time)} ", "dim")
     said = [clean(entry.kind), _said(entry.body.get("outcome")), _said(entry.body.get("state"))]
+    said += [_rows(entry.body) if entry.kind == "answer" else ""]
     said += [word for word, key in (("as claimed", "claimed"), ("replayed", "replayed")) if entry.body.get(key) is True]
     line.append(" ".join(filter(None, said)))
-    if error := _said(entry.body.get("error")) or _said(entry.body.get("failure")):
+    failure = entry.body.get("failure") if entry.kind != "answer" else ""
+    if error := _said(entry.body.get("error")) or _said(failure):
         line.append(f": {error}", "red")
 
 

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any
 
 from remit.core.effect import SeeSubjects
-from remit.core.model import Subject
+from remit.core.model import Request
 from remit.pep.reading import Batch, ReadAhead
 from remit.pep.seen import Seen
 from remit.pep.world import SECOND, World
@@ -26,11 +26,11 @@ class Account:
     is, and with the last one all of it."""
 
     def __init__(
-        self, world: World, subject: Subject, dataset: str, *, decision: str, hidden: Sequence[str], reading: ReadAhead
+        self, world: World, request: Request, *, decision: str, hidden: Sequence[str], reading: ReadAhead
     ) -> None:
         self._world = world
-        self._subject = subject
-        self._dataset = dataset
+        self._subject, self._workflow = request.subject, request.context.workflow
+        self._dataset = dataset = request.resource.id
         self._decision = decision
         self._reading = reading
         self._seen = Seen(decision, dataset, hidden, world.hmac)
@@ -132,7 +132,7 @@ class Account:
             await must_write(self._world, self._entry("subjects", {"dataset": self._dataset}), effects)
 
     def _entry(self, kind: str, body: Mapping[str, Any]) -> Entry:
-        return Entry(kind, self._subject.id, body, ref=self._decision)
+        return Entry(kind, self._subject.id, body, workflow=self._workflow, ref=self._decision)
 
     async def _halted(self) -> bool:
         """Whether a halt covers the caller; not looked at more often than is needed to end a long answer soon."""

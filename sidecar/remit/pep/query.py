@@ -207,8 +207,7 @@ class Queries:
             _log.error("dataset %s: %s: %s", call.dataset, failed.failure.value, failed.detail)
             return _no(Reason.DATABASE_UNAVAILABLE, call.dataset)
         reading = ReadAhead(understood.database, plan, call.parameters, _limits(call, understood.dataset))
-        who = permitted.request.subject
-        account = Account(self._world, who, call.dataset, decision=permitted.id, hidden=plan.hidden, reading=reading)
+        account = Account(self._world, permitted.request, decision=permitted.id, hidden=plan.hidden, reading=reading)
         asked.reading, asked.account = reading, account
         whole, effects = await account.begin() or ({}, ())
         # The journal holds the statement without its literals, what was in force, and never a cell.
