@@ -305,7 +305,7 @@ async def test_what_is_told_later_stands_in_the_decision_s_workflow() -> None:
         assert [type(part) async for part in parts] == [Started, Rows, Rows, Rows, Ended]
 
     kinds = [row.record.kind for row in await stage.store.trace(opened.id, 100)]
-    assert kinds == ["decision", "decision", "subjects", "subjects", "answer"]
+    assert kinds == ["decision", "subjects", "subjects", "answer"]
 
 
 async def sightings(stage: Stage, key: str) -> list[Any]:
