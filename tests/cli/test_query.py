@@ -13,6 +13,9 @@ from typing import Any
 import pytest
 from fakes.sidecar_fake import SidecarFake, sidecar_in_thread
 from remit.cli.cells import document, shown
+from remit.cli.connection import explained_error
+from remit.sdk.address import Target
+from remit.sdk.errors import Unavailable
 from remit.v1 import sidecar_pb2 as s
 
 from .conftest import Remit
@@ -139,10 +142,19 @@ def test_a_failure_in_the_middle_is_exit_code_1(remit: Remit, sidecar: SidecarFa
 
 
 def test_a_limit_that_was_reached_is_told(remit: Remit, sidecar: SidecarFake) -> None:
-    """Nobody takes a part for the whole."""
+    """Nobody takes a part for the whole, and whose limit it was is said."""
     sidecar.table.truncated = True
 
-    assert remit(*ASK).err.endswith("2 rows; there are more, beyond a limit\n")
+    assert remit(*ASK).err.endswith("2 rows; there are more, beyond the dataset's limits\n")
+    assert remit(*ASK, "--rows", "2").err.endswith("2 rows; there are more: see --rows\n")
+
+
+def test_a_sidecar_that_is_late_is_not_told_as_one_that_is_not_there() -> None:
+    """Nobody starts a second one for want of patience."""
+    told = explained_error(Unavailable("Query: Deadline Exceeded (DEADLINE_EXCEEDED)"), Target("127.0.0.1:7450", ""))
+
+    assert told.exit_code == 3
+    assert "did not answer in time; give it longer with --timeout" in str(told)
 
 
 @pytest.mark.parametrize(
@@ -157,6 +169,7 @@ def test_a_limit_that_was_reached_is_told(remit: Remit, sidecar: SidecarFake) ->
         ((*ASK, "--param", "x:interval=1e400"), "a value of type interval for x"),
         ((*ASK, "--param", "x:date=2026-02-30"), "a value of type date for x"),
         ((*ASK, "--param", "x:null=1"), "a value of type null for x"),
+        ((*ASK, "--param", "x=1", "--param", "x=2"), "one value for 'x', found several"),
         ((*ASK, "--rows", "0"), "--rows"),
         (("query", "crm", "@nowhere.sql"), "No such file"),
         (("query", "crm", "@latin.sql"), "not UTF-8"),

@@ -83,13 +83,16 @@ def _reachable(listening: Address) -> Address:
     return Address(every.get(listening.host, listening.host), listening.port)
 
 
-def connected(command: Callable[..., R]) -> Callable[..., R]:
-    """The options that say which sidecar to ask; the command gets them as its first argument, a Connection."""
+def connected(command: Callable[..., R], *, seconds: float = 10.0) -> Callable[..., R]:
+    """The options that say which sidecar to ask; the command gets them as its first argument, a Connection.
+
+    `seconds` are what it may take where --timeout is left out.
+    """
 
     @click.option("--address", metavar="ADDRESS", help="unix:PATH or HOST:PORT [REMIT_ADDRESS].")
     @click.option("--token-file", type=FILE, help="A file with your credential [REMIT_TOKEN, REMIT_TOKEN_FILE].")
     @click.option("--state", type=click.Path(file_okay=False, path_type=Path), help="State directory [REMIT_STATE].")
-    @click.option("--timeout", type=click.FloatRange(0.1, 600), default=10.0, show_default=True, help="Seconds.")
+    @click.option("--timeout", type=click.FloatRange(0.1, 600), default=seconds, show_default=True, help="Seconds.")
     @click.option("--tls-ca", type=FILE, help="Use TLS; verify the sidecar with this (PEM).")
     @click.option("--tls-cert", type=FILE, help="Your client certificate (PEM).")
     @click.option("--tls-key", type=FILE, help="Its key (PEM).")
@@ -138,6 +141,8 @@ def explained_error(error: RemitError, target: Target) -> Failure:
         how = "it knows nobody with this credential" if target.token else "no credential was given"
         return Failure(f"the sidecar at {target.address} refuses: {how}; expected one in --token-file or REMIT_TOKEN")
     if isinstance(error, Unavailable):
+        if StatusCode.DEADLINE_EXCEEDED.name in str(error):
+            return Unreachable(f"the sidecar at {target.address} did not answer in time; give it longer with --timeout")
         return Unreachable(
             f"no answer from a sidecar at {target.address} ({_brief(str(error))}); start one with `remit up`, "
             "or name another with --address"

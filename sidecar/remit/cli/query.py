@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal, InvalidOperation
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -30,6 +31,9 @@ from remit.sdk.values import Value
 
 SCREENFUL = 100
 """Rows of a table, where nothing else is said."""
+
+SECONDS = 300.0
+"""For a whole answer, as in the SDK: longer than a dataset's own limit, whose end is the one to be told."""
 
 MAX_STATEMENT_BYTES = 64 * 1024
 _TRUTHS = {"true": True, "false": False}
@@ -82,7 +86,7 @@ class Parameter(click.ParamType[tuple[str, Value]]):
 @click.option("--purpose", default="", help="What for.")
 @click.option("--reason", default="", help="Why, for people.")
 @click.option("--json", "as_json", is_flag=True, help="Print each row as a JSON object on a line of its own.")
-@connected
+@partial(connected, seconds=SECONDS)
 def command(connection: Connection, dataset: str, statement: str, as_json: bool, **asked: Any) -> None:
     """Read DATASET by one SELECT, with REMIT_TOKEN as the agent's credential, through that agent's views.
 
@@ -92,14 +96,24 @@ def command(connection: Connection, dataset: str, statement: str, as_json: bool,
     """
     target = connection.target(person=False)
     most = asked.pop("rows") or (0 if as_json else SCREENFUL)
-    parameters = dict(asked.pop("parameters"))
+    parameters = _once(asked.pop("parameters"))
     grounds = cast(Grounds, {"timeout": connection.timeout, **{key: value for key, value in asked.items() if value}})
     text = _statement(statement)
 
     def ask(agent: Agent) -> Query:
         return agent.query(text, dataset=dataset, parameters=parameters, rows=most, **grounds)
 
-    asyncio.run(_read(target, ask, _print_lines if as_json else _print_table))
+    asyncio.run(_read(target, ask, _print_lines if as_json else _print_table, most))
+
+
+def _once(given: Sequence[tuple[str, Value]]) -> dict[str, Value]:
+    """Each name with its value: nobody knows which of two was meant."""
+    parameters = dict(given)
+    if len(parameters) < len(given):
+        names = [name for name, _ in given]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise Failure(f"--param: expected one value for {twice[:80]!r}, found several")
+    return parameters
 
 
 def _statement(given: str) -> str:
@@ -116,13 +130,12 @@ def _statement(given: str) -> str:
     return given
 
 
-async def _read(target: Target, ask: Callable[[Agent], Query], tell: Callable[[Query], Any]) -> None:
+async def _read(target: Target, ask: Callable[[Agent], Query], tell: Callable[[Query], Any], most: int) -> None:
     try:
         async with Agent(target) as agent, ask(agent) as query:
             _note_answer(query.answer)
             count = await tell(query)
-            more = "; there are more, beyond a limit" if query.truncated else ""
-            note(f"{counted(count, 'row')}{more}")
+            note(f"{counted(count, 'row')}{_more(query, count, most)}")
     except Denied as denied:
         reasons = [f"  {each.policy}  {each.code}  {each.message}" for each in denied.reasons]
         raise Refused(f"{denied.decision.effect.value}  {denied.decision.id}", *reasons) from denied
@@ -130,6 +143,13 @@ async def _read(target: Target, ask: Callable[[Agent], Query], tell: Callable[[Q
         raise Refused(str(failed)) from failed
     except RemitError as error:
         raise explained_error(error, target) from error
+
+
+def _more(query: Query, count: int, most: int) -> str:
+    """That these are not all, and whose limit it was."""
+    if not query.truncated:
+        return ""
+    return "; there are more: see --rows" if count == most else "; there are more, beyond the dataset's limits"
 
 
 def _note_answer(answer: Answer) -> None:
