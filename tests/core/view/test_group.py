@@ -16,6 +16,8 @@ ALLOWED = [
     "SELECT p.region, sum(p.balance), avg(p.age) FROM people AS p GROUP BY p.region HAVING count(*) > 3",
     "SELECT count(DISTINCT region) FROM people WHERE age > :a AND NOT (region = 'us' OR active IS NULL)",
     "SELECT p.region, count(o.id) FROM people p JOIN orders o ON o.customer = p.id GROUP BY p.region LIMIT 3",
+    "SELECT count(*) FROM people p JOIN orders o ON (o.customer = p.id AND o.id > 1) WHERE p.id = 1 OR p.age > 3",
+    "SELECT count(*) FROM people p LEFT JOIN orders o ON o.customer = p.id WHERE o.id > 3",
     "SELECT region FROM people GROUP BY region",
     "SELECT count(*) FROM people WHERE born >= '1980-01-01' AND age BETWEEN -1 AND 20 AND region IN ('eu', 'us')",
 ]
@@ -49,6 +51,13 @@ REFUSED = {
     "SELECT region, count(*) FROM people GROUP BY region ORDER BY max(age)": "function max",
     "SELECT region, count(*) FROM people GROUP BY region ORDER BY count(*) + 1": "ORDER BY with more than",
     "SELECT 1 AS one": "no table",
+    "SELECT avg(a.age) FROM people a JOIN people b ON a.id = 7 OR b.id = 1": "a condition on several tables",
+    "SELECT avg(a.age) FROM people a, people b WHERE (a.id = 7 OR b.id = 1)": "a condition on several tables",
+    "SELECT avg(a.age) FROM people a, people b WHERE NOT (a.id <> 7 AND b.id <> 1)": "a condition on several tables",
+    "SELECT avg(a.age) FROM people a, people b WHERE b.id IN (a.id, 1)": "a condition on several tables",
+    "SELECT avg(a.age) FROM people a LEFT JOIN people b ON a.id = 7": "a condition on several tables",
+    "SELECT avg(a.age) FROM people a LEFT JOIN people b ON a.id = a.age": "a condition on several tables",
+    "SELECT avg(age) FROM people a JOIN orders o ON age = 7 OR customer = 1": "a condition on several tables",
 }
 
 

@@ -4,6 +4,9 @@ Such a statement counts and sums over groups, and each row that it shows stands 
 table. Anything by which one row could still be made out is not among what is allowed: what shows a value of one row
 (min, max, lists), and what could fail for one row and not for another (arithmetic, functions, patterns), since the
 error would tell what the group hides.
+
+Nor may a condition choose whose rows are joined with many and whose with few: an average in which one row of a table
+counts a thousand times, and all others once, is that row's value. So tables are joined by equal columns alone.
 """
 
 from __future__ import annotations
@@ -58,6 +61,8 @@ def check_groups(tree: exp.Expr) -> None:
             raise _refused("what is not a table in FROM")
         if source.args.get("on"):
             _check_condition(source.args["on"], None)
+            if len(sources) > 1:
+                _check_joins(source.args["on"], outer=bool(source.args.get("side")))
     if not sources:
         raise _refused("no table")
     groups = _groups(tree)
@@ -67,6 +72,8 @@ def check_groups(tree: exp.Expr) -> None:
     for part in ("where", "having"):
         if tree.args.get(part):
             _check_condition(tree.args[part].this, groups if part == "having" else None)
+    if tree.args.get("where") and len(sources) > 1:
+        _check_joins(tree.args["where"].this, outer=False)
     _check_order(tree, groups)
 
 
@@ -131,6 +138,23 @@ def _check_condition(node: exp.Expr, groups: frozenset[Name] | None) -> None:
         raise _refused(f"{type(node).__name__.lower()} in a condition")
     for each in node.iter_expressions():
         _check_condition(each, groups)
+
+
+def _check_joins(node: exp.Expr, *, outer: bool) -> None:
+    """Each part that AND joins is of one table alone, or says that columns of two are equal; in an outer join's ON,
+    which leaves rows in that do not meet it, only the latter."""
+    if isinstance(node, exp.Paren):
+        return _check_joins(node.this, outer=outer)
+    if isinstance(node, exp.And):
+        _check_joins(node.this, outer=outer)
+        return _check_joins(node.expression, outer=outer)
+    # Without its table's name, a column may be of any.
+    tables = {each.table.lower() or f".{each.name.lower()}" for each in node.find_all(exp.Column)}
+    joins = isinstance(node, exp.EQ) and isinstance(node.this, exp.Column) and isinstance(node.expression, exp.Column)
+    joins = joins and len(tables) == 2 and not (outer and any(each.startswith(".") for each in tables))
+    if not joins and (outer or len(tables) > 1):
+        raise _refused("a condition on several tables that is not that columns of two are equal (table.column)")
+    return None
 
 
 def _is_value(node: exp.Expr) -> bool:
