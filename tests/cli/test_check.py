@@ -143,7 +143,8 @@ def test_a_dataset_without_a_view_is_told(remit: Remit, good: Path) -> None:
     ended = remit("check", "--json")
 
     assert ended.code == 0
-    expected = "datasets.crm: no view of it is written, so no agent can query it: remit policy new views/crm"
+    how = "write one (remit policy new views/crm), or name the directory where it lies (--policy)"
+    expected = f"datasets.crm: no view of crm in the policies, so no agent can query it: {how}"
     assert ended.document["warnings"] == [expected]
 
 

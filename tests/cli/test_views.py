@@ -63,6 +63,12 @@ masks.orders.total.round.places := 0 if input.context.time > 0
 """
 
 
+WITHOUT_VIEW = (
+    "no view of web in the policies, so no agent can query it: "
+    "write one (remit policy new views/web), or name the directory where it lies (--policy)"
+)
+
+
 @pytest.fixture
 def views(place: Path) -> Path:
     """A catalogue, and the view of one of its datasets in two files."""
@@ -116,6 +122,21 @@ def test_the_purpose_decides(remit: Remit, views: Path) -> None:
     assert billing["customers"]["not_cleared"] == ["hr", "pci"]
 
 
+@pytest.mark.parametrize(
+    ("purpose", "told"), [((), "no purpose"), (("--purpose", "sales"), "sales"), (("--purpose", "billing"), "")]
+)
+def test_a_purpose_that_is_not_the_agents_is_told(
+    remit: Remit, views: Path, purpose: tuple[str, ...], told: str
+) -> None:
+    """What is shown then is what no query will see."""
+    ended = remit("views", "explain", "support", "crm", "--policy", "policies", *purpose)
+
+    denied = (
+        f"remit: a query for {told} is denied, whatever the view; those of support are: support, billing (--purpose)"
+    )
+    assert ended.err.splitlines() == ([denied] if told else [])
+
+
 def test_it_can_be_read(remit: Remit, views: Path) -> None:
     """One table, as text; that it is of this moment is said."""
     ended = remit("views", "explain", "support", "crm", "--policy", "policies", "--table", "customers")
@@ -155,7 +176,7 @@ def test_a_view_that_cannot_be_had_is_exit_code_1(remit: Remit, views: Path) -> 
         (("suport", "crm"), 2, "no agent is called 'suport'; did you mean support?"),
         (("support", "cmr"), 2, "no dataset is called 'cmr'; did you mean crm?"),
         (("support", "crm", "--table", "order"), 2, "no table of crm is called 'order'; did you mean orders?"),
-        (("support", "web"), 1, "no view of web is written, so no agent can query it: remit policy new views/web"),
+        (("support", "web"), 1, WITHOUT_VIEW),
     ],
 )
 def test_what_is_not_there_is_told(remit: Remit, views: Path, arguments: tuple[str, ...], code: int, told: str) -> None:

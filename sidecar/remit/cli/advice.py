@@ -26,7 +26,13 @@ def advise_views(catalogue: Catalogue, views: Collection[str]) -> Iterator[str]:
     """The datasets that can be reached, and of which nothing is shown for want of a view; `views` are those written."""
     for name, dataset in catalogue.datasets.items():
         if dataset.reader.url and name not in views:
-            yield f"datasets.{name}: no view of it is written, so no agent can query it: remit policy new views/{name}"
+            yield f"datasets.{name}: {without_view(name)}"
+
+
+def without_view(dataset: str) -> str:
+    """What it comes to that the policies have no view of a dataset, and what to do."""
+    how = f"write one (remit policy new views/{dataset}), or name the directory where it lies (--policy)"
+    return f"no view of {dataset} in the policies, so no agent can query it: {how}"
 
 
 def _identities(catalogue: Catalogue) -> Iterator[str]:

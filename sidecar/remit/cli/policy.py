@@ -57,7 +57,7 @@ def new(name: str, directory: Path, owner: str | None, as_json: bool) -> None:
         return
     for path in texts:
         show(f"wrote {path}")
-    show(f"now: remit policy test {directory}")
+    show(f"now: remit policy test {directory}", f"then: remit check --policy {directory}")
 
 
 def _rule(category: str, name: str, owner: str | None) -> tuple[str, str, str]:
@@ -100,7 +100,7 @@ def _owner(name: str) -> str:
 def _write(texts: dict[Path, str]) -> None:
     for path in texts:
         if path.exists():
-            raise Failure(f"{path} is there already; expected a new name")
+            raise Failure(f"{path} is there already: change it there; expected a new name")
     for path, text in texts.items():
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -16,10 +16,11 @@ from remit.backends.opa_bundle import BundleInvalid
 from remit.backends.opa_process import OpaFailed
 from remit.backends.policy_files import sources
 from remit.backends.view_explained import Explanation, explain
+from remit.cli.advice import without_view
 from remit.cli.failure import NO, Failure, Refused
 from remit.cli.local import catalogue_paths
 from remit.cli.opa import ready
-from remit.cli.screen import Told, emit, progress
+from remit.cli.screen import Told, emit, note, progress
 from remit.cli.view_report import TableReport, report, tell
 from remit.config.loading import load
 from remit.config.problem import CatalogueInvalid
@@ -54,11 +55,14 @@ def explained(agent: str, dataset: str, *, as_json: bool, **asked: Any) -> None:
     Example: remit views explain support crm --purpose support
     """
     with progress("reading the catalogue") as told:
-        found, reports, purpose = _explained(agent, dataset, told, **asked)
+        found, reports, purpose, purposes = _explained(agent, dataset, told, **asked)
     if as_json:
         emit(_document(found, reports, agent=agent, dataset=dataset, purpose=purpose))
     else:
         tell(found, reports, title=f"{agent} sees of {dataset}" + (f", for {purpose}" if purpose else ""))
+    if purpose not in purposes:
+        known = f"those of {agent} are: {', '.join(purposes) or 'none'}"
+        note(f"remit: a query for {purpose or 'no purpose'} is denied, whatever the view; {known} (--purpose)")
     if any(each.explained.failed for each in reports):
         raise click.exceptions.Exit(NO)
 
@@ -72,7 +76,7 @@ def _explained(
     tables: tuple[str, ...],
     catalogue: tuple[Path, ...],
     policy: tuple[Path, ...],
-) -> tuple[Explanation, list[TableReport], str]:
+) -> tuple[Explanation, list[TableReport], str, tuple[str, ...]]:
     try:
         settings, read = load(catalogue_paths(catalogue), os.environ, {"policies": [*policy] or None})
     except CatalogueInvalid as error:
@@ -94,8 +98,9 @@ def _explained(
     except OpaFailed as error:
         raise Failure(str(error)) from error
     if found is None:
-        raise Refused(f"no view of {dataset} is written, so no agent can query it: remit policy new views/{dataset}")
-    return found, [report(each, read.datasets[dataset], entry.clearance) for each in found.tables], purpose
+        raise Refused(without_view(dataset))
+    reports = [report(each, read.datasets[dataset], entry.clearance) for each in found.tables]
+    return found, reports, purpose, tuple(entry.purposes)
 
 
 def _known(what: str, name: str, entries: Collection[str]) -> None:
