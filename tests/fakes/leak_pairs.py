@@ -43,7 +43,7 @@ class Told:
     rows: Sequence[str] = ()
     truncated: bool = False
     failure: str = ""
-    subjects: Mapping[str, Sequence[str]] | None = None
+    subjects: Mapping[str, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -93,8 +93,8 @@ async def _told(database: Database, plan: Plan, made: Made) -> Told:
         async with database.read(plan, made.parameters, LIMITS) as reading:
             columns = [(each.name, each.type) for each in reading.columns]
             async for batch in reading.batches():
-                rows += map(repr, batch)
-            subjects = {table: sorted(keys) for table, keys in reading.subjects.items()}
+                rows += [repr(row[: len(columns)]) for row in batch]  # the others are not the agent's
+            subjects = {table: len(keys) for table, keys in reading.subjects.items()}
             return Told(columns, rows if made.ordered else sorted(rows), reading.truncated, "", subjects)
     except DatabaseFailed as failed:
         # Rows that were told before a failure are as many as the database had made by then.

@@ -99,6 +99,9 @@ MASKS: Mapping[str, Mask] = {
 AIMS: Mapping[str, Sequence[str]] = {"people": ("age", "badge", "score", "joined"), "orders": ("amount", "memo")}
 """Columns without a mask, in which hidden rows differ from shown ones."""
 
+SUBJECTS: Mapping[str, str] = {"people": "id", "orders": "code"}
+"""Whose rows they are; the orders' is masked, and is read all the same for the record of who was seen."""
+
 
 def tables(dialect: Dialect) -> dict[str, Table]:
     """As the catalogue has them; SQLite has no schemas."""
@@ -106,7 +109,7 @@ def tables(dialect: Dialect) -> dict[str, Table]:
     return {
         name: Table(
             columns=dict.fromkeys(columns, ()),
-            subject_key="id" if name == "people" else "",
+            subject_key=SUBJECTS.get(name, ""),
             source=f"{schema}{name}" if name == "people" else name,
         )
         for name, columns in KINDS.items()
