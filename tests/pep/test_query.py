@@ -17,7 +17,7 @@ from fakes.world import FakeObserver, FakePdp, allow_all, catalogue, subject, ve
 from remit.core.call import Claimed, WorkflowCall
 from remit.core.dataset import Dataset, DataSource, ReadLimits, Table
 from remit.core.decision import Effect
-from remit.core.effect import PlaceHalt
+from remit.core.effect import Commit, Committed, PlaceHalt, Refused, SeeSubjects
 from remit.core.errors import PolicyFailure
 from remit.core.model import Halt, Mode
 from remit.core.obligation import Obligation
@@ -507,3 +507,27 @@ async def test_no_more_rows_are_asked_for_than_the_dataset_allows() -> None:
     await stage.query()
 
     assert [each.rows for each in stage.database.limits] == [7, 100, 100]
+
+
+@in_loop
+async def test_an_observed_agent_whose_facts_go_on_changing_is_recorded_with_whom_it_saw(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its answer goes out though the decision became a refusal: so does the record of whom it is of."""
+    stage = Stage(FakeDatabase([["eu", "1"]], names=["region"]))
+    who, commit, refusals = subject("watched", mode=Mode.OBSERVE), stage.store.commit, [0, 0]
+    told: list[SeeSubjects] = []
+
+    async def changing(asked: Commit) -> Committed | Refused:
+        if asked.versions is not None and refusals:
+            refusals.pop()
+            return Refused(Reason.FACTS_CHANGED, "labels")
+        told.extend(each for each in asked.effects if isinstance(each, SeeSubjects))
+        return await commit(asked)
+
+    monkeypatch.setattr(stage.store, "commit", changing)
+    parts = await stage.query(who=who)
+
+    assert started(parts).answer.effect is Effect.DENY
+    assert rows(parts) == [("eu",)]
+    assert [(each.decision, len(each.subjects)) for each in told] == [(started(parts).answer.id, 1)]

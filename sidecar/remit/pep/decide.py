@@ -15,7 +15,7 @@ from remit.core.answer import Answer
 from remit.core.call import Call, Objection
 from remit.core.decision import Effect
 from remit.core.document import input_document
-from remit.core.effect import Committed, JoinLabels, KeepAnswer, Refused, Reserve
+from remit.core.effect import Committed, JoinLabels, KeepAnswer, Refused, Reserve, SeeSubjects
 from remit.core.effect import Effect as StoreEffect
 from remit.core.errors import PolicyFailure, StoreUnavailable
 from remit.core.label import exceeding
@@ -247,9 +247,11 @@ async def _commit(world: World, draft: Draft) -> Decided | Refused:
 
 async def _record_refusal(world: World, draft: Draft) -> Decided:
     """Record a refusal that the store's guards or stale facts brought about; it rests on no versions."""
-    # An observed agent's call goes through all the same: nothing is set aside, its real cost is metered.
+    # An observed agent's call goes through all the same: nothing is set aside, its real cost is metered; and whom it
+    # will be told of is recorded, as ever.
     sent = draft.sent if draft.ruling.permits else {}
-    draft = replace(draft, plan=NOTHING, reserve=0, sent=sent)
+    told = tuple(each for each in draft.plan.effects if isinstance(each, SeeSubjects))
+    draft = replace(draft, plan=Plan(told), reserve=0, sent=sent)
     outcome = await _store(world, draft, _effects(draft), None)
     return _decided(world, draft, outcome) if isinstance(outcome, Committed) else await _twin(world, draft)
 
