@@ -68,7 +68,7 @@ EXPLANATIONS: dict[Reason, Explanation] = {
         "OPA answered without a result: the entry point is missing or misspelt.", False, "Repair the policy bundle."
     ),
     Reason.POLICY_INVALID: Explanation(
-        "OPA's result does not have the shape of a decision.", False, "Repair the rule that produced it."
+        "OPA's result does not have the shape of a decision, or of a view.", False, "Repair the rule that produced it."
     ),
     Reason.POLICY_ERROR: Explanation(
         "Evaluating the policy failed (a conflict, or a built-in function's error).", False, "Repair the rule."
@@ -131,9 +131,9 @@ EXPLANATIONS: dict[Reason, Explanation] = {
         "A rule holds the action until somebody approves it.", False, "Ask for approval, or use a cheaper variant."
     ),
     Reason.FLOW_LABEL_EXCEEDS_CLEARANCE: Explanation(
-        "The session holds a label that the receiver is not cleared for.",
+        "The session holds, or would read, a label that whoever receives it is not cleared for.",
         False,
-        "Send from a session that has not read such data, or have the receiver cleared.",
+        "Read no column that brings the label, or have it masked; send from a session without it; or have it cleared.",
     ),
     Reason.HALTED: Explanation("A halt covers the caller, workflow or service.", False, "Have it resumed."),
     Reason.FACTS_CHANGED: Explanation("Facts changed twice while the decision was being made.", True, "Ask again."),

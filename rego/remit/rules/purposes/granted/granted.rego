@@ -8,7 +8,7 @@
 # custom:
 #   owner: remit
 #   codes:
-#     purpose_not_granted: "{context.purpose} is not a purpose that {subject.id} may act for"
+#     purpose_not_granted: "the purpose '{context.purpose}' is not one that {subject.id} may act for"
 package remit.rules.purposes.granted
 
 import data.remit.lib.catalogue
