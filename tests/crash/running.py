@@ -38,18 +38,20 @@ class Answered:
     reported: set[str] = field(default_factory=set)
 
 
-def prepare(directory: Path) -> None:
+def prepare(directory: Path, catalogue: str = CATALOGUE) -> None:
     """A directory for one sidecar."""
     (directory / "run").mkdir()
-    (directory / "remit.yaml").write_text(CATALOGUE, encoding="utf-8")
+    (directory / "remit.yaml").write_text(catalogue, encoding="utf-8")
 
 
-async def start(directory: Path, mutant: str = "", under: tuple[str, ...] = ()) -> asyncio.subprocess.Process:
+async def start(
+    directory: Path, mutant: str = "", under: tuple[str, ...] = (), target: Path = TARGET
+) -> asyncio.subprocess.Process:
     """A sidecar that is ready; `under` is a command that it runs below, such as strace."""
     process = await asyncio.create_subprocess_exec(
         *under,
         sys.executable,
-        str(TARGET),
+        str(target),
         str(directory),
         *([mutant] if mutant else []),
         stdout=asyncio.subprocess.PIPE,

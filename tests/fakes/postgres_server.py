@@ -331,6 +331,9 @@ class _Process:
     def kill(self) -> None:
         if self._process is None:
             return
+        # Stopped first: a child that is made while we look would outlive the rest, and keep a new server from starting.
+        self._process.send_signal(signal.SIGSTOP)
+        _wait_for(self._process.pid, "TZ")
         children = _children(self._process.pid)
         for pid in (self._process.pid, *children):
             with contextlib.suppress(ProcessLookupError):
@@ -338,7 +341,7 @@ class _Process:
         self._process.wait(30)
         self._process = None
         for pid in children:  # a new server finds the old one's memory in use as long as one of them is there
-            _wait_gone(pid)
+            _wait_for(pid, "Z")
 
     def stop(self) -> None:
         if self._process is not None:
@@ -361,12 +364,12 @@ def _children(pid: int) -> list[int]:
     return [int(each) for each in found.stdout.split()]
 
 
-def _wait_gone(pid: int, seconds: float = 30) -> None:
-    """Until a process that is not our child is gone, or is but an entry that nobody has asked for."""
+def _wait_for(pid: int, states: str, seconds: float = 30) -> None:
+    """Until a process is gone or in one of these states: T is stopped, Z an entry that nobody has asked for."""
     end = time.monotonic() + seconds
     state = Path(f"/proc/{pid}/stat")
     with contextlib.suppress(OSError):
-        while state.read_text().rpartition(")")[2].split()[0] != "Z":
+        while state.read_text().rpartition(")")[2].split()[0] not in states:
             if time.monotonic() > end:
-                raise TimeoutError(f"process {pid} is still there")
+                raise TimeoutError(f"process {pid} is in none of the states {states}")
             time.sleep(0.01)
