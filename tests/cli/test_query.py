@@ -149,12 +149,20 @@ def test_a_limit_that_was_reached_is_told(remit: Remit, sidecar: SidecarFake) ->
     assert remit(*ASK, "--rows", "2").err.endswith("2 rows; there are more: see --rows\n")
 
 
-def test_a_sidecar_that_is_late_is_not_told_as_one_that_is_not_there() -> None:
-    """Nobody starts a second one for want of patience."""
-    told = explained_error(Unavailable("Query: Deadline Exceeded (DEADLINE_EXCEEDED)"), Target("127.0.0.1:7450", ""))
+@pytest.mark.parametrize(
+    ("why", "told"),
+    [
+        ("Query: Deadline Exceeded (DEADLINE_EXCEEDED)", "did not answer in time; give it longer with --timeout"),
+        ("Query: its log tells more (INTERNAL)", "failed (Query: its log tells more (INTERNAL))"),
+        ("Query: Connection refused (UNAVAILABLE)", "(connection refused); start one with `remit up`"),
+    ],
+)
+def test_only_a_sidecar_that_is_not_there_is_to_be_started(why: str, told: str) -> None:
+    """Nobody starts a second one beside one that is late, or that fails."""
+    failure = explained_error(Unavailable(why), Target("127.0.0.1:7450", ""))
 
-    assert told.exit_code == 3
-    assert "did not answer in time; give it longer with --timeout" in str(told)
+    assert failure.exit_code == 3
+    assert told in str(failure)
 
 
 @pytest.mark.parametrize(

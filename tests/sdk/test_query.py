@@ -111,6 +111,8 @@ async def test_what_cannot_be_sent_is_refused_here() -> None:
         for value in ([1], {"a": 1}, 1j, "\ud800"):
             with pytest.raises(remit.InvalidRequest, match=r'parameters\["x"\]'):
                 agent.query(SQL, dataset="crm", parameters={"x": value})  # type: ignore[dict-item]
+        with pytest.raises(remit.InvalidRequest, match="a mapping of names to values, not tuple"):
+            agent.query(SQL, dataset="crm", parameters=(1,))  # type: ignore[arg-type]
         with pytest.raises(remit.InvalidRequest):
             agent.query(SQL, dataset="crm", rows="2")  # type: ignore[arg-type]
         with pytest.raises(TypeError, match="'purposes'"):

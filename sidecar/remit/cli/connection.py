@@ -143,6 +143,8 @@ def explained_error(error: RemitError, target: Target) -> Failure:
     if isinstance(error, Unavailable):
         if StatusCode.DEADLINE_EXCEEDED.name in str(error):
             return Unreachable(f"the sidecar at {target.address} did not answer in time; give it longer with --timeout")
+        if StatusCode.INTERNAL.name in str(error):
+            return Unreachable(f"the sidecar at {target.address} failed ({error})")
         return Unreachable(
             f"no answer from a sidecar at {target.address} ({_brief(str(error))}); start one with `remit up`, "
             "or name another with --address"

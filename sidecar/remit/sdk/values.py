@@ -24,6 +24,8 @@ _SECOND = 1_000_000
 
 def parameter_messages(parameters: Mapping[str, Value | UUID]) -> dict[str, pb.Value]:
     """The values of a statement's `:name` places; InvalidRequest names what cannot be one."""
+    if not isinstance(parameters, Mapping):
+        raise InvalidRequest(Violation("parameters", f"a mapping of names to values, not {type(parameters).__name__}"))
     return {name: _message(value, f'parameters["{name}"]') for name, value in parameters.items()}
 
 
