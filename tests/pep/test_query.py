@@ -25,8 +25,9 @@ from remit.core.query import Ended, QueryCall, QueryPart, Rows, Started
 from remit.core.reason import Reason
 from remit.core.view.model import EVERY_ROW, Cell, Compare, Mask, Plan, TableView, ViewInvalid, ViewRefused
 from remit.core.view.subjects import subject_hash
-from remit.pep import account
+from remit.pep import account, query
 from remit.pep.pipeline import Pipeline
+from remit.pep.reading import AT_ONCE
 from remit.pep.world import World
 from remit.pep.write import Entry, must_write
 from remit.ports import DatabaseFailed, FactsQuery, Failure, Limits
@@ -531,3 +532,61 @@ async def test_an_observed_agent_whose_facts_go_on_changing_is_recorded_with_who
     assert started(parts).answer.effect is Effect.DENY
     assert rows(parts) == [("eu",)]
     assert [(each.decision, len(each.subjects)) for each in told] == [(started(parts).answer.id, 1)]
+
+
+class GatedDatabase(FakeDatabase):
+    """Counts readings under way, which last until the gate is open."""
+
+    def __init__(self, *batches: Sequence[Sequence[Cell]], names: Sequence[str]) -> None:
+        super().__init__(*batches, names=names)
+        self.under_way = 0
+        self.changed = asyncio.Event()
+        self.gate = asyncio.Event()
+
+    @asynccontextmanager
+    async def read(self, plan: Plan, parameters: Mapping[str, Cell], limits: Limits) -> AsyncIterator[FakeReading]:
+        self.under_way += 1
+        self.changed.set()
+        await self.gate.wait()
+        async with super().read(plan, parameters, limits) as reading:
+            yield reading
+        self.under_way -= 1
+
+    async def until(self, readings: int) -> None:
+        async with asyncio.timeout(10):
+            while self.under_way < readings:
+                self.changed.clear()
+                await self.changed.wait()
+
+
+@in_loop
+async def test_one_caller_does_not_keep_all_others_from_a_dataset() -> None:
+    """Of its answers a few are read at once; the next one waits, and another caller's does not."""
+    database = GatedDatabase([["eu", "1"]], names=["region"])
+    stage = Stage(database)
+
+    greedy = [asyncio.create_task(stage.query()) for _ in range(2 * AT_ONCE)]
+    await database.until(AT_ONCE)
+    other = asyncio.create_task(stage.query(who=subject("analysis")))
+    await database.until(AT_ONCE + 1)
+    assert database.under_way == AT_ONCE + 1
+    database.gate.set()
+
+    assert rows(await other) == [("eu",)]
+    assert [rows(each) for each in await asyncio.gather(*greedy)] == [[("eu",)]] * (2 * AT_ONCE)
+
+
+@in_loop
+async def test_an_answer_whose_turn_does_not_come_in_time_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It waits as long as its reading might take, and then says so; those before it go on."""
+    database = GatedDatabase([["eu", "1"]], names=["region"])
+    stage = Stage(database)
+    greedy = [asyncio.create_task(stage.query()) for _ in range(AT_ONCE)]
+    await database.until(AT_ONCE)
+
+    monkeypatch.setattr(query, "_limits", lambda *_: Limits(rows=100, bytes=10_000, seconds=0.0))
+    late = await stage.query()
+    database.gate.set()
+
+    assert ended(late).failure == Failure.TIMED_OUT.value
+    assert [rows(each) for each in await asyncio.gather(*greedy)] == [[("eu",)]] * AT_ONCE

@@ -7,11 +7,13 @@ many there were: nothing that an agent was told is missing from the journal, how
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any
+from weakref import WeakValueDictionary
 
 from remit.core.answer import Answer
 from remit.core.call import Call, Objection
@@ -29,7 +31,7 @@ from remit.core.view.writing import written
 from remit.pep.account import Account
 from remit.pep.decide import Objected, Permitted, Point, Way, decide
 from remit.pep.kept import Kept
-from remit.pep.reading import ReadAhead
+from remit.pep.reading import AT_ONCE, ReadAhead
 from remit.pep.views import Views
 from remit.pep.world import Installation, World
 from remit.ports import Database, DatabaseFailed, Limits
@@ -101,6 +103,7 @@ class Queries:
         self._world = world
         self._views = Views()
         self._statements: Kept[tuple[str, str, str], tuple[Dataset, Statement]] = Kept(KEPT_STATEMENTS, KEPT_CHARACTERS)
+        self._turns: WeakValueDictionary[tuple[str, str, str], asyncio.Semaphore] = WeakValueDictionary()
         self._plans: Kept[_PlanKey, tuple[_Made, Plan]] = Kept(KEPT_STATEMENTS, KEPT_CHARACTERS)
 
     async def query(self, subject: Subject, call: QueryCall) -> AsyncGenerator[QueryPart, None]:
@@ -206,7 +209,8 @@ class Queries:
             # Asked of the columns' types alone: what the database says to that holds no data.
             _log.error("dataset %s: %s: %s", call.dataset, failed.failure.value, failed.detail)
             return _no(Reason.DATABASE_UNAVAILABLE, call.dataset)
-        reading = ReadAhead(understood.database, plan, call.parameters, _limits(call, understood.dataset))
+        turn, limits = self._turn(permitted.request.subject, call.dataset), _limits(call, understood.dataset)
+        reading = ReadAhead(understood.database, plan, call.parameters, limits, turn=turn)
         account = Account(self._world, permitted.request, decision=permitted.id, hidden=plan.hidden, reading=reading)
         asked.reading, asked.account = reading, account
         whole, effects = await account.begin() or ({}, ())
@@ -218,6 +222,9 @@ class Queries:
             "minimum_group": group,
         }
         return Way({"query": recorded, **({"answer": whole} if whole else {})}, effects)
+
+    def _turn(self, who: Subject, dataset: str) -> asyncio.Semaphore:
+        return self._turns.setdefault((who.type, who.id, dataset), asyncio.Semaphore(AT_ONCE))
 
     def _plan(self, made: _Made, dataset: Dataset, call: QueryCall, group: int) -> Plan:
         rows = _most_rows(call, dataset)

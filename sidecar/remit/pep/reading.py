@@ -15,6 +15,9 @@ from remit.ports import Database, DatabaseFailed, Failure, Limits, ResultColumn
 
 AHEAD = 2  # batches, or one batch and the end
 HEAD_START = 0.05  # seconds that a decision waits for its answer
+AT_ONCE = 3
+"""Answers of one dataset that are read for one caller at once: fewer than a database has connections or threads, so
+that nobody can keep all others from it. Whoever asks for more waits."""
 
 Batch = Sequence[Sequence[Cell]]
 
@@ -22,7 +25,16 @@ Batch = Sequence[Sequence[Cell]]
 class ReadAhead:
     """One reading; what it found is known once it has opened or ended. `failure` is "" or one of ports.Failure."""
 
-    def __init__(self, database: Database, plan: Plan, parameters: Mapping[str, Cell], limits: Limits) -> None:
+    def __init__(
+        self,
+        database: Database,
+        plan: Plan,
+        parameters: Mapping[str, Cell],
+        limits: Limits,
+        *,
+        turn: asyncio.Semaphore,
+    ) -> None:
+        self._turn = turn
         self.columns: Sequence[ResultColumn] = ()
         self.subjects: Mapping[str, Sequence[str]] = {}
         self.failure: Failure | None = None
@@ -57,13 +69,24 @@ class ReadAhead:
 
     async def _run(self, database: Database, plan: Plan, parameters: Mapping[str, Cell], limits: Limits) -> None:
         try:
-            await self._read(database, plan, parameters, limits)
+            await self._take_turn(limits.seconds)
+            try:
+                await self._read(database, plan, parameters, limits)
+            finally:
+                self._turn.release()
         except DatabaseFailed as failed:
             self.failure, self.detail = failed.failure, failed.detail
         except Exception as fault:
             self._fault = fault
         self._opened.set()
         await self._batches.put(None)
+
+    async def _take_turn(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._turn.acquire()
+        except TimeoutError:
+            raise DatabaseFailed(Failure.TIMED_OUT, f"the caller's other {AT_ONCE} answers took too long") from None
 
     async def _read(self, database: Database, plan: Plan, parameters: Mapping[str, Cell], limits: Limits) -> None:
         async with database.read(plan, parameters, limits) as reading:
