@@ -363,6 +363,21 @@ async def test_a_failure_is_told_by_its_class_alone(failure: Failure) -> None:
         assert stage.database.reading == 0
 
 
+@pytest.mark.parametrize("failure", list(Failure))
+@in_loop
+async def test_the_log_says_what_is_wrong_with_the_database_itself(
+    failure: Failure, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A wrong password or a missing table can be found; what else a database says may hold data, and is not logged."""
+    stage = Stage(FakeDatabase())
+    stage.database.refuses = DatabaseFailed(failure, "password authentication failed")
+
+    await stage.query()
+
+    told = "password authentication failed" in caplog.text
+    assert told == (failure in {Failure.UNAVAILABLE, Failure.NOT_FIT})
+
+
 @in_loop
 async def test_a_database_that_does_not_fit_denies() -> None:
     """Where the columns' types cannot be had, nothing is permitted, and it can be asked again."""

@@ -17,6 +17,8 @@ from remit.ports import FactsQuery, Failure
 
 LEFT, HALTED = "left", "halted"
 LOOK_SECONDS = 0.5  # between looks at the halts
+WRONG_FOR_ALL = frozenset({Failure.NOT_FIT, Failure.UNAVAILABLE})
+"""What a database says to a reading that ends so is about itself, and holds no data: it may be logged."""
 
 _log = logging.getLogger("remit")
 
@@ -83,8 +85,7 @@ class Account:
         self._world.observer.view_answered(self._subject.id, self._dataset, self.rows)
         if self._reading.failure is not None:
             # What the database says may hold data: the class alone is logged, but for what is wrong with it for all.
-            unfit = self._reading.failure is Failure.NOT_FIT
-            told = f": {self._reading.detail}" if unfit else ""
+            told = f": {self._reading.detail}" if self._reading.failure in WRONG_FOR_ALL else ""
             _log.warning("dataset %s: %s (%s)%s", self._dataset, self._reading.failure.value, self._decision, told)
 
     async def _next(self) -> Batch | None:
