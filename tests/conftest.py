@@ -12,6 +12,8 @@ from hypothesis import HealthCheck, settings
 
 # Readline, loaded by whoever starts us, leaves the width of its terminal there; what we run writes into pipes.
 os.environ.pop("COLUMNS", None)
+# Read when gRPC is loaded: its fork handlers end a PostgreSQL that is started beside calls before it has begun.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 settings.register_profile(
     PROFILE,
