@@ -165,6 +165,23 @@ def test_two_packages_of_users_that_conflict_are_an_error(sources: Sources, opa:
         build(sources, opa, tmp_path)
 
 
+def test_what_a_rule_conflicts_with_is_named_where_its_author_has_it(
+    sources: Sources, opa: Path, tmp_path: Path
+) -> None:
+    """On one line, as a file and line of theirs rather than of the tree that OPA was given."""
+    text = "package remit.custom.twice\n\nx.a := {} if input.action.name\n\nx.a.b := 1\n"
+    (sources.custom[0] / "twice.rego").write_text(text)
+
+    with pytest.raises(BundleInvalid) as refused:
+        build(sources, opa, tmp_path)
+
+    (told,) = map(str, refused.value.problems)
+    file = sources.custom[0] / "twice.rego"
+    assert told.startswith(f"{file}:3: rego_type_error: ")
+    assert told.endswith(f" at {file}:5")
+    assert "\n" not in told
+
+
 @pytest.mark.parametrize(
     "head",
     [

@@ -190,7 +190,17 @@ class _Stage:
             errors = json.loads(ran.stdout or ran.stderr)["errors"]
         except (ValueError, KeyError, TypeError):
             return [Problem("policy", 0, (ran.stderr or ran.stdout).strip()[-1000:])]
-        return [self.problem(error, f"{error.get('code')}: {error.get('message')}") for error in errors]
+        return [self.problem(error, f"{error.get('code')}: {self._said(error)}") for error in errors]
+
+    def _said(self, error: Mapping[str, Any]) -> str:
+        """OPA's message on one line; it may name other files, and those as they are staged."""
+        words = str(error.get("message")).split()
+        return " ".join(self._origin(word) for word in words)
+
+    def _origin(self, word: str) -> str:
+        """A staged file's own name where `word` is one, with its line: `custom/0/x.rego:3`."""
+        staged, colon, line = word.rpartition(":")
+        return f"{self.origins[staged]}{colon}{line}" if staged in self.origins else word
 
     def _opa(self, opa: Path, command: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         limits = ["--capabilities", str(self.capabilities)] if self.capabilities else []
