@@ -140,6 +140,30 @@ def test_a_write_stands_with_its_decision(remit: Remit, sidecar: PeopleFake) -> 
     assert "#3 00:00:00.000Z write: conflict" in lines
 
 
+@pytest.mark.parametrize(
+    ("failure", "cost", "total"),
+    [
+        ("", "0.01 EUR settled, of 0.01 EUR reserved", "spent 0.01 EUR, set aside 0 EUR"),
+        ("conflict", "0 EUR voided, of 0.01 EUR reserved", "spent 0 EUR, set aside 0 EUR"),
+        ("unavailable", "0.01 EUR reserved", "spent 0 EUR, set aside 0.01 EUR"),
+    ],
+)
+def test_a_write_spends_what_it_reserved_where_it_was_done(
+    remit: Remit, sidecar: PeopleFake, failure: str, cost: str, total: str
+) -> None:
+    """Nothing where it failed; where nobody knows, it is still set aside."""
+    body = json.dumps({"affected": 1, "failure": failure}).encode()
+    sidecar.records["w2"] = [
+        record(1, subject="analysis", body=decision(action="data.write", reserved="10000000")),
+        record(2, kind="write", ref="d1", subject="analysis", body=body),
+    ]
+
+    lines = [line.strip(" │") for line in remit("trace", "w2").out.splitlines()]
+
+    assert f"cost {cost}" in lines
+    assert lines[-1].endswith(total)
+
+
 def test_json_has_every_record_in_order(remit: Remit, sidecar: PeopleFake) -> None:
     """--json prints the records as they stand in the journal."""
     document = remit("trace", "w1", "--json").document

@@ -20,6 +20,8 @@ DEPTH = 24
 """How deep a tree is drawn; what is deeper hangs there, and names what it follows from."""
 
 ENDINGS = ("report", "lapse")
+UNKNOWN = ("unavailable", "internal")
+"""How a named write fails of which nobody knows whether it was done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,13 +165,23 @@ def summary(entries: Sequence[Entry]) -> str:
     """How many decisions of which effect, and what was spent and is still set aside."""
     decisions = [each for each in entries if each.kind == "decision"]
     effects = Counter(text(each.body.get("effect")) or "erased" for each in decisions)
-    ends = {each.ref: nanos(each.body.get("cost")) for each in entries if is_end(each)}
-    held = sum(nanos(each.body.get("reserved")) for each in decisions if each.id not in ends)
+    reserved = {each.id: nanos(each.body.get("reserved")) for each in decisions}
+    ends = {each.ref: end[1] for each in entries if (end := ending(each, reserved.get(each.ref, 0)))}
+    held = sum(each for id, each in reserved.items() if id not in ends)
     currency = next((text(each.body.get("currency")) for each in decisions if each.body), "")
     counted = ", ".join(f"{count} {clean(effect)}" for effect, count in sorted(effects.items())) or "none"
     return f"decisions: {counted}; spent {amount(sum(ends.values()), currency)}, set aside {amount(held, currency)}"
 
 
-def is_end(entry: Entry) -> bool:
-    """Whether a record ends a reservation (the last one counts: a late settlement replaces a presumption)."""
-    return entry.kind in ENDINGS and "cost" in entry.body
+def ending(entry: Entry, reserved: int) -> tuple[str, int] | None:
+    """How a record ends a reservation of so many nanos, and at what cost; None where it does not.
+
+    The last one counts: a late settlement replaces a presumption. A named write costs what it reserved, or nothing
+    where it failed; where nobody knows, it is still held.
+    """
+    if entry.kind in ENDINGS and "cost" in entry.body:
+        return text(entry.body.get("state")), nanos(entry.body.get("cost"))
+    failure = entry.body.get("failure")
+    if entry.kind == "write" and reserved and isinstance(failure, str) and failure not in UNKNOWN:
+        return ("voided", 0) if failure else ("settled", reserved)
+    return None

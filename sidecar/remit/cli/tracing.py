@@ -9,7 +9,7 @@ from typing import Any
 from rich.text import Text
 
 from remit.cli.decisions import COLOURS
-from remit.cli.records import Entry, Node, is_end, items, mapping, nanos, text
+from remit.cli.records import Entry, Node, ending, items, mapping, nanos, text
 from remit.cli.text import amount, clean, moment
 
 SEAL = frozenset({"hmac", "type", "size"})
@@ -122,11 +122,10 @@ def _only(values: set[str]) -> str:
 def _cost(node: Node) -> str:
     body = node.entry.body
     reserved, currency = nanos(body.get("reserved")), text(body.get("currency"))
-    ended = [each for each in node.about if is_end(each)]
-    if ended:
-        last = ended[-1].body
-        state, cost = _said(last.get("state")), amount(nanos(last.get("cost")), currency)
-        return f"{cost} {state}, of {amount(reserved, currency)} reserved"
+    ends = [end for each in node.about if (end := ending(each, reserved))]
+    if ends:
+        state, cost = ends[-1]
+        return f"{amount(cost, currency)} {_said(state)}, of {amount(reserved, currency)} reserved"
     return f"{amount(reserved, currency)} reserved" if reserved else ""
 
 
