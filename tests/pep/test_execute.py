@@ -15,6 +15,7 @@ from fakes.world import EUR, FakeClock, allow_all, subject, verdict, world
 from remit.core.call import Claimed, WorkflowCall
 from remit.core.catalogue import Budget
 from remit.core.dataset import Dataset, DataSource, NamedStatement
+from remit.core.model import Mode
 from remit.core.query import ExecuteCall, Executed
 from remit.pep.pipeline import Pipeline
 from remit.pep.world import SECOND
@@ -105,6 +106,18 @@ async def test_a_write_is_part_of_its_workflow() -> None:
 
     kinds = [row.record.kind for row in await stage.store.trace(opened.id, 10)]
     assert kinds[-2:] == ["write", "write"]
+
+
+@in_loop
+async def test_an_observed_agent_s_write_is_paid_though_there_is_no_room() -> None:
+    """It goes through, and what it costs is spent: an overrun."""
+    stage = Stage(limit=EUR // 2)
+    watched = subject("watched", mode=Mode.OBSERVE)
+
+    done = await stage.pipeline.execute(watched, ExecuteCall("crm", "close", {"id": 7}, Claimed(purpose="work")))
+
+    assert (done.answer.enforced, done.affected) == (False, 1)
+    assert (await stage.spent(), await stage.held()) == (EUR, 0)
 
 
 @in_loop

@@ -91,14 +91,16 @@ class Account:
     async def _next(self) -> Batch | None:
         """The next rows; None at the end, which a halt brings too, also while the database is still at work."""
         taken = asyncio.ensure_future(self._reading.next())
-        while True:
-            await asyncio.wait({taken}, timeout=LOOK_SECONDS)
-            if await self._halted():
-                self.failure = HALTED
-                taken.cancel()
-                return None
-            if taken.done():
-                return taken.result()
+        try:
+            while True:
+                await asyncio.wait({taken}, timeout=LOOK_SECONDS)
+                if await self._halted():
+                    self.failure = HALTED
+                    return None
+                if taken.done():
+                    return taken.result()
+        finally:
+            taken.cancel()
 
     def _reached(self) -> None:
         self._seen.reached(self._reading.subjects)

@@ -61,6 +61,7 @@ class _Ready:
 
     database: Database
     labels: tuple[str, ...]
+    cost: int
     write: Write
 
 
@@ -146,7 +147,7 @@ def _ready(world: World, call: ExecuteCall, chosen: _Chosen, answer: Answer) -> 
     if chosen.database is None or chosen.statement is None or chosen.limits is None:
         return None
     write = Write(answer.id, chosen.statement.sql, chosen.parameters, chosen.limits)
-    return _Ready(chosen.database, chosen.labels, write)
+    return _Ready(chosen.database, chosen.labels, chosen.statement.cost, write)
 
 
 async def _perform(
@@ -161,7 +162,7 @@ async def _perform(
         failure = Failure.UNAVAILABLE if tried and failed.failure in BEFORE_LOOKING else failed.failure
         await _failed(world, subject, failure, call=call, answer=answer)
         return Executed(answer, failure=failure.value)
-    await _done(world, subject, written, call=call, answer=answer)
+    await _done(world, subject, written, call=call, answer=answer, cost=ready.cost)
     return Executed(
         answer,
         written.affected,
@@ -178,7 +179,9 @@ async def _failed(world: World, subject: Subject, failure: Failure, *, call: Exe
     await _end(world, subject, answer, body, how="" if failure in UNKNOWN else "voided")
 
 
-async def _done(world: World, subject: Subject, written: Written, *, call: ExecuteCall, answer: Answer) -> None:
+async def _done(
+    world: World, subject: Subject, written: Written, *, call: ExecuteCall, answer: Answer, cost: int
+) -> None:
     body = {
         "dataset": call.dataset,
         "statement": call.statement,
@@ -187,27 +190,30 @@ async def _done(world: World, subject: Subject, written: Written, *, call: Execu
         "replayed": written.replayed,
         "failure": "",
     }
-    await _end(world, subject, answer, body, how="settled")
+    # For an observed agent whose budget had no room nothing was set aside, and it is spent all the same.
+    await _end(world, subject, answer, body, how="settled", cost=answer.reserved or cost)
 
 
-async def _end(world: World, subject: Subject, answer: Answer, body: Mapping[str, Any], *, how: str) -> None:
+async def _end(
+    world: World, subject: Subject, answer: Answer, body: Mapping[str, Any], *, how: str, cost: int = 0
+) -> None:
     """Record how it ended; `how` is what becomes of its money, "" where that is not known."""
     decided = await world.store.record(answer.id)
     entry = Entry("write", subject.id, body, workflow=decided.record.workflow if decided else "", ref=answer.id)
     try:
-        await must_write(world, entry, await _ending(world, answer, how))
+        await must_write(world, entry, await _ending(world, answer, how, cost))
     except IllegalTransition:  # it lapsed in between
-        await must_write(world, entry, await _ending(world, answer, how))
+        await must_write(world, entry, await _ending(world, answer, how, cost))
 
 
-async def _ending(world: World, answer: Answer, how: str) -> tuple[EndReservation, ...]:
-    """The end of a reservation; one that has ended before (it was asked again) stays as it is."""
+async def _ending(world: World, answer: Answer, how: str, cost: int) -> tuple[EndReservation, ...]:
+    """The end of a reservation, at `cost` where it is settled; one that has ended before stays as it is."""
     reservation = await world.store.reservation(answer.id) if how else None
     if reservation is None or reservation.state not in {"held", "lapsed"}:
         return ()
     # What has lapsed as spent cannot be voided: it is settled, at nothing.
     end = how if reservation.state == "held" else "settled"
-    return (EndReservation(answer.id, end, answer.reserved if how == "settled" else 0, {}, ""),)
+    return (EndReservation(answer.id, end, cost, {}, ""),)
 
 
 def _parameters_problem(statement: NamedStatement, given: Mapping[str, Cell]) -> str:
