@@ -238,6 +238,15 @@ async def test_too_many_values_are_not_made_tokens_of(site: Site) -> None:
         assert len((await answer(database, tokens_plan(site, 100_000, many))).rows) == 3
 
 
+@in_loop
+async def test_values_that_are_too_large_together_are_not_made_tokens_of(site: Site) -> None:
+    """They are held, and sent back with their tokens: sixteen megabytes of them, and no more."""
+    large = "SELECT repeat('x', 65000) || n FROM ~numbers WHERE n < @1 LIMIT @2"
+    async with site.opened() as database:
+        assert await failure(database, tokens_plan(site, 1000, large)) is Failure.TOO_MANY_TOKENS
+        assert len((await answer(database, tokens_plan(site, 100, large))).rows) == 3
+
+
 # The session and the role
 
 

@@ -16,12 +16,13 @@ from remit.backends.bindings import bound
 from remit.backends.database_postgres.chunks import Chunks, executed
 from remit.backends.database_postgres.connection import Connection
 from remit.backends.database_postgres.failure import failed
-from remit.backends.row_meter import RowMeter
+from remit.backends.row_meter import RowMeter, row_size
 from remit.core.view.model import MAX_SUBJECTS, MAX_TOKENS, Cell, Plan, Text, TokenQuery
 from remit.ports import DatabaseFailed, Failure, Limits, ResultColumn, Tokenizer
 
 _END_SECONDS = 2.0  # how long a reading that is left early may take to be ended; its connection is closed then
 _IN_LOOP = 256  # tokens that are made without leaving the loop
+_TEXT_BYTES = 16 << 20  # of all that one of the plan's own queries gives: it is held, and sent back with its tokens
 
 
 class PostgresReading:
@@ -120,10 +121,14 @@ class PostgresReading:
     async def _texts(self, text: Text, most: int) -> list[str]:
         """The first column of a query, at most so many."""
         chunks = Chunks(self._connection, text.sql, self._bound(text))
-        found = [row[0] for row in await chunks.first()]
-        while not chunks.ended and len(found) <= most:
-            found += [row[0] for row in await chunks.next()]
-        if not chunks.ended:
+        rows = await chunks.first()
+        found = [row[0] for row in rows]
+        size = sum(map(row_size, rows))
+        while not chunks.ended and len(found) <= most and size <= _TEXT_BYTES:
+            rows = await chunks.next()
+            found += [row[0] for row in rows]
+            size += sum(map(row_size, rows))
+        if not chunks.ended or size > _TEXT_BYTES:
             raise DatabaseFailed(Failure.INTERNAL, "a query of the plan's own gave more rows than it may")
         return [str(each) for each in found if each is not None]
 
