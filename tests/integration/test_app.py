@@ -235,7 +235,7 @@ record contains "/reason"
             await sidecar.app.reload()
 
             assert [(each.policy, each.code) for each in refused.reasons] == [("custom.cx.sunday", "sunday")]
-            assert refused.message.startswith("Analysis rests on Sundays")
+            assert refused.message.startswith("analysis rests on Sundays")
             assert codes(await sidecar.mail()) == ["sunday"]
 
     asyncio.run(scene())

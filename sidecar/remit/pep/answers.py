@@ -42,7 +42,8 @@ def _message(
     code = known(reason.code)
     explanation = EXPLANATIONS[code] if code else None
     if template is not None and facts is not None:
-        happened = _sentence(_fill(template, input_document(request, facts)))
+        filled = _fill(template, input_document(request, facts))
+        happened = _sentence(filled, named=template.startswith("{"))
     elif explanation is not None:
         happened = explanation.raised
     else:
@@ -72,8 +73,10 @@ def _shown(value: Any) -> str:
             return str(value)[:_MAX_SHOWN]
 
 
-def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
+def _sentence(text: str, *, named: bool) -> str:
+    """With its full stop, and a capital letter unless it begins with somebody's name, which stays as it is."""
+    first = text[:1] if named else text[:1].upper()
+    return first + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
 
 
 def pack(answer: Answer, extra: Mapping[str, Any]) -> bytes:

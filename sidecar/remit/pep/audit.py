@@ -44,7 +44,8 @@ async def who(world: World, subject: Subject, dataset: str, table: str, key: str
     recorded, of a table whose subjects are not.
     """
     if not _reads_all(subject):
-        raise Forbidden(f"only people with the role {' or '.join(sorted(READERS))} see who saw whom")
+        wanted = " or ".join(sorted(READERS))
+        raise Forbidden(f"only people with the role {wanted} see who saw whom; {subject.id} has neither")
     recorded = _recorded(world.catalogue)
     if not dataset:
         dataset = _only(recorded, table)
