@@ -12,11 +12,11 @@ from remit.config.loading import load
 from remit.core.dataset import ReadLimits, Table
 from remit.core.egress.echo import SHORTEST
 from remit.core.egress.reveal import MOST
-from remit.core.query import FAILURE_TEXTS, MAX_PARAMETERS, MAX_STATEMENT_BYTES
+from remit.core.query import FAILURE_TEXTS, MAX_PARAMETERS
 from remit.core.reason import Reason
 from remit.core.view import lexing
 from remit.core.view.functions import FUNCTIONS, TYPE_NAMES, Kind
-from remit.core.view.model import MAX_SUBJECTS, MAX_TOKENS, Dialect, ViewRefused
+from remit.core.view.model import MAX_STATEMENT_BYTES, MAX_SUBJECTS, MAX_TOKENS, Dialect, ViewRefused
 from remit.core.view.statement import parse_statement
 from remit.listeners.grpc_limits import Limits
 from remit.pep.decide import HOLD_SECONDS
@@ -107,8 +107,7 @@ def test_limits_are_as_they_are() -> None:
     rows = {row[0]: row[1] for row in page.table("| what | at most | beyond |")}
 
     assert rows["a statement"] == f"{MAX_STATEMENT_BYTES >> 10} KiB"
-    assert lexing.MAX_BYTES == MAX_STATEMENT_BYTES
-    assert rows[""] == f"{lexing.MAX_TOKENS:,} words and marks, {lexing.MAX_DEPTH} brackets deep"
+    assert rows[""] == f"{lexing.MAX_WORDS:,} words and marks, {lexing.MAX_DEPTH} brackets deep"
     assert rows["parameters"] == str(MAX_PARAMETERS)
     assert f"({usual.rows:,})" in rows["rows, bytes of an answer"]
     assert f"({usual.bytes >> 20} MiB)" in rows["rows, bytes of an answer"]

@@ -9,7 +9,6 @@ from remit.core.answer import Answer
 from remit.core.call import Claimed
 from remit.core.view.model import Cell
 
-MAX_STATEMENT_BYTES = 64 * 1024
 MAX_PARAMETERS = 256
 
 Row = Sequence[Cell]
@@ -95,7 +94,7 @@ FAILURE_TEXTS: Mapping[str, str] = {
     "timed_out": "the statement took longer than the dataset allows",
     "too_costly": "the statement would cost the database more than the dataset allows",
     "bad_statement": "the database does not accept the statement: names or types do not fit",
-    "bad_value": "a value could not be computed: a division by zero, an overflow or a cast",
+    "bad_value": "a value could not be computed or stored: a division by zero, an overflow, a cast, a NUL in a text",
     "conflict": "the write would break a constraint of the database",
     "too_many_tokens": "more distinct values would have to be tokenised than are read at once",
     "not_fit": "the database is not as the catalogue says",

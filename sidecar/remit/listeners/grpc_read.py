@@ -17,7 +17,8 @@ from google.protobuf.message import DecodeError, Message
 from remit.core.call import Call, Claimed, HandoffCall, Report, WorkflowCall
 from remit.core.errors import BadRequest, Violation
 from remit.core.model import ActionName, Resource, Subject
-from remit.core.query import MAX_STATEMENT_BYTES, ExecuteCall, QueryCall
+from remit.core.query import ExecuteCall, QueryCall
+from remit.core.view.model import MAX_STATEMENT_BYTES
 from remit.listeners.grpc_fields import (
     ACTION,
     BUDGET,

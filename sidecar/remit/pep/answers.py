@@ -16,11 +16,12 @@ from remit.core.effect import Committed
 from remit.core.model import Facts, Request
 from remit.core.obligation import Obligation
 from remit.core.reason import EXPLANATIONS, Reason, known
-from remit.core.ruling import Ruling
+from remit.core.ruling import SIDECAR, Ruling
 from remit.pep.world import Installation
 
 _PLACE = re.compile(r"\{([a-z_]+(?:\.[a-z_0-9]+)*)\}")
 _MAX_SHOWN = 200
+_REFUSED_VIEW = PolicyReason(SIDECAR, Reason.VIEW_REFUSED.value)
 
 
 def explain(
@@ -38,6 +39,9 @@ def _message(
 ) -> str:
     if reason.code == Reason.ALLOWED:
         return EXPLANATIONS[Reason.ALLOWED].raised
+    if reason == _REFUSED_VIEW and ruling.detail:
+        # The detail says all of it, and the general sentence would be wrong of a write's parameters.
+        return f"{_sentence(ruling.detail, named=True)} {EXPLANATIONS[Reason.VIEW_REFUSED].remedy}"
     template = installation.messages.get((reason.policy, reason.code))
     code = known(reason.code)
     explanation = EXPLANATIONS[code] if code else None

@@ -9,10 +9,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from remit.core.view.model import Dialect, ViewRefused
+from remit.core.view.model import MAX_STATEMENT_BYTES, Dialect, ViewRefused
 
-MAX_BYTES = 64 << 10
-MAX_TOKENS = 5_000
+MAX_WORDS = 5_000  # and marks
 MAX_DEPTH = 20  # of brackets and CASE; to read a level takes sqlglot up to 24 Python frames, of 1,000
 MAX_NAME = 63  # bytes; PostgreSQL cuts a longer name off, and might then read another one
 
@@ -80,8 +79,8 @@ def _check_size(text: str) -> None:
         size = len(text.encode())
     except UnicodeEncodeError as bad:
         raise ViewRefused("half of a surrogate pair", where=place(text, bad.start)) from None
-    if size > MAX_BYTES:
-        raise ViewRefused(f"a statement of {size} bytes", expected=f"at most {MAX_BYTES}")
+    if size > MAX_STATEMENT_BYTES:
+        raise ViewRefused(f"a statement of {size} bytes", expected=f"at most {MAX_STATEMENT_BYTES}")
     if found := _CONTROL.search(text):
         raise ViewRefused("a control character", where=place(text, found.start()))
 
@@ -108,8 +107,8 @@ class _Scan:
                 raise self._unread(offset)
             blank = found.lastgroup in {"space", "line", "block"}
             tokens += not blank
-            if tokens > MAX_TOKENS:
-                raise ViewRefused(f"more than {MAX_TOKENS} words and marks", where=place(self._text, offset))
+            if tokens > MAX_WORDS:
+                raise ViewRefused(f"more than {MAX_WORDS} words and marks", where=place(self._text, offset))
             if not blank and self._end >= 0:
                 raise ViewRefused(
                     "a second statement", where=place(self._text, offset), expected="one statement and nothing after it"

@@ -275,6 +275,10 @@ class SubjectQuery:
     text: Text
 
 
+MAX_STATEMENT_BYTES = 64 * 1024
+"""Of a statement's text, in UTF-8."""
+
+
 MAX_SUBJECTS = 10_000
 """How many subjects of one answer are recorded by name; beyond, that they were many."""
 
