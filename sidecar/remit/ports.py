@@ -337,7 +337,7 @@ class Failure(StrEnum):
     TIMED_OUT = "timed_out"  # longer than the dataset's limit
     TOO_COSTLY = "too_costly"  # planned, or stepped, beyond the dataset's limit
     BAD_STATEMENT = "bad_statement"  # types or names do not fit: the database does not accept it
-    BAD_VALUE = "bad_value"  # a value cannot be computed: division by zero, overflow, a cast
+    BAD_VALUE = "bad_value"  # a value cannot be computed or stored: division by zero, overflow, a cast, NUL in a text
     CONFLICT = "conflict"  # a write would break a constraint
     TOO_MANY_TOKENS = "too_many_tokens"  # more distinct values to tokenise than are read at once
     NOT_FIT = "not_fit"  # the database is not as the catalogue says: a table, a column, a right is missing
@@ -351,6 +351,13 @@ class DatabaseFailed(RemitError):
         super().__init__(failure.value)
         self.failure = failure
         self.detail = detail
+
+
+class NotPerformed(DatabaseFailed):
+    """A write that was only to be looked up has not been performed, as far as the database knows now."""
+
+    def __init__(self) -> None:
+        super().__init__(Failure.UNAVAILABLE, "it has not been performed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -403,13 +410,14 @@ class Reading(Protocol):
 class Write:
     """A named write: `sql` has `:name` places. `execution` is the decision's id: the same one is performed once.
 
-    `limits.rows` bounds what it may return.
+    `limits.rows` bounds what it may return. Without `perform` it is only looked up: NotPerformed where it is not there.
     """
 
     execution: str
     sql: str
     parameters: Mapping[str, Cell]
     limits: Limits
+    perform: bool = True
 
 
 @dataclass(frozen=True, slots=True)

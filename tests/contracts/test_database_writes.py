@@ -16,7 +16,7 @@ from remit.backends.database_postgres import writing as postgres_writing
 from remit.backends.database_sqlite import writing as sqlite_writing
 from remit.backends.named_write import EXECUTIONS_SQL, kept_text, numbered, replayed
 from remit.core.view.model import Cell, Dialect
-from remit.ports import Database, DatabaseFailed, Failure, ResultColumn, Write, Written
+from remit.ports import Database, DatabaseFailed, Failure, NotPerformed, ResultColumn, Write, Written
 
 ADD = "INSERT INTO people (id, name, score) VALUES (:id, :name, 0)"
 PAY = "UPDATE people SET score = score + :amount WHERE id = :id RETURNING id, score"
@@ -84,6 +84,22 @@ async def test_the_suite_finds_a_write_that_does_not_claim_its_execution(
     )
 
     assert await paid_twice(site) == 30
+
+
+@in_loop
+async def test_a_write_that_is_looked_up_is_not_performed(site: Site) -> None:
+    """Before it was done it is not there, and looking leaves nothing behind; afterwards it is told as it was."""
+    asked = write("d_1", PAY, id=1, amount=10)
+    async with site.opened() as database:
+        with pytest.raises(NotPerformed):
+            await database.write(replace(asked, perform=False))
+        before = site.owner.rows("SELECT score FROM people WHERE id = 1")
+        done = await database.write(asked)
+        told = await database.write(replace(asked, perform=False))
+
+    assert before == [(1.5,)]
+    assert site.owner.rows("SELECT score FROM people WHERE id = 1") == [(11.5,)]
+    assert (told.replayed, list(told.rows)) == (True, list(done.rows))
 
 
 @in_loop

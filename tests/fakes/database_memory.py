@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from remit.core.view.model import Cell, Column, Columns, ColumnType, Dialect, Plan
-from remit.ports import Database, DatabaseFailed, Limits, ResultColumn, Write, Written
+from remit.ports import Database, DatabaseFailed, Limits, NotPerformed, ResultColumn, Write, Written
 
 CUSTOMERS: Columns = {
     "customers": {
@@ -95,6 +95,8 @@ class FakeDatabase:
         if write.execution in self.done:
             before = self.done[write.execution]
             return Written(before.affected, before.columns, before.rows, replayed=True)
+        if not write.perform:
+            raise NotPerformed
         if self.refuses is not None:
             raise self.refuses
         self.done[write.execution] = self.returns

@@ -208,6 +208,43 @@ async def test_what_nobody_knows_stays_held_and_is_looked_up(failure: Failure) -
 
 
 @in_loop
+async def test_what_was_not_done_is_done_later_only_where_it_would_be_permitted_then() -> None:
+    """A permission that nothing came of cannot be kept for when policy says no; what was done is told all the same."""
+    said = verdict("ALLOW")
+    stage = Stage(lambda _: said)
+    done = await stage.execute(key="done")
+    stage.database.refuses = DatabaseFailed(Failure.UNAVAILABLE)
+    await stage.execute(key="k", id=8)
+    stage.database.refuses = None
+    said = verdict("DENY", "default_deny")
+
+    denied = await stage.execute(key="k", id=8)
+    told = await stage.execute(key="done")
+    said = verdict("ALLOW")
+    allowed = await stage.execute(key="k", id=8)
+
+    assert [each.code for each in denied.answer.reasons] == ["default_deny"]
+    assert (told.answer.id, told.affected, told.replayed) == (done.answer.id, 1, True)
+    assert (allowed.failure, allowed.affected) == ("", 1)
+    assert len(stage.database.done) == 2
+    assert (await stage.spent(), await stage.held()) == (2 * EUR, 0)
+
+
+@in_loop
+async def test_money_that_is_set_aside_is_enough_to_do_it_later() -> None:
+    """The last cent is held for the write that nobody knows the end of; it is not asked for twice."""
+    stage = Stage(limit=EUR)
+    stage.database.refuses = DatabaseFailed(Failure.UNAVAILABLE)
+    await stage.execute(key="k")
+    stage.database.refuses = None
+
+    again = await stage.execute(key="k")
+
+    assert (again.failure, again.affected) == ("", 1)
+    assert (await stage.spent(), await stage.held()) == (EUR, 0)
+
+
+@in_loop
 async def test_a_token_is_turned_back_for_who_is_cleared() -> None:
     """The database gets the value, where it is cleared for its labels; the journal and the agent never do."""
     stage = Stage()

@@ -1,7 +1,8 @@
 """Writes: a statement that the catalogue names, judged as data.write, paid for, and performed once.
 
 The decision comes first and is durable. The write's transaction holds the decision's id, so that whoever asks again
-with the same key gets what was done, or has it done now if it was not; an outcome that nobody saw is looked up in
+with the same key gets what was done. If it was not done, it is done now, where it would be permitted now: a permission
+that nothing came of is no provision for times when policy says otherwise. An outcome that nobody saw is looked up in
 the database, never assumed. What is known not to have happened costs nothing, and stays so: the same key gets the
 same failure. What cannot be known stays held, and lapses as spent until it is.
 """
@@ -33,7 +34,7 @@ from remit.pep.decide import Gate, Permitted, Point, Way, decide
 from remit.pep.query import json_cell
 from remit.pep.world import World
 from remit.pep.write import Entry, must_write
-from remit.ports import Database, DatabaseFailed, Failure, Limits, Tokenizer, Write, Written
+from remit.ports import Database, DatabaseFailed, Failure, Limits, NotPerformed, Tokenizer, Write, Written
 
 UNKNOWN = frozenset({Failure.UNAVAILABLE, Failure.INTERNAL})
 """After these nobody knows whether the write happened: its money stays held."""
@@ -75,12 +76,7 @@ class Executions:
     async def execute(self, subject: Subject, call: ExecuteCall) -> Executed:
         """Decide, perform, record. Raises StoreUnavailable."""
         chosen = _Chosen()
-        resource = Resource("dataset", call.dataset, operation=call.statement)
-        arguments = {"parameters": {name: json_cell(value) for name, value in sorted(call.parameters.items())}}
-        claimed = replace(call.claimed, arguments=arguments)
-        asked = Call("Execute", ActionName.DATA_WRITE, resource, claimed, key=call.key, digest=call.digest)
-        point = Point(gate=_gate(self._world, call, chosen))
-        answer = (await decide(self._world, subject, asked, point=point)).answer
+        answer = await self._decided(subject, call, chosen)
         if not _permits(answer):
             return Executed(answer)
         running = self._running.setdefault(answer.id, asyncio.Lock())
@@ -88,6 +84,14 @@ class Executions:
         tried = answer.replayed or running.locked()
         async with running:
             return await self._once(subject, call, chosen, answer, tried=tried)
+
+    async def _decided(self, subject: Subject, call: ExecuteCall, chosen: _Chosen) -> Answer:
+        resource = Resource("dataset", call.dataset, operation=call.statement)
+        arguments = {"parameters": {name: json_cell(value) for name, value in sorted(call.parameters.items())}}
+        claimed = replace(call.claimed, arguments=arguments)
+        asked = Call("Execute", ActionName.DATA_WRITE, resource, claimed, key=call.key, digest=call.digest)
+        point = Point(gate=_gate(self._world, call, chosen))
+        return (await decide(self._world, subject, asked, point=point)).answer
 
     async def _once(
         self, subject: Subject, call: ExecuteCall, chosen: _Chosen, answer: Answer, *, tried: bool
@@ -99,7 +103,36 @@ class Executions:
         ready = _ready(self._world, call, chosen, answer)
         if ready is None:
             return Executed(answer, failure=Failure.UNAVAILABLE.value)
+        if tried:
+            looked_up = await self._looked_up(subject, ready, call, answer)
+            if looked_up is not None:
+                return looked_up
         return await _perform(self._world, subject, ready, call=call, answer=answer, tried=tried)
+
+    async def _looked_up(self, subject: Subject, ready: _Ready, call: ExecuteCall, answer: Answer) -> Executed | None:
+        """What was done before, or why it may not be done now; None where it is to be done."""
+        only = replace(ready, write=replace(ready.write, perform=False))
+        try:
+            return await _told(self._world, subject, only, call=call, answer=answer)
+        except NotPerformed:
+            pass
+        except DatabaseFailed:
+            return None  # what is wrong shows when it is performed
+        again = await self._decided(subject, replace(call, key=""), _Chosen())
+        if not _permits(again):
+            return None if await _lacks_room_alone(self._world, again, answer) else Executed(again)
+        # The permission to go by is the first one, and what is set aside for it is enough.
+        body = {"dataset": call.dataset, "statement": call.statement, "performed_as": answer.id}
+        await _end(self._world, subject, again, body, how="voided")
+        return None
+
+
+async def _lacks_room_alone(world: World, again: Answer, first: Answer) -> bool:
+    """Whether only a second time's money is missing: the first one's is still set aside."""
+    if any(each.code != Reason.BUDGET_EXHAUSTED for each in again.reasons):
+        return False
+    reservation = await world.store.reservation(first.id)
+    return reservation is not None and reservation.state == "held"
 
 
 async def _failed_before(world: World, answer: Answer) -> str:
@@ -154,7 +187,7 @@ async def _perform(
     world: World, subject: Subject, ready: _Ready, *, call: ExecuteCall, answer: Answer, tried: bool
 ) -> Executed:
     try:
-        written = await ready.database.write(ready.write)
+        return await _told(world, subject, ready, call=call, answer=answer)
     except DatabaseFailed as failed:
         _log.warning("dataset %s: %s (%s)", call.dataset, failed.failure.value, answer.id)
         if failed.failure is Failure.NOT_FIT:
@@ -162,6 +195,11 @@ async def _perform(
         failure = Failure.UNAVAILABLE if tried and failed.failure in BEFORE_LOOKING else failed.failure
         await _failed(world, subject, failure, call=call, answer=answer)
         return Executed(answer, failure=failure.value)
+
+
+async def _told(world: World, subject: Subject, ready: _Ready, *, call: ExecuteCall, answer: Answer) -> Executed:
+    """What it did, recorded. Raises DatabaseFailed."""
+    written = await ready.database.write(ready.write)
     await _done(world, subject, written, call=call, answer=answer, cost=ready.cost)
     return Executed(
         answer,

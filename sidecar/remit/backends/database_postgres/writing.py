@@ -18,7 +18,7 @@ from remit.backends.database_postgres.pool import Pool
 from remit.backends.database_postgres.types import loaded
 from remit.backends.named_write import EXECUTIONS_SQL, Numbered, kept_text, numbered, replayed, values_of, within
 from remit.core.view.model import Dialect
-from remit.ports import DatabaseFailed, Failure, Write, Written
+from remit.ports import DatabaseFailed, Failure, NotPerformed, Write, Written
 
 _CLAIM = b"INSERT INTO public.remit_executions (id, result) VALUES ($1, '') ON CONFLICT (id) DO NOTHING"
 _FIND = b"SELECT result FROM public.remit_executions WHERE id = $1"
@@ -61,6 +61,8 @@ async def perform(pool: Pool, write: Write) -> Written:
                 written = await _attempted(connection, write, statement, attempt, deadline)
                 # What an attempt of this call committed was done now.
                 return replace(written, replayed=False) if unknown else written
+        except NotPerformed:
+            raise
         except DatabaseFailed as error:
             unknown = attempt.committing or (unknown and not attempt.claimed)
             again = isinstance(error, _Passing) or (unknown and error.failure is Failure.UNAVAILABLE)
@@ -110,6 +112,8 @@ async def _transaction(connection: Connection, write: Write, statement: Numbered
             raise _Passing(Failure.UNAVAILABLE, "its execution was there, and is gone")
         return replayed(row[0])
     attempt.claimed = True
+    if not write.perform:
+        raise NotPerformed
     written = await _run(connection, statement, write)
     await cursor.execute(_KEEP, (write.execution, kept_text(written)))
     attempt.committing = True

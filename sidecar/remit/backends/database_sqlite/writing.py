@@ -9,7 +9,7 @@ from remit.backends.database_sqlite.failure import failed
 from remit.backends.database_sqlite.watch import Watch
 from remit.backends.named_write import EXECUTIONS_SQL, Numbered, kept_text, numbered, replayed, values_of, within
 from remit.core.view.model import Dialect
-from remit.ports import DatabaseFailed, Failure, ResultColumn, Write, Written
+from remit.ports import DatabaseFailed, Failure, NotPerformed, ResultColumn, Write, Written
 
 _CLAIM = "INSERT INTO main.remit_executions (id, result) VALUES (?, '') ON CONFLICT (id) DO NOTHING"
 _FIND = "SELECT result FROM main.remit_executions WHERE id = ?"
@@ -72,6 +72,8 @@ class _Attempt:
             raise DatabaseFailed(Failure.NOT_FIT, detail) from None
         if connection.changes() == 0:
             return replayed(str(connection.execute(_FIND, (self._write.execution,)).get))
+        if not self._write.perform:
+            raise NotPerformed
         written = within(self._run(connection, statement), self._write.limits)
         connection.execute(_KEEP, (kept_text(written), self._write.execution))
         self._commit(connection)
