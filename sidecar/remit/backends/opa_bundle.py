@@ -119,7 +119,9 @@ def run_tests(sources: Sources, opa: Path, *, library: bool = False) -> tuple[Pr
         stage.check(opa)
         report = stage.run(opa, "test", "--bundle", ".", "--format", "json", accept=(0, 2))
         results = json.loads(report or "[]") or []
-        return tuple(stage.problem(result, _failure(result)) for result in results if _failure(result))
+        failed = [stage.problem(result, _failure(result)) for result in results if _failure(result)]
+        # OPA runs tests side by side, and tells them as they end.
+        return tuple(sorted(failed, key=lambda each: (each.file, each.line)))
 
 
 def _served(path: str) -> bool:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from remit.backends.policy_problem import BundleInvalid, Problem
-from remit.core.view.policy import Tables, ViewRules, faults, rules_of
+from remit.core.view.policy import Tables, ViewRules, doubts, faults, rules_of
 from remit.core.view.rego import Package, read_package
 
 _VIEWS = re.compile(r'remit\.views(?:\.([a-z][a-z0-9_]*)|\["([a-z0-9][a-z0-9._-]*)"\])', re.ASCII)
@@ -54,11 +54,15 @@ def dataset_problem(dataset: str, datasets: Mapping[str, Tables]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ViewPackage:
-    """A dataset's view: its rules as written, what follows from them, and the user's files that they are in."""
+    """A dataset's view: its rules as written, what follows from them, and the user's files that they are in.
+
+    `doubts` are what is probably not meant in them, and yet makes a view.
+    """
 
     rules: ViewRules
     package: Package
     files: tuple[Path, ...]
+    doubts: tuple[Problem, ...] = ()
 
 
 def view_packages(
@@ -75,7 +79,8 @@ def view_packages(
         problems += wrong
         if not wrong:
             files_of = tuple(path for path, _ in paths)
-            views.append(ViewPackage(rules_of(package, dataset, tables), package, files_of))
+            doubtful = tuple(Problem(each.file, each.line, each.message) for each in doubts(package, dataset, tables))
+            views.append(ViewPackage(rules_of(package, dataset, tables), package, files_of, doubtful))
     if problems:
         raise BundleInvalid(list(dict.fromkeys(problems)))
     return tuple(views)

@@ -17,6 +17,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Mapping
 from decimal import Decimal
+from difflib import get_close_matches
 from typing import Any
 
 from remit.core.view.model import Mask, Scalar, ViewInvalid
@@ -25,10 +26,27 @@ from remit.core.view.ucast import read_scalar
 MAX_CHARACTERS = 64
 MAX_PLACES = 15
 UNITS = ("year", "month", "week", "day", "hour")
+SETTINGS: Mapping[str, Mapping[str, Scalar]] = {
+    "replace": {"value": ""},
+    "hash": {},
+    "partial": {"last": 1, "first": 1},
+    "bucket": {"width": 1, "unit": "day"},
+    "round": {"places": 0},
+    "tokenize": {"domain": "x"},
+}
+"""The settings that each kind may have, with a value that would do."""
 
 _DOMAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}", re.ASCII)
 
 Settings = Mapping[str, Any]
+
+
+class MaskInvalid(ViewInvalid):
+    """A mask that is none. `column` is what it stands on; "" where the catalogue has no such table or column."""
+
+    def __init__(self, what: str, *, where: str = "", expected: str = "", column: str = "") -> None:
+        super().__init__(what, where=where, expected=expected)
+        self.column = column
 
 
 def read_masks(raw: object, dataset: str, table: str, columns: Mapping[str, Collection[str]]) -> dict[str, Mask]:
@@ -36,15 +54,20 @@ def read_masks(raw: object, dataset: str, table: str, columns: Mapping[str, Coll
     masks = _object(raw, "masks")
     for name, named in masks.items():
         if name not in columns:
-            raise ViewInvalid(f"masks of {name[:80]!r}", expected=f"a table of {dataset}")
+            raise MaskInvalid(f"masks of {name[:80]!r}", expected=f"a table of {dataset}")
         for column in _object(named, f"masks.{name}"):
             if column not in columns[name]:
-                raise ViewInvalid(f"a mask of {column[:80]!r}", where=name, expected="a column of the catalogue")
-    read = {
-        column: _mask(f"{table}.{column}", form, f"{dataset}.{table}.{column}")
-        for column, form in masks.get(table, {}).items()
-    }
+                raise MaskInvalid(f"a mask of {column[:80]!r}", where=name, expected="a column of the catalogue")
+    read = {column: read_mask(dataset, table, column, form) for column, form in masks.get(table, {}).items()}
     return {column: mask for column, mask in read.items() if mask is not None}
+
+
+def read_mask(dataset: str, table: str, column: str, form: object) -> Mask | None:
+    """The mask of one column, None where it is shown as it is. Raises MaskInvalid."""
+    try:
+        return _mask(f"{table}.{column}", form, f"{dataset}.{table}.{column}")
+    except ViewInvalid as e:
+        raise MaskInvalid(e.what, where=e.where, expected=e.expected, column=column) from e
 
 
 def _mask(place: str, raw: object, domain: str) -> Mask | None:
@@ -56,8 +79,11 @@ def _mask(place: str, raw: object, domain: str) -> Mask | None:
     kind, settings = next(iter(form.items()))
     read = _FORMS.get(kind)
     if read is None:
-        raise ViewInvalid(f"the mask {kind[:40]!r}", where=place, expected=", ".join(_FORMS))
-    mask = read(place, _object(settings, f"{place}: {kind}"))
+        raise ViewInvalid(f"the mask {kind[:40]!r}", where=place, expected=_one_of(kind))
+    given = _object(settings, f"{place}: {kind}")
+    if not given and kind in _INCOMPLETE:
+        raise ViewInvalid(_INCOMPLETE_SAYS.format(kind=kind, settings=_INCOMPLETE[kind]), where=place)
+    mask = read(place, given)
     return Mask(mask.kind, {"domain": domain}) if kind == "tokenize" and not mask.settings else mask
 
 
@@ -116,6 +142,25 @@ _FORMS: Mapping[str, Callable[[str, Settings], Mask]] = {
     "round": _round,
     "tokenize": _tokenize,
 }
+
+
+# The kinds that are nothing without a setting, and how to write them whole.
+_INCOMPLETE: Mapping[str, str] = {
+    "replace": '"value": …',
+    "partial": '"last": …',
+    "bucket": '"width": …',
+    "round": '"places": …',
+}
+_INCOMPLETE_SAYS = (
+    "{kind} without a setting: probably no rule for the setting holds for who asks; put the condition on the "
+    'whole mask, as in {{"{kind}": {{{settings}}}}} if …'
+)
+
+
+def _one_of(kind: str) -> str:
+    """The kinds, and which of them was meant."""
+    near = get_close_matches(kind, _FORMS, n=1, cutoff=0.75)
+    return ", ".join(_FORMS) + (f": did you mean {near[0]}?" if near else "")
 
 
 def _only(settings: Settings, names: Collection[str]) -> str | None:

@@ -14,13 +14,16 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any
 
 from remit.core.view.given import GIVEN
+from remit.core.view.mask_rules import MASKS as MASKS
+from remit.core.view.mask_rules import Tables as Tables
+from remit.core.view.mask_rules import mask_problems
+from remit.core.view.meant import meant
 from remit.core.view.rego import DYNAMIC, Call, Package, Path, Reference, Rule
 
-INCLUDE, MASKS = "include", "masks"
+INCLUDE = "include"
 
 # These compare whatever they are given, and never fail.
 _TOTAL = frozenset(
@@ -29,6 +32,8 @@ _TOTAL = frozenset(
 )
 _TRANSLATED = frozenset({"startswith", "endswith", "contains"})
 _SHARED = (("data", "remit", "catalogue"), ("data", "remit", "lib", "catalogue"))
+_TABLE = ("input", "resource", "operation")
+_COMPARING = frozenset({"eq", "equal", "neq", "assign", "internal.member_2"})
 _TIME = ("input", "context", "time")
 
 
@@ -52,10 +57,6 @@ class ViewRules:
     masks: bool
     known: tuple[str, ...]
     reads_time: bool
-
-
-Tables = Mapping[str, Collection[str]]
-"""Table -> columns."""
 
 
 def view_schema(schema: Mapping[str, Any], tables: Tables) -> dict[str, Any]:
@@ -83,6 +84,28 @@ def faults(package: Package, dataset: str, tables: Tables) -> Iterator[Fault]:
         yield from _rule_faults(rule, tables)
     yield from _include_faults(package, tables)
     yield from _mask_faults(package, tables)
+    for rule in package.named(MASKS):
+        yield from (Fault(rule.file, line, wrong) for line, wrong in mask_problems(rule, dataset, tables))
+
+
+def doubts(package: Package, dataset: str, tables: Tables) -> Iterator[Fault]:
+    """What compiles and is probably not meant: a comparison of the table that is asked about with what is none."""
+    for rule in package.rules:
+        for call in rule.calls:
+            if call.name in _COMPARING and _TABLE in call.operands:
+                for name in _texts(call.values):
+                    if name not in tables:
+                        wrong = f"input.resource.operation is never {name!r}, which is no table of {dataset}"
+                        yield Fault(rule.file, call.line, wrong + meant(name, tables))
+
+
+def _texts(values: Collection[object]) -> Iterator[str]:
+    """The texts that are written out among these, and in lists of these."""
+    for value in values:
+        if isinstance(value, str):
+            yield value
+        elif isinstance(value, list):
+            yield from (each for each in value if isinstance(each, str))
 
 
 def rules_of(package: Package, dataset: str, tables: Tables) -> ViewRules:
@@ -127,12 +150,12 @@ def _read_fault(read: Reference, tables: Tables) -> str:
         return "found input as a whole, expected a part of it, written out"
     name, *inner = rest
     if name not in given:
-        return f"input.{name} is not given to a view{_meant(name, given)}"
+        return f"input.{name} is not given to a view{meant(name, given)}"
     if name in tables and (not inner or inner[0] == DYNAMIC):
         return f"expected a column, written out: input.{name}.COLUMN"
     if inner and inner[0] != DYNAMIC and inner[0] not in given[name]:
         what = "no column of the catalogue" if name in tables else "not given to a view"
-        return f"input.{name}.{inner[0]} is {what}{_meant(inner[0], given[name])}"
+        return f"input.{name}.{inner[0]} is {what}{meant(inner[0], given[name])}"
     if name in tables and len(inner) > 1:
         return f"found {_shown(read.path)}, expected a column as a whole"
     return ""
@@ -188,8 +211,3 @@ def _of_row(path: Path, tables: Tables) -> bool:
 
 def _shown(path: Path) -> str:
     return ".".join("[…]" if part == DYNAMIC else part for part in path)
-
-
-def _meant(found: str, words: Collection[str]) -> str:
-    nearest = get_close_matches(found, sorted(words), n=1)
-    return f": did you mean {nearest[0]}?" if nearest else f", expected one of {', '.join(sorted(words))}"

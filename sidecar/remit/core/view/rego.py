@@ -9,12 +9,15 @@ from __future__ import annotations
 from base64 import b64decode
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from decimal import Decimal
+from typing import Any, Final
 
 Node = Mapping[str, Any]
 Path = tuple[str, ...]
 DYNAMIC = "\0"
 """Stands in a path for a part that is known only when it is evaluated; nothing is said of what follows."""
+UNKNOWN: Final = object()
+"""Stands for a value that is known only when it is evaluated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +30,23 @@ class Reference:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A function that is called, by its name or path, and the paths of its operands (() for what is none)."""
+    """A function that is called, by its name or path, and the paths of its operands (() for what is none).
+
+    `values` are those of its operands that are written out, UNKNOWN the others; a set is a list here.
+    """
 
     name: str
     operands: tuple[Path, ...]
+    line: int
+    values: tuple[object, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What a head says: the parts after the rule's name, each DYNAMIC that is not written out, and the value there."""
+
+    path: Path
+    value: object
     line: int
 
 
@@ -53,6 +69,7 @@ class Rule:
     calls: tuple[Call, ...]
     uses: frozenset[str]
     overrides: tuple[int, ...]
+    forms: tuple[Form, ...] = ()
 
 
 @dataclass(slots=True)
@@ -150,6 +167,7 @@ class _Module:
             calls=tuple(self._call(each) for each in nodes if _operator(each)),
             uses=frozenset(name for path, _ in paths if (name := self._own(path))),
             overrides=tuple(_line(each) for each in nodes if each.get("with")),
+            forms=tuple(_forms(node)),
         )
 
     def _resolved(self, node: Node) -> Path:
@@ -173,13 +191,44 @@ class _Module:
         path = self._resolved(operator)
         name = ".".join(path) if path else ".".join(_constant(operator["value"]))
         known = tuple(self._resolved(each) if each.get("type") in ("ref", "var") else () for each in operands)
-        return Call(self._own(path) or name, known, _line(node))
+        return Call(self._own(path) or name, known, _line(node), tuple(_value(each) for each in operands))
 
 
 def _operator(node: Node) -> Sequence[Node]:
     """A call's function and operands, of a term or of an expression; () for what is no call."""
     found = node.get("value") if node.get("type") == "call" else node.get("terms")
     return found if isinstance(found, list) else ()
+
+
+def _forms(node: Node) -> Iterator[Form]:
+    """What a rule and its `else` say."""
+    each: Node | None = node
+    while each:
+        head = each["head"]
+        path = tuple(_key(part) for part in (head.get("ref") or [])[1:])
+        yield Form(path, _value(head["value"]) if "value" in head else UNKNOWN, _line(each))
+        each = each.get("else")
+
+
+def _key(term: Node) -> str:
+    return str(term["value"]) if term["type"] == "string" else DYNAMIC
+
+
+def _value(term: Node) -> object:
+    """The value of a term that is written out; in an object and a list, each part for itself."""
+    value = term.get("value")
+    match term.get("type"):
+        case "null":
+            return None
+        case "boolean" | "string":
+            return value
+        case "number":
+            return Decimal(repr(value)) if isinstance(value, float) else value
+        case "array" | "set" if isinstance(value, list):
+            return [_value(each) for each in value]
+        case "object" if isinstance(value, list):
+            return {_key(key): _value(each) for key, each in value}
+    return UNKNOWN
 
 
 def _line(node: Node) -> int:
