@@ -36,6 +36,16 @@ def test_a_hold_is_refused_with_the_rules_own_reasons() -> None:
     assert ruling.reasons == verdict(Effect.HOLD).reasons
 
 
+def test_what_is_unknown_is_said_first() -> None:
+    """The other reasons, in policy's own order, follow from it."""
+    found = [PolicyReason("access.owned", "no_owner"), PolicyReason("access.x", "role_not_granted")]
+    unknown = PolicyReason("access.known", "unknown_resource")
+
+    ruling = rule(replace(verdict(Effect.DENY), reasons=(*found, unknown)), REQUEST, KNOWN, halted=False, metered=False)
+
+    assert ruling.reasons == (unknown, *found)
+
+
 def test_an_obligation_that_the_caller_does_not_fulfil_denies() -> None:
     """The enforcement point names what it fulfils; another obligation is a refusal."""
     ruling = rule(verdict(Effect.ALLOW, "blur"), REQUEST, KNOWN, halted=False, metered=True)

@@ -16,6 +16,8 @@ from remit.core.reason import Reason, retryable
 
 SIDECAR = "remit"  # the policy that is named where the sidecar itself gave the reason
 
+_UNKNOWN = frozenset({Reason.UNKNOWN_ACTION, Reason.UNKNOWN_RESOURCE})
+
 OVERSIGHT = frozenset({ActionName.APPROVAL_RESOLVE, ActionName.BUDGET_ADJUST, ActionName.CONTROL_HALT})
 """What changes what holds for others: a refusal of it binds in every mode."""
 
@@ -42,7 +44,9 @@ def rule(verdict: Verdict, request: Request, estimate: Estimate, *, halted: bool
     """The ruling on a verdict. A hold is refused (there is nobody yet who could resolve it)."""
     enforced = binds(request, halted=halted)
     if verdict.effect is not Effect.ALLOW:
-        return Ruling(Effect.DENY, verdict.reasons, enforced, record=verdict.record)
+        # What is unknown comes first: that nobody owns it or may use it only follows.
+        reasons = sorted(verdict.reasons, key=lambda each: each.code not in _UNKNOWN)
+        return Ruling(Effect.DENY, tuple(reasons), enforced, record=verdict.record)
     if halted:  # a halt holds whatever policy says, also where a team has switched the library's rule off
         return _refused(Reason.HALTED, "", verdict, enforced)
     missing = obligation.unsupported(verdict.obligations, request.fulfils)

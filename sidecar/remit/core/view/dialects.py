@@ -21,7 +21,7 @@ from sqlglot.parsers.postgres import PostgresParser
 from sqlglot.parsers.sqlite import SQLiteParser
 from sqlglot.tokenizer_core import TokenType
 
-from remit.core.view.model import Dialect
+from remit.core.view.model import MAX_STATEMENT_BYTES, Dialect
 
 # Calls with a syntax of their own: all others are a name and expressions between commas.
 MAX_GONE_BACK = 500  # words, and twice a statement's own
@@ -162,7 +162,8 @@ _DIALECTS = {Dialect.POSTGRES: RemitPostgres(), Dialect.SQLITE: RemitSqlite()}
 
 def parse(text: str, dialect: Dialect) -> list[exp.Expr | None]:
     """The statements of a text. Raises sqlglot's errors, TooManyReadings and RecursionError."""
-    return _DIALECTS[dialect].parse(text, error_level=ErrorLevel.IMMEDIATE)
+    # All that stands before an error is told with it: that is where it is.
+    return _DIALECTS[dialect].parse(text, error_level=ErrorLevel.IMMEDIATE, error_message_context=MAX_STATEMENT_BYTES)
 
 
 def render(tree: exp.Expr, dialect: Dialect) -> str:

@@ -16,6 +16,7 @@ from collections.abc import Iterable
 from sqlglot import exp
 
 from remit.core.view.model import ViewRefused
+from remit.core.view.places import where
 
 _ALLOWED = (
     "one SELECT with count, sum, avg, stddev or variance of columns, GROUP BY columns, and in WHERE, ON and HAVING "
@@ -40,6 +41,23 @@ _COMPARISONS = (
     exp.In,
     exp.Tuple,
 )
+_CALLED: dict[type[exp.Expr], str] = {
+    exp.Add: "+",
+    exp.Sub: "-",
+    exp.Mul: "*",
+    exp.Div: "/",
+    exp.IntDiv: "/",
+    exp.Mod: "%",
+    exp.DPipe: "||",
+    exp.Like: "LIKE",
+    exp.ILike: "ILIKE",
+    exp.Case: "CASE",
+    exp.Cast: "a cast",
+    exp.Exists: "EXISTS",
+    exp.In: "IN (SELECT …)",
+    exp.Subquery: "a sub-query",
+    exp.Select: "a sub-query",
+}
 _VALUES = (exp.Literal, exp.Placeholder, exp.Boolean, exp.Null)
 _PARTS = frozenset(["kind", "expressions", "from_", "joins", "where", "group", "having", "order", "limit", "offset"])
 
@@ -47,28 +65,46 @@ Name = tuple[str, str]
 """(table's alias or "", column) as they are written, small."""
 
 
-def check_groups(tree: exp.Expr) -> None:
-    """Raises ViewRefused for a statement that could show less than a group."""
+class _Beyond(Exception):
+    """What was found that is not allowed, and where in the tree."""
+
+    def __init__(self, what: str, node: exp.Expr) -> None:
+        super().__init__(what)
+        self.what = what
+        self.node = node
+
+
+def check_groups(tree: exp.Expr, text: str = "") -> None:
+    """Raises ViewRefused for a statement that could show less than a group; `text` is what it was read from."""
+    try:
+        _check(tree)
+    except _Beyond as found:
+        raise ViewRefused(
+            f"{found.what}, where policy shows groups only", where=where(found.node, text), expected=_ALLOWED
+        ) from None
+
+
+def _check(tree: exp.Expr) -> None:
     if not isinstance(tree, exp.Select):
-        raise _refused("a statement of several SELECTs")
+        raise _Beyond("a statement of several SELECTs", tree)
     for name, value in tree.args.items():
         if value and name not in _PARTS:
-            raise _refused(name.strip("_").upper())
+            raise _Beyond(name.strip("_").upper(), tree)
     sources = [tree.args["from_"], *tree.args.get("joins", ())] if tree.args.get("from_") else []
     for source in sources:
         table = source.this
         if not isinstance(table, exp.Table) or "use" not in table.meta or table.args.get("joins"):
-            raise _refused("what is not a table in FROM")
+            raise _Beyond("what is not a table in FROM", table)
         if source.args.get("on"):
             _check_condition(source.args["on"], None)
             if len(sources) > 1:
                 _check_joins(source.args["on"], outer=bool(source.args.get("side")))
     if not sources:
-        raise _refused("no table")
+        raise _Beyond("no table", tree)
     groups = _groups(tree)
     aggregated = [_check_output(each, groups) for each in tree.expressions]
     if not groups and not any(aggregated):
-        raise _refused("rows that are not grouped")
+        raise _Beyond("rows that are not grouped", tree)
     for part in ("where", "having"):
         if tree.args.get(part):
             _check_condition(tree.args[part].this, groups if part == "having" else None)
@@ -92,7 +128,7 @@ def _groups(tree: exp.Select) -> frozenset[Name]:
     if group is None:
         return frozenset()
     if any(value for name, value in group.args.items() if name != "expressions"):
-        raise _refused("GROUP BY with more than columns")
+        raise _Beyond("GROUP BY with more than columns", group)
     return frozenset(_name(each, "GROUP BY") for each in group.expressions)
 
 
@@ -103,22 +139,22 @@ def _check_output(node: exp.Expr, groups: frozenset[Name]) -> bool:
         _check_aggregate(inner)
         return True
     if _name(inner, "the outputs") not in groups:
-        raise _refused(f"{inner.name!r} among the outputs, which is not in GROUP BY in the same words")
+        raise _Beyond(f"{inner.name!r} among the outputs, which is not in GROUP BY in the same words", inner)
     return False
 
 
 def _check_aggregate(node: exp.Anonymous) -> None:
     name, arguments = str(node.this).lower(), node.expressions
     if name not in _AGGREGATES:
-        raise _refused(f"function {name}")
+        raise _Beyond(f"function {name}", node)
     if isinstance(node.parent, exp.Window | exp.Filter | exp.WithinGroup):
-        raise _refused(f"{name} over a window, or with a filter")
+        raise _Beyond(f"{name} over a window, or with a filter", node)
     if name == "count" and len(arguments) == 1 and isinstance(arguments[0], exp.Distinct):
         arguments = arguments[0].expressions
     if name == "count" and len(arguments) == 1 and isinstance(arguments[0], exp.Star):
         return
     if len(arguments) != 1:
-        raise _refused(f"{name} of more than a column")
+        raise _Beyond(f"{name} of more than a column", node)
     _name(arguments[0], name)
 
 
@@ -129,15 +165,22 @@ def _check_condition(node: exp.Expr, groups: frozenset[Name] | None) -> None:
     if isinstance(node, exp.Column):
         name = _name(node, "a condition")
         if groups is not None and name not in groups:
-            raise _refused(f"{node.name!r} in HAVING or ORDER BY, which is not in GROUP BY in the same words")
+            raise _Beyond(f"{node.name!r} in HAVING or ORDER BY, which is not in GROUP BY in the same words", node)
         return
     if isinstance(node, exp.Anonymous) and groups is not None:
         _check_aggregate(node)
         return
     if not isinstance(node, _COMPARISONS) or node.args.get("query"):
-        raise _refused(f"{type(node).__name__.lower()} in a condition")
+        raise _Beyond(f"{_called(node)} in a condition", node)
     for each in node.iter_expressions():
         _check_condition(each, groups)
+
+
+def _called(node: exp.Expr) -> str:
+    """What is more than a comparison, as it is written."""
+    if isinstance(node, exp.Anonymous):
+        return f"function {str(node.this).lower()}"
+    return _CALLED.get(type(node), "more than comparisons")
 
 
 def _check_joins(node: exp.Expr, *, outer: bool) -> None:
@@ -153,7 +196,7 @@ def _check_joins(node: exp.Expr, *, outer: bool) -> None:
     joins = isinstance(node, exp.EQ) and isinstance(node.this, exp.Column) and isinstance(node.expression, exp.Column)
     joins = joins and len(tables) == 2 and not (outer and any(each.startswith(".") for each in tables))
     if not joins and (outer or len(tables) > 1):
-        raise _refused("a condition on several tables that is not that columns of two are equal (table.column)")
+        raise _Beyond("a condition on several tables that is not that columns of two are equal (table.column)", node)
     return None
 
 
@@ -168,15 +211,11 @@ def _check_order(tree: exp.Select, groups: frozenset[Name]) -> None:
     for each in order.expressions if order else ():
         key = each.this
         if not isinstance(key, exp.Column | exp.Anonymous | exp.Literal):
-            raise _refused("ORDER BY with more than columns, outputs and aggregates")
+            raise _Beyond("ORDER BY with more than columns, outputs and aggregates", key)
         _check_condition(key, groups | given)
 
 
-def _name(node: exp.Expr, where: str) -> Name:
+def _name(node: exp.Expr, part: str) -> Name:
     if not isinstance(node, exp.Column) or isinstance(node.this, exp.Star):
-        raise _refused(f"more than plain columns in {where}")
+        raise _Beyond(f"more than plain columns in {part}", node)
     return node.table.lower(), node.name.lower()
-
-
-def _refused(what: str) -> ViewRefused:
-    return ViewRefused(f"{what}, where policy shows groups only", expected=_ALLOWED)

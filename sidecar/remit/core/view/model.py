@@ -190,7 +190,7 @@ class Statement:
     Each table of the dataset in it is an `exp.Table` whose `meta["use"]` is its index in `uses`. `plain_uses` are the
     indices of those that the outermost SELECT reads row by row, without grouping, DISTINCT or set operation, so that
     each row of the answer is of one row of that use (or of none, in an outer join). `normal` is the text with each
-    literal as `?`: what may be recorded.
+    literal as `?`: what may be recorded; `text` is what the tree's places are of, "" where they are of none.
     """
 
     dataset: str
@@ -200,6 +200,7 @@ class Statement:
     plain_uses: tuple[int, ...]
     parameters: tuple[str, ...]
     normal: str
+    text: str = ""
 
     @property
     def fields(self) -> tuple[str, ...]:

@@ -8,8 +8,8 @@ from remit.core.view.lexing import place
 
 
 def where(node: exp.Expr | None, text: str) -> str:
-    """ "line 1, column 8" of the first word of a node, or of what it is in; "" if sqlglot knows no place of either."""
-    while node is not None:
+    """ "line 1, column 8" of the first word of a node, or of what it is in; "" if no place of either is known."""
+    while node is not None and text:
         starts = [each.meta["start"] for each in node.walk() if "start" in each.meta]
         if starts:
             return place(text, min(starts))

@@ -65,7 +65,7 @@ def rewrite(
     """
     sources = sources_of(statement, views, tables, columns)
     if minimum_group > 0:
-        check_groups(statement.tree)
+        check_groups(statement.tree, statement.text)
     return _Rewriting(statement, sources, rows=rows, minimum_group=minimum_group).plan()
 
 

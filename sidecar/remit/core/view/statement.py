@@ -22,6 +22,7 @@ from remit.core.view.model import Dialect, Statement, Use, ViewRefused
 from remit.core.view.places import where
 from remit.core.view.resolve import Resolution
 from remit.core.view.scope import Text
+from remit.core.view.unread import readable, unread
 from remit.core.view.weight import check_weight
 
 _A_SELECT = "one SELECT, with or without WITH"
@@ -41,7 +42,7 @@ def parse_statement(text: str, *, dataset: str, tables: Mapping[str, Table], dia
     except (RecursionError, TooManyReadings):
         raise ViewRefused(_TOO_DEEP, expected="a flatter one, for example with WITH") from None
     parameters = _parameters(read.tree, scanned)
-    return Statement(dataset, dialect, read.tree, read.uses, read.plain, parameters, scanned.normal)
+    return Statement(dataset, dialect, read.tree, read.uses, read.plain, parameters, scanned.normal, read.text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,7 @@ class _Read:
     tree: exp.Expr
     uses: tuple[Use, ...]
     plain: tuple[int, ...]
+    text: str
 
 
 def _read(tree: exp.Expr, text: str, *, dataset: str, tables: Mapping[str, Table], dialect: Dialect) -> _Read:
@@ -60,7 +62,7 @@ def _read(tree: exp.Expr, text: str, *, dataset: str, tables: Mapping[str, Table
     uses = resolution.resolve(tree)
     check_weight(tree)
     plain = () if resolution.groups_outside else _plain_uses(tree, resolution, dialect)
-    return _Read(tree, uses, plain)
+    return _Read(tree, uses, plain, text)
 
 
 def _settled(read: _Read, *, dataset: str, tables: Mapping[str, Table], dialect: Dialect) -> _Read:
@@ -95,9 +97,9 @@ def _tree(text: str, dialect: Dialect) -> exp.Expr:
     try:
         statements = parse(text, dialect)
     except ParseError as error:
-        raise _unread(error) from None
-    except (SqlglotError, ValueError, TypeError, AttributeError, KeyError, IndexError) as error:
-        raise ViewRefused(f"not SQL that can be read ({type(error).__name__})", expected=_A_SELECT) from None
+        raise unread(error, text, dialect) from None
+    except (SqlglotError, ValueError, TypeError, AttributeError, KeyError, IndexError):
+        raise ViewRefused("what is not SQL", expected=readable(dialect)) from None
     if len(statements) != 1:
         raise ViewRefused(f"{len(statements)} statements", expected=_A_SELECT)
     tree = statements[0]
@@ -106,14 +108,6 @@ def _tree(text: str, dialect: Dialect) -> exp.Expr:
     if not isinstance(tree, exp.Select | exp.SetOperation | exp.Subquery):
         raise ViewRefused("a statement that is not a SELECT", where=where(tree, text), expected=_A_SELECT)
     return tree
-
-
-def _unread(error: ParseError) -> ViewRefused:
-    first = error.errors[0] if error.errors else {}
-    line, column = first.get("line"), first.get("col")
-    place = f"line {line}, column {column}" if line and column else ""
-    said = str(first.get("description") or "").split("<class", 1)[0].strip()
-    return ViewRefused(f"not SQL that can be read: {said or 'it ends too soon'}", where=place, expected=_A_SELECT)
 
 
 def _plain_uses(tree: exp.Expr, resolution: Resolution, dialect: Dialect) -> tuple[int, ...]:
