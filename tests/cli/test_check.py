@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
+from remit.backends.opa_binary import find
+from remit.backends.opa_bundle import build, read_views
+from remit.backends.policy_files import sources
 from remit.cli.advice import advise
+from remit.cli.rehearsal import rehearsed
 from remit.config.loading import load
 
 from .conftest import Remit
@@ -217,3 +222,112 @@ def test_no_catalogue_is_exit_code_2(remit: Remit) -> None:
 
     assert ended.code == 2
     assert "elsewhere.yaml" in ended.err
+
+
+def view_with(remit: Remit, place: Path, rules: str) -> None:
+    """The view of crm that is written to begin with, and these rules after it, from line 20 on."""
+    remit("policy", "new", "views/crm")
+    view = place / "policies/views/crm/crm.rego"
+    view.write_text(view.read_text().replace("\nmasks.customers.email.hash := {}\n", "\n\n\n") + rules)
+
+
+@pytest.mark.opa
+@pytest.mark.parametrize(
+    ("rule", "told"),
+    [
+        (
+            "masks.customers.emial.hash := {}",
+            "masks.customers.emial is no column of the catalogue: did you mean email?",
+        ),
+        ("masks.customer.email.hash := {}", "masks.customer is no table of crm: did you mean customers?"),
+        ("masks.customers.email.tokenise := {}", "customers.email: the mask 'tokenise', expected replace, hash"),
+    ],
+)
+def test_a_mask_that_cannot_be_is_exit_code_1(remit: Remit, good: Path, place: Path, rule: str, told: str) -> None:
+    """It is told at its line, before anybody asks."""
+    view_with(remit, place, rule + "\n")
+
+    ended = remit("check", "--policy", "policies")
+
+    assert ended.code == 1
+    assert f"error: policies/views/crm/crm.rego:20: {told}" in ended.out
+
+
+@pytest.mark.opa
+@pytest.mark.parametrize(
+    ("rule", "told"),
+    [
+        (
+            'masks.customers.email.partial.last := 4 if input.subject.team == "other"',
+            "customers.email: partial without a setting: probably no rule for the setting holds for who asks; put the "
+            'condition on the whole mask, as in {"partial": {"last": …}} if …',
+        ),
+        (
+            'masks.customers[c].hash := {} if c := concat("", ["emi", "al"])',
+            "customers: a mask of 'emial', expected a column of the catalogue",
+        ),
+    ],
+)
+def test_a_view_that_would_be_refused_is_exit_code_1(
+    remit: Remit, good: Path, place: Path, rule: str, told: str
+) -> None:
+    """Each view is asked for; what is refused is told with the rule that it comes of, and to whom it is refused."""
+    view_with(remit, place, rule + "\n")
+
+    ended = remit("check", "--policy", "policies", "--json")
+
+    assert ended.code == 1
+    denied = "so queries of crm are denied: support for support"
+    assert ended.document["errors"] == [f"policies/views/crm/crm.rego:20: {told}; {denied}"]
+
+
+@pytest.mark.opa
+def test_a_view_whose_rule_fails_is_told_with_its_file(remit: Remit, good: Path, place: Path) -> None:
+    """Which rule it was is not known then."""
+    view_with(remit, place, "masks.customers.email.hash := {} if to_number(input.subject.team) > 3\n")
+
+    (error,) = remit("check", "--policy", "policies", "--json").document["errors"]
+
+    assert error.startswith("policies/views/crm/crm.rego: policy_error: ")
+
+
+@pytest.mark.opa
+def test_a_mask_that_is_incomplete_for_nobody_who_is_admitted_is_good(remit: Remit, good: Path, place: Path) -> None:
+    """It is asked for those whom the catalogue admits, as they are."""
+    view_with(remit, place, 'masks.customers.email.partial.last := 4 if input.subject.team == "cx"\n')
+
+    assert remit("check", "--policy", "policies").code == 0
+
+
+@pytest.mark.opa
+def test_a_comparison_with_a_table_that_is_none_is_a_warning(remit: Remit, good: Path, place: Path) -> None:
+    """It compiles, and never holds."""
+    rules = 'include if input.resource.operation == "customer"\n\ninclude if "orders" == input.resource.operation\n'
+    view_with(remit, place, rules)
+
+    ended = remit("check", "--policy", "policies", "--json")
+
+    assert ended.code == 0
+    never = "policies/views/crm/crm.rego:{}: input.resource.operation is never '{}', which is no table of crm{}"
+    assert ended.document["warnings"] == [
+        never.format(20, "customer", ": did you mean customers?"),
+        never.format(22, "orders", ", expected one of customers"),
+    ]
+
+
+@pytest.mark.opa
+def test_what_was_not_asked_for_is_told(good: Path, place: Path) -> None:
+    """A bound holds for large catalogues, and says so."""
+    good.write_text(GOOD.replace("purposes: [support]", "purposes: [support, billing, sales]"))
+    catalogue = load([good], {}, {})[1]
+    directory = place / "policies"
+    directory.mkdir()
+    (directory / "crm.rego").write_text("package remit.views.crm\n\ninclude if true\n")
+    made = sources(catalogue, (directory,))
+    opa = find(os.environ).path
+
+    found = rehearsed(catalogue, build(made, opa, place), opa, place, read_views(made, opa), most=2)
+
+    assert found.errors == ()
+    how = "remit views explain AGENT DATASET asks for one"
+    assert found.advice == (f"views: 1 of 3 combinations of agent, dataset and purpose were not asked for: {how}",)

@@ -161,12 +161,13 @@ def test_it_can_be_read(remit: Remit, views: Path) -> None:
 def test_a_view_that_cannot_be_had_is_exit_code_1(remit: Remit, views: Path) -> None:
     """The table says why; the others are shown."""
     view = views / "columns.rego"
-    view.write_text(view.read_text().replace("round.places := 0", "round.places := -1"))
+    view.write_text(view.read_text().replace("round.places := 0", "round.places := 0 - 1"))
 
     ended = remit("views", "explain", "support", "crm", "--policy", "policies")
 
     assert ended.code == 1
-    assert 'orders: orders.total: round with other settings than it takes, expected {"places": 0 to 15}' in ended.out
+    told = 'orders: orders.total: round with other settings than it takes, expected {"places": 0 to 15}'
+    assert f"{told} (policies/columns.rego:9)" in ended.out
     assert "customers: region IN" in ended.out
 
 

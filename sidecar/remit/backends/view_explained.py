@@ -16,11 +16,15 @@ from remit.backends.opa_bundle import BundleInvalid, Sources, build, read_views
 from remit.backends.opa_server import OpaServer
 from remit.backends.pdp_opa import OpaPdp
 from remit.backends.view_package import ViewPackage, package_of
+from remit.backends.view_rehearsal import places
 from remit.core.errors import PolicyFailure
 from remit.core.view.alone import alone
 from remit.core.view.model import NO_ROW, Filter, Mask, TableView, ViewRefused
 from remit.core.view.policy import INCLUDE, MASKS
 from remit.core.view.rego import Rule
+
+Failed = PolicyFailure | ViewRefused
+"""Why there is no view."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,30 +75,39 @@ async def explain(
         server = OpaServer(opa, place / "opa", document)
         await server.start(bundle)
         try:
-            explained = [await _table(server.pdp, dataset, table, document, rules) for table in tables]
+            explained = [await _table(server.pdp, view, table, document, rules) for table in tables]
         finally:
             await server.stop()
         return Explanation(revision, tuple(explained), view.rules.reads_time, traced)
 
 
 async def _table(
-    pdp: OpaPdp, dataset: str, table: str, document: Mapping[str, Any], rules: Sequence[Rule]
+    pdp: OpaPdp, package: ViewPackage, table: str, document: Mapping[str, Any], rules: Sequence[Rule]
 ) -> Explained:
-    view, failed = await _asked(pdp, dataset, table, document)
+    dataset = package.rules.dataset
+    view, failure = await _asked(pdp, dataset, table, document)
     parts = []
     for number, rule in enumerate(rules):
         found, _ = await _asked(pdp, _copy(dataset, number), table, document)
         part = Part(rule, found.filter if rule.name == INCLUDE else NO_ROW, found.masks if rule.name == MASKS else {})
         if part.filter != NO_ROW or part.masks:
             parts.append(part)
-    return Explained(table, view, failed, tuple(parts))
+    return Explained(table, view, _told(package, table, failure), tuple(parts))
 
 
-async def _asked(pdp: OpaPdp, dataset: str, table: str, document: Mapping[str, Any]) -> tuple[TableView, str]:
+async def _asked(pdp: OpaPdp, dataset: str, table: str, document: Mapping[str, Any]) -> tuple[TableView, Failed | None]:
     try:
-        return (await pdp.view(dataset, [table], document))[0], ""
+        return (await pdp.view(dataset, [table], document))[0], None
     except (PolicyFailure, ViewRefused) as failure:
-        return TableView(table), str(failure)
+        return TableView(table), failure
+
+
+def _told(package: ViewPackage, table: str, failure: Failed | None) -> str:
+    """A failure, and the rules that it may come of; "" of none."""
+    if failure is None:
+        return ""
+    found = ", ".join(f"{rule.file}:{rule.line}" for rule in places(package, table, failure))
+    return f"{failure} ({found})" if found else str(failure)
 
 
 def _copy(dataset: str, number: int) -> str:

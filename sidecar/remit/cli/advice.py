@@ -49,7 +49,7 @@ def _datasets(catalogue: Catalogue) -> Iterator[str]:
         yield from _data(place, dataset)
         for title, statement in dataset.statements.items():
             agents = catalogue.agents.values()
-            if not any(_admits(dataset, agent) and _admits(statement, agent) for agent in agents):
+            if not any(admits(dataset, agent) and admits(statement, agent) for agent in agents):
                 yield f"{place}.statements.{title}: no agent that the dataset admits may ask for it"
 
 
@@ -81,11 +81,12 @@ def _reachable(place: str, entry: Service | Dataset, catalogue: Catalogue) -> It
     if not entry.owner:
         yield f"{place}: no owner, so every use is denied"
     agents = catalogue.agents.values()
-    if not any(_admits(entry, agent) for agent in agents):
+    if not any(admits(entry, agent) for agent in agents):
         yield f"{place}: no agent has one of its roles and one of its purposes, so every use is denied"
 
 
-def _admits(entry: Service | Dataset | NamedStatement, agent: Agent) -> bool:
+def admits(entry: Service | Dataset | NamedStatement, agent: Agent) -> bool:
+    """Whether an agent has one of an entry's roles, and one of its purposes."""
     roles, purposes = set(entry.roles), set(entry.purposes)
     return (not roles or bool(roles & {*agent.roles})) and (not purposes or bool(purposes & {*agent.purposes}))
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import click
 
-from remit.backends.identity_catalogue import subject_of
 from remit.backends.opa_bundle import BundleInvalid
 from remit.backends.opa_process import OpaFailed
 from remit.backends.policy_files import sources
@@ -20,14 +18,12 @@ from remit.cli.advice import without_view
 from remit.cli.failure import NO, Failure, Refused
 from remit.cli.local import catalogue_paths
 from remit.cli.opa import ready
+from remit.cli.rehearsal import view_input
 from remit.cli.screen import Told, emit, note, progress
 from remit.cli.view_report import TableReport, report, tell
 from remit.config.loading import load
 from remit.config.problem import CatalogueInvalid
 from remit.config.reading import nearest
-from remit.core.catalogue import Catalogue
-from remit.core.model import ActionName, Context, Facts, Identity, Request, Resource
-from remit.core.view.given import view_document
 
 PATH = click.Path(path_type=Path)
 
@@ -89,7 +85,7 @@ def _explained(
     purpose = purpose or (entry.purposes[0] if len(entry.purposes) == 1 else "")
     opa = ready(settings.opa.binary, told).path
     told("asking OPA", 0.5)
-    document = _asking(read, agent, dataset, purpose)
+    document = view_input(read, agent, dataset, purpose)
     shown = tables or tuple(read.datasets[dataset].tables)
     try:
         found = asyncio.run(explain(sources(read, settings.policies), opa, dataset, shown, document))
@@ -108,17 +104,6 @@ def _known(what: str, name: str, entries: Collection[str]) -> None:
         meant = nearest(name, entries)
         expected = f"did you mean {meant}?" if meant else f"expected one of {', '.join(sorted(entries)) or 'none'}"
         raise Failure(f"no {what} is called {name[:80]!r}; {expected}")
-
-
-def _asking(catalogue: Catalogue, agent: str, dataset: str, purpose: str) -> dict[str, Any]:
-    """The input as the sidecar makes it for a view, of an agent that holds nothing yet."""
-    request = Request(
-        subject=subject_of(catalogue, "agent", agent, Identity("token", agent)),
-        action=ActionName.DATA_READ,
-        resource=Resource("dataset", dataset),
-        context=Context(purpose=purpose),
-    )
-    return view_document(catalogue, request, Facts(time.time_ns(), catalogue.describe(request.resource, {})))
 
 
 def _document(found: Explanation, reports: list[TableReport], **asked: str) -> dict[str, Any]:
