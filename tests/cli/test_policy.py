@@ -137,6 +137,18 @@ def test_the_test_of_a_new_view_can_fail(remit: Remit, place: Path) -> None:
     assert "crm_test.test_not_included_for_others failed" in ended.out
 
 
+def test_the_test_of_a_new_view_goes_on_with_a_condition_on_rows(remit: Remit, place: Path) -> None:
+    """It has a row of every column: a condition is met by giving it the value, and who asks is one of the role."""
+    (place / "remit.yaml").write_text(CATALOGUE)
+    view, test = (place / each for each in remit("policy", "new", "views/crm", "--json").document["files"])
+    condition = '"support" in input.subject.roles\n\tinput.customers.id == 7\n\tinput.subject.team == "cx"'
+    view.write_text(view.read_text().replace('"support" in input.subject.roles', condition))
+
+    assert "crm_test.test_included_for_the_role failed" in remit("policy", "test").out
+    test.write_text(test.read_text().replace('"id": "",', '"id": 7,'))
+    assert remit("policy", "test").code == 0
+
+
 @pytest.mark.parametrize(
     ("name", "told"),
     [

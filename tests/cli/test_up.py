@@ -144,6 +144,22 @@ def test_a_bad_catalogue_starts_nothing(remit: Remit, place: Path) -> None:
     assert not (place / ".remit").exists()
 
 
+def test_a_failing_test_keeps_it_from_starting_and_it_says_so(remit: Remit, place: Path) -> None:
+    """Where a test of one's own fails, there is no sidecar: that is said first, then which test."""
+    (place / "remit.yaml").write_text(CATALOGUE)
+    remit("policy", "new", "cx/hours")
+    test = place / "policies/cx/hours/hours_test.rego"
+    test.write_text(test.read_text().replace('{"reason_missing"}', "set()"))
+
+    ended = remit("up", *ALONE, "--policy", "policies")
+
+    assert ended.code == 2
+    assert ended.err.startswith(
+        "remit: the sidecar did not start: the policies do not compile, or a test of theirs fails\n"
+        "policies/cx/hours/hours_test.rego:7: "
+    )
+
+
 def test_a_changed_policy_is_seen(place: Path) -> None:
     """The fingerprint changes with the catalogue and with every rule, and with nothing else."""
     (place / "remit.yaml").write_text(CATALOGUE)

@@ -80,7 +80,15 @@ def _view(name: str, owner: str | None) -> tuple[str, str, str]:
         iter((*dataset.roles, *(role for agent in catalogue.agents.values() for role in agent.roles))), "reader"
     )
     text = view_text(name, dataset, owner=_owner(owner or dataset.owner or VIEWS), role=role)
-    return f"remit.views.{name}", text, view_test_text(name, dataset, role=role)
+    return f"remit.views.{name}", text, view_test_text(name, dataset, role=role, asker=_asker(catalogue, role))
+
+
+def _asker(catalogue: Catalogue, role: str) -> tuple[str, str, str]:
+    """An agent of the role, its team and a purpose of its; made-up ones where there is none."""
+    for name, agent in catalogue.agents.items():
+        if role in agent.roles:
+            return name, agent.team, next(iter(agent.purposes), "")
+    return "somebody", "", ""
 
 
 def _parts(name: str) -> tuple[str, str]:

@@ -85,9 +85,18 @@ test_included_for_the_role if {dataset}.include with input as _asking(["{role}"]
 
 test_not_included_for_others if not {dataset}.include with input as _asking([])
 
-# Of the input only what the rules read; a row too where they compare columns: {{"{table}": {{"{column}": …}}}}.
-# data.remit.testing.view builds whole ones.
-_asking(roles) := {{"subject": {{"roles": roles}}, "resource": {{"operation": "{table}"}}}}
+# A row of {table} that the role is shown: where rules compare columns, give it the values that they ask for.
+_row := {{
+{row}
+}}
+
+# Who asks, for what; of the input only what rules are likely to read. data.remit.testing.view builds whole ones.
+_asking(roles) := {{
+	"subject": {{"id": "{agent}", "team": "{team}", "roles": roles}},
+	"resource": {{"operation": "{table}"}},
+	"context": {{"purpose": "{purpose}"}},
+	"{table}": _row,
+}}
 """
 
 
@@ -105,9 +114,12 @@ def view_text(name: str, dataset: Dataset, *, owner: str, role: str) -> str:
     return text + _MASKS.format(masks="\n\n".join(masks)) if masks else text
 
 
-def view_test_text(name: str, dataset: Dataset, *, role: str) -> str:
-    """The file of its test."""
-    return _VIEW_TEST.format(dataset=name, role=role, **_example(dataset))
+def view_test_text(name: str, dataset: Dataset, *, role: str, asker: tuple[str, str, str]) -> str:
+    """The file of its test; `asker` is an agent, its team and its purpose."""
+    example = _example(dataset)
+    row = "\n".join(f'\t"{column}": "",' for column in dataset.tables[example["table"]].columns)
+    agent, team, purpose = asker
+    return _VIEW_TEST.format(dataset=name, role=role, row=row, agent=agent, team=team, purpose=purpose, **example)
 
 
 def _example(dataset: Dataset) -> dict[str, str]:

@@ -34,7 +34,8 @@ from remit.core.catalogue import Catalogue
 from remit.core.errors import RemitError, StoreUnavailable
 
 PATH = click.Path(path_type=Path)
-_WRONG = (RemitError, KeysUnfit, BundleInvalid, OpaUnusable, EnvoyUnusable)
+_WRONG = (RemitError, KeysUnfit, OpaUnusable, EnvoyUnusable)
+_NOT_STARTED = "the sidecar did not start: the policies do not compile, or a test of theirs fails"
 _UNREACHABLE = (InstallFailed, OpaFailed, EnvoyFailed)
 
 
@@ -158,6 +159,8 @@ async def _started(app: App, stopping: asyncio.Event) -> bool:
         return False
     except StoreUnavailable as error:
         raise Failure(error.detail) from error
+    except BundleInvalid as error:
+        raise Failure(_NOT_STARTED, *map(str, error.problems)) from error
     except _WRONG as error:
         raise Failure(*str(error).splitlines()) from error
     except _UNREACHABLE as error:
