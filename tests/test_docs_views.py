@@ -18,6 +18,7 @@ from remit.core.view import lexing
 from remit.core.view.functions import FUNCTIONS, TYPE_NAMES, Kind
 from remit.core.view.model import MAX_STATEMENT_BYTES, MAX_SUBJECTS, MAX_TOKENS, Dialect, ViewRefused
 from remit.core.view.statement import parse_statement
+from remit.core.view.texts import LONGEST_SOUGHT
 from remit.listeners.grpc_limits import Limits
 from remit.pep.decide import HOLD_SECONDS
 from remit.pep.execute import UNKNOWN
@@ -109,6 +110,7 @@ def test_limits_are_as_they_are() -> None:
     assert rows["a statement"] == f"{MAX_STATEMENT_BYTES >> 10} KiB"
     assert rows[""] == f"{lexing.MAX_WORDS:,} words and marks, {lexing.MAX_DEPTH} brackets deep"
     assert rows["parameters"] == str(MAX_PARAMETERS)
+    assert rows["a text that is searched for, as in LIKE"] == f"{LONGEST_SOUGHT:,} characters"
     assert f"({usual.rows:,})" in rows["rows, bytes of an answer"]
     assert f"({usual.bytes >> 20} MiB)" in rows["rows, bytes of an answer"]
     assert f"({usual.seconds})" in rows["seconds"]

@@ -27,6 +27,8 @@ from remit.core.view.labels import labels_of, masked_columns
 from remit.core.view.model import Cell, Columns, Plan, Statement, TableView, ViewInvalid, ViewRefused
 from remit.core.view.rewrite import rewrite
 from remit.core.view.statement import parse_statement
+from remit.core.view.texts import UNIT
+from remit.core.view.weight import check_weight
 from remit.core.view.writing import written
 from remit.pep.account import Account
 from remit.pep.decide import Objected, Permitted, Point, Way, decide
@@ -280,10 +282,21 @@ def _permits(answer: Answer) -> bool:
 def _parameters_problem(statement: Statement, call: QueryCall) -> str:
     wanted, given = set(statement.parameters), set(call.parameters)
     if wanted == given:
-        return ""
+        return _length_problem(statement, call)
     missing = [f":{name} has no value" for name in sorted(wanted - given)]
     beyond = [f'"{name}" has no place in the statement' for name in sorted(given - wanted)]
     return f"parameters: {', '.join(missing + beyond)}"
+
+
+def _length_problem(statement: Statement, call: QueryCall) -> str:
+    """A statement was weighed with short texts for its parameters: with long ones it is weighed again."""
+    if not any(isinstance(each, str | bytes) and len(each) > UNIT for each in call.parameters.values()):
+        return ""
+    try:
+        check_weight(statement.tree, parameters=call.parameters)
+    except ViewRefused as refused:
+        return f"parameters: {refused}"
+    return ""
 
 
 def _minimum_group(ruling: Ruling) -> int:

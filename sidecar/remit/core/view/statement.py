@@ -60,7 +60,7 @@ def _read(tree: exp.Expr, text: str, *, dataset: str, tables: Mapping[str, Table
     _name_outputs(tree, dialect)
     resolution = Resolution(Text(text, dialect), dataset=dataset, tables=tables)
     uses = resolution.resolve(tree)
-    check_weight(tree)
+    check_weight(tree, text)
     plain = () if resolution.groups_outside else _plain_uses(tree, resolution, dialect)
     return _Read(tree, uses, plain, text)
 

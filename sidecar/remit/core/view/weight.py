@@ -5,16 +5,22 @@ named: `SELECT s || s AS s FROM (SELECT s || s AS s FROM …)` doubles with each
 become more than a machine's memory while the statement is planned, where no limit of time or cost reaches. SQLite
 plans a WITH anew for each place that reads it, too. So the size is counted beforehand, never too small: of two columns
 of one name the larger one counts, and of an unknown name the largest there is.
+
+The same number bounds the texts that a statement makes and searches, which no limit of time ends on either database
+while one call is under way: long literals and parameters weigh more, so does what a call makes longer (`replace`), and
+what is searched weighs as often as what is searched for (`core/view/texts.py`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from sqlglot import exp
 
-from remit.core.view.model import ViewRefused
+from remit.core.view.model import Cell, ViewRefused
+from remit.core.view.places import where
+from remit.core.view.texts import LONGEST_SOUGHT, MOST_SOUGHT, STORED, UNIT, growth, length, parts_sought, work_of
 
 MOST = 20_000
 """Nodes of the expanded statement; what people write has some hundreds. Twice as many cost some 0.2 s and 50 MiB."""
@@ -31,7 +37,13 @@ class _Query:
     outputs: tuple[tuple[str, int], ...]
 
 
-_Ctes = Mapping[str, _Query]
+@dataclass(frozen=True, slots=True)
+class _Around:
+    """What a query stands in: the statement's text, its parameters, and the queries of WITH by their names."""
+
+    text: str
+    parameters: Mapping[str, Cell]
+    ctes: Mapping[str, _Query]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,21 +71,23 @@ class _Names:
         return max([1, *here, *self.own.values(), *([self.outer.largest()] if self.outer else [])])
 
 
-def check_weight(tree: exp.Expr) -> None:
-    """Raises ViewRefused for a statement that would become too large."""
-    if _query(tree, {}, None).total > MOST:
+def check_weight(tree: exp.Expr, text: str = "", parameters: Mapping[str, Cell] | None = None) -> None:
+    """Raises ViewRefused for a statement that would become too large, with these parameters (None: with short ones)."""
+    if _query(tree, _Around(text, parameters or {}, {}), None).total > MOST:
         raise ViewRefused(
-            "a statement that grows too large where its sub-queries are put in the place of their names",
-            expected="columns of sub-queries that are named less often, or fewer levels",
+            "a statement that grows too large where its sub-queries are put in the place of their names, or in the"
+            " texts that it makes",
+            expected="columns of sub-queries that are named less often, fewer levels, or shorter texts",
         )
 
 
-def _query(node: exp.Expr, ctes: _Ctes, outer: _Names | None) -> _Query:
-    inside = dict(ctes)
+def _query(node: exp.Expr, around: _Around, outer: _Names | None) -> _Query:
+    ctes = dict(around.ctes)
+    inside = replace(around, ctes=ctes)
     found = node.args.get("with_")
     for cte in found.expressions if found else ():
         made = _query(cte.this, inside, outer)
-        inside[cte.alias.lower()] = _Query(made.total, _renamed(made.outputs, cte.args.get("alias")))
+        ctes[cte.alias.lower()] = _Query(made.total, _renamed(made.outputs, cte.args.get("alias")))
     if isinstance(node, exp.Select):
         return _select(node, inside, outer)
     if isinstance(node, exp.SetOperation):
@@ -86,43 +100,43 @@ def _query(node: exp.Expr, ctes: _Ctes, outer: _Names | None) -> _Query:
     return _Query(1, ())
 
 
-def _select(node: exp.Select, ctes: _Ctes, outer: _Names | None) -> _Query:
+def _select(node: exp.Select, around: _Around, outer: _Names | None) -> _Query:
     sources: dict[str, Mapping[str, int]] = {}
-    total = _from(node, ctes, outer, sources)
+    total = _from(node, around, outer, sources)
     names = _Names(sources, outer)
     outputs: list[tuple[str, int]] = []
     for each in node.expressions:
         if each.is_star:
             outputs += [pair for source in sources.values() for pair in source.items()]
         else:
-            outputs.append((each.alias_or_name.lower(), _expression(each, ctes, names)))
+            outputs.append((each.alias_or_name.lower(), _expression(each, around, names)))
     names.own.update(dict(sorted(outputs, key=lambda pair: pair[1])))
     total += sum(weight for _, weight in outputs)
     for part, value in node.args.items():
         if part not in {"expressions", "from_", "joins", "with_"}:
-            total += sum(_expression(each, ctes, names) for each in _nodes(value))
+            total += sum(_expression(each, around, names) for each in _nodes(value))
     for join in node.args.get("joins") or ():
-        total += sum(_expression(each, ctes, names) for each in _nodes(join.args.get("on")))
+        total += sum(_expression(each, around, names) for each in _nodes(join.args.get("on")))
     return _Query(_capped(total + 1), tuple(outputs))
 
 
-def _from(node: exp.Expr, ctes: _Ctes, outer: _Names | None, sources: dict[str, Mapping[str, int]]) -> int:
+def _from(node: exp.Expr, around: _Around, outer: _Names | None, sources: dict[str, Mapping[str, int]]) -> int:
     """Add what a FROM has to `sources`; its weight."""
     first = node.args.get("from_")
     items = [first.this] if first is not None else []
     items += [join.this for join in node.args.get("joins") or ()]
-    return sum(_source(item, ctes, outer, sources) for item in items)
+    return sum(_source(item, around, outer, sources) for item in items)
 
 
-def _source(item: exp.Expr, ctes: _Ctes, outer: _Names | None, sources: dict[str, Mapping[str, int]]) -> int:
-    nested = sum(_source(join.this, ctes, outer, sources) for join in item.args.get("joins") or ())
+def _source(item: exp.Expr, around: _Around, outer: _Names | None, sources: dict[str, Mapping[str, int]]) -> int:
+    nested = sum(_source(join.this, around, outer, sources) for join in item.args.get("joins") or ())
     if isinstance(item, exp.Table):
-        query = ctes.get(item.name.lower()) if "use" not in item.meta else None
+        query = around.ctes.get(item.name.lower()) if "use" not in item.meta else None
         query = query or _Query(1, ())
     elif isinstance(item, exp.Subquery) and not isinstance(item.this, _SUBQUERIES) and not item.alias:
-        return nested + _source(item.this, ctes, outer, sources)
+        return nested + _source(item.this, around, outer, sources)
     else:
-        query = _query(item, ctes, outer)
+        query = _query(item, around, outer)
     outputs = _renamed(query.outputs, item.args.get("alias"))
     sources[item.alias_or_name.lower()] = dict(sorted(outputs, key=lambda pair: pair[1]))
     return nested + query.total
@@ -134,19 +148,53 @@ def _renamed(outputs: Sequence[tuple[str, int]], alias: exp.Expr | None) -> tupl
     return (*changed, *outputs[len(changed) :])
 
 
-def _expression(node: exp.Expr, ctes: _Ctes, names: _Names) -> int:
+def _expression(node: exp.Expr, around: _Around, names: _Names) -> int:
     total = 0
-    stack = [node]
+    stack = [(node, 1)]
     while stack:
-        each = stack.pop()
+        each, times = stack.pop()
         if isinstance(each, exp.Column):
-            total += 1 + names.of(each.name.lower(), each.table.lower())
+            total += times * (1 + names.of(each.name.lower(), each.table.lower()))
         elif isinstance(each, _SUBQUERIES):
-            total += _query(each, ctes, names).total
+            total += times * _query(each, around, names).total
         else:
-            total += 1
-            stack.extend(child for value in each.args.values() for child in _nodes(value))
+            total += times * (1 + (length(each, around.parameters) or 0) // UNIT)
+            weight, inside = _work(each, times, around, names)
+            total += weight
+            stack.extend(inside)
     return _capped(total)
+
+
+def _work(node: exp.Expr, times: int, around: _Around, names: _Names) -> tuple[int, list[tuple[exp.Expr, int]]]:
+    """What is weighed of a node's arguments, and those that still are to be, with how often each counts."""
+    work = work_of(node)
+    sought = _sought(work.sought, around, names) if work.sought is not None else 1
+    put = _expression(work.put, around, names) if work.put is not None else 0
+    factor = sought * growth(node, work, put, around.parameters)
+    inside: list[tuple[exp.Expr, int]] = []
+    for each in (child for value in node.args.values() for child in _nodes(value)):
+        if each is work.repeated:
+            inside.append((each, _capped(times * work.times)))
+        elif each is not work.sought and each is not work.put:
+            inside.append((each, _capped(times * factor * (1 if work.repeated is not None else work.times))))
+    weighed = (sought if work.sought is not None else 0) + put
+    return times * weighed, inside
+
+
+def _sought(node: exp.Expr, around: _Around, names: _Names) -> int:
+    """The weight of what is searched for. Raises ViewRefused where it may be long, but for what is stored so."""
+    plain = all(
+        isinstance(each, exp.Column) and names.of(each.name.lower(), each.table.lower()) <= STORED
+        for each in parts_sought(node)
+    )
+    weight = _expression(node, around, names) if plain else 0
+    if not plain or weight > MOST_SOUGHT:
+        raise ViewRefused(
+            "a long or computed text that is searched for",
+            where=where(node, around.text) if around.text else "",
+            expected=f"a column, literals and parameters of at most {LONGEST_SOUGHT:,} characters, joined by ||",
+        )
+    return weight
 
 
 def _nodes(value: object) -> list[exp.Expr]:
