@@ -345,12 +345,22 @@ class Failure(StrEnum):
 
 
 class DatabaseFailed(RemitError):
-    """A database did not answer. `detail` is for the operator's log alone: it may hold data."""
+    """A database did not answer. `detail` is for the operator's log alone: it may hold data.
 
-    def __init__(self, failure: Failure, detail: str = "") -> None:
+    `code` is the database's own ("SQLSTATE 42702", "SQLITE_ERROR"), and holds none; `absent`: a name was not there.
+    """
+
+    def __init__(self, failure: Failure, detail: str = "", *, code: str = "", absent: bool = False) -> None:
         super().__init__(failure.value)
         self.failure = failure
         self.detail = detail
+        self.code = code
+        self.absent = absent
+
+    @property
+    def told(self) -> str:
+        """What may be logged of it whatever it is: "bad_statement, SQLSTATE 42702"."""
+        return f"{self.failure.value}, {self.code}" if self.code else self.failure.value
 
 
 class NotPerformed(DatabaseFailed):

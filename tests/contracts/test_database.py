@@ -281,6 +281,40 @@ async def test_a_failure_is_of_its_class(site: Site, sql: str, expected: Failure
 
 
 @in_loop
+async def test_a_failure_brings_the_database_s_own_code(site: Site) -> None:
+    """It may be logged: neither the database's words nor data are in it."""
+    async with site.opened() as database:
+        with pytest.raises(DatabaseFailed) as caught:
+            await answer(database, site.plan("SELECT nope FROM ~people"))
+
+    code = {Dialect.SQLITE: "SQLITE_ERROR", Dialect.POSTGRES: "SQLSTATE 42703"}[site.dialect]
+    assert caught.value.told == f"bad_statement, {code}"
+
+
+@in_loop
+@pytest.mark.parametrize(
+    ("changed", "back", "wanting"),
+    [
+        ("ALTER TABLE people RENAME COLUMN name TO called", "ALTER TABLE people RENAME COLUMN called TO name", "name"),
+        ("ALTER TABLE people RENAME TO gone", "ALTER TABLE gone RENAME TO people", "people"),
+    ],
+)
+async def test_what_is_no_longer_there_is_looked_for_again(site: Site, changed: str, back: str, wanting: str) -> None:
+    """After the first statement that misses it, the database is known not to fit; once it is back, it fits."""
+    plan = site.plan("SELECT name FROM ~people WHERE id = 1")
+    async with site.opened() as database:
+        assert (await answer(database, plan)).rows == [("Ada",)]
+        site.owner.run(changed)
+        assert await failure(database, plan) in {Failure.BAD_STATEMENT, Failure.NOT_FIT}
+        with pytest.raises(DatabaseFailed) as caught:
+            await database.columns()
+        assert caught.value.failure is Failure.NOT_FIT
+        assert wanting in caught.value.detail
+        site.owner.run(back)
+        assert (await answer(database, plan)).rows == [("Ada",)]
+
+
+@in_loop
 async def test_a_value_that_cannot_be_computed_is_no_statement_that_is_wrong(site: Site) -> None:
     """Of the same statement, some values can be computed and some cannot: the failure is another one."""
     sum_of = "SELECT sum(n) FROM (SELECT 9223372036854775807 AS n UNION ALL SELECT 1) AS s"

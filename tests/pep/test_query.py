@@ -370,12 +370,13 @@ async def test_the_log_says_what_is_wrong_with_the_database_itself(
 ) -> None:
     """A wrong password or a missing table can be found; what else a database says may hold data, and is not logged."""
     stage = Stage(FakeDatabase())
-    stage.database.refuses = DatabaseFailed(failure, "password authentication failed")
+    stage.database.refuses = DatabaseFailed(failure, "password authentication failed", code="SQLSTATE 42702")
 
     await stage.query()
 
     told = "password authentication failed" in caplog.text
     assert told == (failure in {Failure.UNAVAILABLE, Failure.NOT_FIT})
+    assert f"dataset crm: {failure.value}, SQLSTATE 42702 (" in caplog.text
 
 
 @in_loop

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 
 from remit.core.view.model import Columns
 from remit.ports import DatabaseFailed, Failure
@@ -26,8 +27,18 @@ class AskedColumns:
         self._asking = asyncio.Lock()
         self._found: Columns | None = None
 
+    @asynccontextmanager
+    async def doubted(self) -> AsyncIterator[None]:
+        """While a statement made from them runs: where a name of it is not there, the next to need them asks again."""
+        try:
+            yield
+        except DatabaseFailed as error:
+            if error.absent:
+                self._found = None
+            raise
+
     async def get(self) -> Columns:
-        """What was found once. Raises DatabaseFailed."""
+        """What was found once, until it is doubted. Raises DatabaseFailed."""
         if self._found is None:
             async with self._asking:
                 if self._found is None:

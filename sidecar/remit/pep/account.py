@@ -84,9 +84,9 @@ class Account:
         await self._record()
         self._world.observer.view_answered(self._subject.id, self._dataset, self.rows)
         if self._reading.failure is not None:
-            # What the database says may hold data: the class alone is logged, but for what is wrong with it for all.
-            told = f": {self._reading.detail}" if self._reading.failure in WRONG_FOR_ALL else ""
-            _log.warning("dataset %s: %s (%s)%s", self._dataset, self._reading.failure.value, self._decision, told)
+            # What the database says may hold data: the class and code alone are logged, but for what is wrong for all.
+            said = f": {self._reading.detail}" if self._reading.failure in WRONG_FOR_ALL else ""
+            _log.warning("dataset %s: %s (%s)%s", self._dataset, self._reading.told, self._decision, said)
 
     async def _next(self) -> Batch | None:
         """The next rows; None at the end, which a halt brings too, also while the database is still at work."""

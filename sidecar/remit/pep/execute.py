@@ -189,7 +189,7 @@ async def _perform(
     try:
         return await _told(world, subject, ready, call=call, answer=answer)
     except DatabaseFailed as failed:
-        _log.warning("dataset %s: %s (%s)", call.dataset, failed.failure.value, answer.id)
+        _log.warning("dataset %s: %s (%s)", call.dataset, failed.told, answer.id)
         if failed.failure is Failure.NOT_FIT:
             _log.error("dataset %s is not as the catalogue says: %s", call.dataset, failed.detail)
         failure = Failure.UNAVAILABLE if tried and failed.failure in BEFORE_LOOKING else failed.failure

@@ -38,6 +38,7 @@ class ReadAhead:
         self.columns: Sequence[ResultColumn] = ()
         self.subjects: Mapping[str, Sequence[str]] = {}
         self.failure: Failure | None = None
+        self.told = ""  # of the failure, and may be logged whatever it is
         self.detail = ""
         self.truncated = False
         self.bytes = 0
@@ -75,7 +76,7 @@ class ReadAhead:
             finally:
                 self._turn.release()
         except DatabaseFailed as failed:
-            self.failure, self.detail = failed.failure, failed.detail
+            self.failure, self.detail, self.told = failed.failure, failed.detail, failed.told
         except Exception as fault:
             self._fault = fault
         self._opened.set()

@@ -43,7 +43,7 @@ class PostgresDatabase:
         return Dialect.POSTGRES
 
     async def columns(self) -> Columns:
-        """As the port says; what was found once holds until the catalogue is another one."""
+        """As the port says; what was found once holds until the catalogue is another one, or a name is not there."""
         return await self._columns.get()
 
     @asynccontextmanager
@@ -52,7 +52,7 @@ class PostgresDatabase:
         await self.columns()
         pool = _named(self._reader, "reader")
         deadline = asyncio.get_running_loop().time() + limits.seconds
-        async with AsyncExitStack() as stack:
+        async with self._columns.doubted(), AsyncExitStack() as stack:
             try:
                 reading = await self._started(stack, pool, plan, parameters, limits, deadline)
             except _Lost:
@@ -61,7 +61,7 @@ class PostgresDatabase:
                 try:
                     reading = await self._started(stack, pool, plan, parameters, limits, deadline)
                 except _Lost as lost:
-                    raise DatabaseFailed(lost.failure, lost.detail) from None
+                    raise DatabaseFailed(lost.failure, lost.detail, code=lost.code) from None
             yield reading
 
     async def write(self, write: Write) -> Written:
@@ -91,7 +91,7 @@ class PostgresDatabase:
             await reading.start()
         except DatabaseFailed as error:
             if error.failure is Failure.UNAVAILABLE:
-                raise _Lost(error.failure, error.detail) from None
+                raise _Lost(error.failure, error.detail, code=error.code) from None
             raise
         return reading
 

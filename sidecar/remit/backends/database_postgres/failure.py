@@ -37,6 +37,7 @@ _CLASSES = {
     "57": Failure.UNAVAILABLE,
     "58": Failure.UNAVAILABLE,
 }
+_ABSENT = frozenset(["42703", "42P01"])  # a column, a table
 # Where PostgreSQL finds that a FROM has no such alias; it has the code of a missing table.
 _NO_TABLES = frozenset(["errorMissingRTE"])
 
@@ -56,4 +57,16 @@ def failed(error: psycopg.Error) -> DatabaseFailed:
         failure = Failure.INTERNAL
     # Not its LINE, which quotes the statement, nor its DETAIL, which quotes rows.
     said = error.diag.message_primary if state is not None else str(error).strip()
-    return DatabaseFailed(failure, f"SQLSTATE {state or 'none'}: {said}")
+    absent = state in _ABSENT and error.diag.source_function not in _NO_TABLES
+    return DatabaseFailed(failure, f"SQLSTATE {state or 'none'}: {said}", code=_code(state), absent=absent)
+
+
+def _code(state: str | None) -> str:
+    """An SQLSTATE of PostgreSQL's list; a function of the database's owner may raise any other, made of data."""
+    if state is None:
+        return ""
+    try:
+        psycopg.errors.lookup(state)
+    except KeyError:
+        return "an SQLSTATE of its own"
+    return f"SQLSTATE {state}"

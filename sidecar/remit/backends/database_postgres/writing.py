@@ -68,7 +68,9 @@ async def perform(pool: Pool, write: Write) -> Written:
             again = isinstance(error, _Passing) or (unknown and error.failure is Failure.UNAVAILABLE)
             pause = next(pauses, None)
             if not again or pause is None or loop.time() + pause >= deadline:
-                raise DatabaseFailed(Failure.UNAVAILABLE if unknown else error.failure, error.detail) from None
+                raise DatabaseFailed(
+                    Failure.UNAVAILABLE if unknown else error.failure, error.detail, code=error.code
+                ) from None
             await pool.forget()
             await asyncio.sleep(pause)
 

@@ -53,14 +53,14 @@ class SqliteDatabase:
         return Dialect.SQLITE
 
     async def columns(self) -> Columns:
-        """As the port says; what was found once holds until the catalogue is another one."""
+        """As the port says; what was found once holds until the catalogue is another one, or a name is not there."""
         return await self._columns.get()
 
     @asynccontextmanager
     async def read(self, plan: Plan, parameters: Mapping[str, Cell], limits: Limits) -> AsyncIterator[Reading]:
         """As the port says."""
         watch = Watch(time.monotonic() + limits.seconds, limits.cost)
-        async with self._connection(limits.seconds, watch) as opened:
+        async with self._columns.doubted(), self._connection(limits.seconds, watch) as opened:
             run = Run(opened, plan, parameters, limits, watch)
             try:
                 first = await self._in_thread(watch, lambda: run.start(self._tokenizer))

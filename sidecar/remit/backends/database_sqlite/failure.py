@@ -25,13 +25,22 @@ _KINDS: tuple[tuple[type[Exception], Failure], ...] = (
 def failed(error: Exception, *, running: bool) -> DatabaseFailed:
     """The failure that an error is of; `running` once the statement was accepted, so that a value is to blame."""
     detail = f"{type(error).__name__}: {error}"
+    code = _code(error)
     for kind, failure in _KINDS:
         if isinstance(error, kind):
-            return DatabaseFailed(failure, detail)
+            return DatabaseFailed(failure, detail, code=code)
     if isinstance(error, apsw.SQLError):
         if "no such table" in str(error):
-            return DatabaseFailed(Failure.NOT_FIT, detail)
-        return DatabaseFailed(Failure.BAD_VALUE if running else Failure.BAD_STATEMENT, detail)
+            return DatabaseFailed(Failure.NOT_FIT, detail, code=code, absent=True)
+        absent = not running and "no such column" in str(error)
+        return DatabaseFailed(Failure.BAD_VALUE if running else Failure.BAD_STATEMENT, detail, code=code, absent=absent)
     if isinstance(error, TypeError | ValueError | OverflowError):  # a value that cannot be bound
         return DatabaseFailed(Failure.BAD_VALUE, type(error).__name__)
-    return DatabaseFailed(Failure.INTERNAL, detail)
+    return DatabaseFailed(Failure.INTERNAL, detail, code=code)
+
+
+def _code(error: Exception) -> str:
+    """The name of SQLite's own code."""
+    names = apsw.mapping_result_codes | apsw.mapping_extended_result_codes
+    numbers = [getattr(error, name, None) for name in ("extendedresult", "result")]
+    return next((str(names[each]) for each in numbers if each in names), "")
