@@ -110,11 +110,15 @@ class Resolution:
         given = frozenset(self._text.key_of(alias) for alias in aliases)
         in_where = given if self._text.dialect is Dialect.SQLITE else _NONE
         names = [name for each in node.expressions for name in self._projected(each, scope, visible)]
+        scope.plain = plain = _is_plain(node, scope)
         for each in node.expressions:
             self._expressions(each, scope, ctes, _NONE)
+        scope.plain = plain and len(scope.sources) == 2  # ON reaches the tables before it alone
         for join in scope.joins:
             self._expressions(join.args.get("on"), scope, ctes, in_where)
+        scope.plain = plain
         self._expressions(node.args.get("where"), scope, ctes, in_where)
+        scope.plain = False  # the names of outputs count as well
         for part in ("distinct", "group", "having", "order"):
             self._expressions(node.args.get(part), scope, ctes, given)
         for part in ("windows", "limit", "offset"):
@@ -180,6 +184,8 @@ class Resolution:
             listing = around.listing(column)
             if listing:
                 self._check_certain(node, listing, column, scope)
+                if around is scope and scope.plain and column not in aliases:
+                    self._check_one(node, listing, column)
                 self._found(node, listing, column, around)
                 return
         if column not in aliases or not self._may_be_output(node):
@@ -195,6 +201,14 @@ class Resolution:
             if named is not None and named.use is not None and named not in listing:
                 what = f"{self._text.folded(node.this)}, which is a column and another table's name as well"
                 raise self._text.refused(what, node, expected=f"{listing[0].alias}.{listing[0].columns[column]}")
+
+    def _check_one(self, node: exp.Expr, listing: list[Source], column: str) -> None:
+        """Both databases refuse a name that two tables have, and say so to nobody but the operator."""
+        tables = [source for source in listing if source.use is not None]
+        if len(tables) > 1:
+            candidates = " or ".join(f"{source.alias}.{source.columns[column]}" for source in tables)
+            what = f"{self._text.folded(node.this)}, which is a column of several tables"
+            raise self._text.refused(what, node, expected=candidates)
 
     def _may_be_output(self, node: exp.Expr) -> bool:
         """Whether a name that is no column's is an output's here. PostgreSQL knows outputs only where they stand alone;
@@ -234,6 +248,13 @@ class Resolution:
         if name.lower() in _SYSTEM_COLUMNS:
             return self._text.refused(f"a system column, {name}", node, expected=_one_of(names, name))
         return self._text.refused(f"unknown column {name}", node, expected=_one_of(names, name))
+
+
+def _is_plain(select: exp.Select, scope: Scope) -> bool:
+    """Whether each item of a FROM keeps its columns to itself: no USING, and no join in brackets."""
+    return len(scope.joins) == len(select.args.get("joins") or ()) and not any(
+        join.args.get("using") for join in scope.joins
+    )
 
 
 def _stands_alone(node: exp.Expr) -> bool:

@@ -66,6 +66,8 @@ class Scope:
     outer: Scope | None
     sources: dict[str, Source] = field(default_factory=dict)
     joins: list[exp.Expr] = field(default_factory=list)
+    plain: bool = False
+    """Whether a name that several tables have is ambiguous where names are being resolved now, beyond doubt."""
 
     def upward(self) -> Iterator[Scope]:
         """This scope and those around it, from within."""
