@@ -23,6 +23,7 @@ from remit.core.view.model import Cell
 from remit.ports import ResultColumn
 
 CHUNK = 256  # rows: wide ones of 64 KiB still fit in 16 MiB
+FEW = 16  # rows of a plan that grows: each may be of ROW_BYTES
 PREPARED = 64  # statements of one connection
 
 _CHUNKS = (ExecStatus.TUPLES_CHUNK, ExecStatus.SINGLE_TUPLE)
@@ -67,10 +68,11 @@ _PREPARED: WeakKeyDictionary[Connection, _Prepared] = WeakKeyDictionary()
 class Chunks:
     """The rows of one statement, as they come. Errors are psycopg's."""
 
-    def __init__(self, connection: Connection, sql: str, values: Sequence[Any]) -> None:
+    def __init__(self, connection: Connection, sql: str, values: Sequence[Any], rows: int = CHUNK) -> None:
         self._connection = connection
         self._sql = sql.encode()
         self._values = values
+        self._rows = rows
         self._transformer = Transformer(connection)
         self.columns: tuple[ResultColumn, ...] = ()
         self.ended = False
@@ -103,7 +105,7 @@ class Chunks:
             pgconn.send_query_params(key[0], values, param_types=key[1], param_formats=formats)
         else:
             pgconn.send_query_prepared(name, values, param_formats=formats)
-        pgconn.set_chunked_rows_mode(CHUNK)
+        pgconn.set_chunked_rows_mode(self._rows)
         yield from send(pgconn)
         return (yield from self._fetched())
 
@@ -142,7 +144,7 @@ class Chunks:
         if result is None:
             raise psycopg.OperationalError("the server sent no result")
         _check(self._connection, result)
-        if result.status in _CHUNKS and result.ntuples == CHUNK:
+        if result.status in _CHUNKS and result.ntuples == self._rows:
             return result
         last = result
         while (following := (yield from fetch(pgconn))) is not None:

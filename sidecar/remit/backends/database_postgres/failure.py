@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import psycopg
 
+from remit.backends.database_postgres.too_large import is_too_large
 from remit.ports import DatabaseFailed, Failure
 
 _STATES = {
@@ -40,6 +41,7 @@ _CLASSES = {
 _ABSENT = frozenset(["42703", "42P01"])  # a column, a table
 # Where PostgreSQL finds that a FROM has no such alias; it has the code of a missing table.
 _NO_TABLES = frozenset(["errorMissingRTE"])
+_SAID = 500  # characters that are kept of what it says, which may quote a value of any size
 
 
 def failed(error: psycopg.Error) -> DatabaseFailed:
@@ -49,6 +51,8 @@ def failed(error: psycopg.Error) -> DatabaseFailed:
         failure = _STATES.get(state) or _CLASSES.get(state[:2], Failure.INTERNAL)
         if error.diag.source_function in _NO_TABLES:
             failure = Failure.BAD_STATEMENT
+        if is_too_large(error):
+            failure = Failure.TOO_COSTLY
     elif isinstance(error, psycopg.OperationalError):  # the connection: libpq's own errors have no state
         failure = Failure.UNAVAILABLE
     elif isinstance(error, psycopg.DataError):  # a value that cannot be sent
@@ -58,7 +62,9 @@ def failed(error: psycopg.Error) -> DatabaseFailed:
     # Not its LINE, which quotes the statement, nor its DETAIL, which quotes rows.
     said = error.diag.message_primary if state is not None else str(error).strip()
     absent = state in _ABSENT and error.diag.source_function not in _NO_TABLES
-    return DatabaseFailed(failure, f"SQLSTATE {state or 'none'}: {said}", code=_code(state), absent=absent)
+    return DatabaseFailed(
+        failure, f"SQLSTATE {state or 'none'}: {(said or '')[:_SAID]}", code=_code(state), absent=absent
+    )
 
 
 def _code(state: str | None) -> str:

@@ -13,7 +13,7 @@ from psycopg.generators import fetch
 from psycopg.pq import TransactionStatus
 
 from remit.backends.bindings import bound
-from remit.backends.database_postgres.chunks import Chunks, executed
+from remit.backends.database_postgres.chunks import CHUNK, FEW, Chunks, executed
 from remit.backends.database_postgres.connection import Connection
 from remit.backends.database_postgres.failure import failed
 from remit.backends.row_meter import RowMeter, row_size
@@ -109,7 +109,7 @@ class PostgresReading:
         values = self._bound(plan.text)
         if self._limits.cost:
             await self._estimate(plan.text.sql, values)
-        self._chunks = Chunks(self._connection, plan.text.sql, values)
+        self._chunks = Chunks(self._connection, plan.text.sql, values, FEW if plan.grows else CHUNK)
         self._first = await self._chunks.first()
         visible = len(self._chunks.columns) - len(plan.hidden)
         self._columns = self._chunks.columns[:visible]

@@ -284,6 +284,13 @@ MAX_SUBJECTS = 10_000
 """How many subjects of one answer are recorded by name; beyond, that they were many."""
 
 
+ROW_BYTES = 4 << 20
+"""The largest row, as PostgreSQL would send it, of a statement that may make much of little (`Plan.grows`)."""
+
+ROW_TOO_LARGE = "remit: a row that is too large"
+"""In the error of a row beyond it."""
+
+
 MAX_TOKENS = 100_000
 """How many distinct values of a column a token query may give; it gives one more where there are more."""
 
@@ -296,7 +303,8 @@ class Plan:
     (as text) it is. `subjects` are read first, in the same snapshot, of tables whose keys the result itself cannot
     tell. `reads` is all that it touches, physical table -> columns (a second wall: SQLite's authorizer); `functions`
     all that it calls, lower case; `names` those of its common table expressions, lower case, which may be called like
-    tables that it does not read. `rows` is the most that it returns, one beyond what may be shown.
+    tables that it does not read. `rows` is the most that it returns, one beyond what may be shown. `grows` where a row
+    may be much larger than what is stored: such rows are measured by the database, and few are held at once.
     """
 
     dialect: Dialect
@@ -308,3 +316,4 @@ class Plan:
     functions: frozenset[str] = frozenset()
     names: frozenset[str] = frozenset()
     rows: int = 0
+    grows: bool = False

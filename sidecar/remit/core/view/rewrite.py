@@ -3,7 +3,8 @@
 Each table of the statement becomes a view that has exactly the columns which the statement can name (core/view/fence.py
 says what is a fence and why). All else of the tree stays as it is, so that the statement means what it means in that
 database. Added are: hidden columns at the end, with the keys of the subjects whose rows are shown; a limit, where there
-is none; where policy sets a smallest group, a HAVING (core/view/group.py).
+is none; where policy sets a smallest group, a HAVING (core/view/group.py); where a row may grow beyond what is stored,
+a measure of it (core/view/growth.py).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from remit.core.view.dialects import render
 from remit.core.view.fence import RAW, Hidden, Source, distinct_sql, moved_sql, sources_of, view_sql
 from remit.core.view.filter_sql import columns_of
 from remit.core.view.group import check_groups, require_groups
+from remit.core.view.growth import grows, measured
 from remit.core.view.model import (
     MAX_SUBJECTS,
     MAX_TOKENS,
@@ -98,7 +100,9 @@ class _Rewriting:
         if self.statement.dialect is Dialect.POSTGRES:
             _part_standing_alone(tree, bindings)
         _prepend(tree, fences)
-        text = bindings.text(render(bind(tree, bindings), self.statement.dialect))
+        sql = render(bind(tree, bindings), self.statement.dialect)
+        grown = self.statement.dialect is Dialect.POSTGRES and grows(self.statement.tree)
+        text = bindings.text(measured(sql, quoted(f"{self._prefix()}q")) if grown else sql)
         subjects = tuple(self._subjects(shown))
         return Plan(
             dialect=self.statement.dialect,
@@ -110,6 +114,7 @@ class _Rewriting:
             functions=called.union(*(each.functions for each in (bindings, *self.others))),
             names=frozenset(cte.alias.lower() for cte in tree.find_all(exp.CTE)),
             rows=self.rows + 1,
+            grows=grown,
         )
 
     # Hidden columns.
