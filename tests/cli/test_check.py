@@ -266,6 +266,7 @@ def test_a_mask_that_cannot_be_is_exit_code_1(remit: Remit, good: Path, place: P
             'masks.customers[c].hash := {} if c := concat("", ["emi", "al"])',
             "customers: a mask of 'emial', expected a column of the catalogue",
         ),
+        ('masks.customers contains "email"', "masks.customers: list, expected an object"),
     ],
 )
 def test_a_view_that_would_be_refused_is_exit_code_1(

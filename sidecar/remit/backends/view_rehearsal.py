@@ -94,7 +94,7 @@ async def _problems(pdp: OpaPdp, bundle: Bundle, view: ViewPackage, asker: Asker
 def _problem(view: ViewPackage, table: str, failure: PolicyFailure | ViewRefused) -> Problem:
     """A failure at the first rule that it may come of; the file alone where no rule is known."""
     rules = places(view, table, failure)
-    message = f"{failure.reason.value}: {failure}" if isinstance(failure, PolicyFailure) else str(failure)
+    message = str(failure)
     if not rules:
         return Problem(str(view.files[0]), 0, message)
     also = ", ".join(f"{each.file}:{each.line}" for each in rules[1:])

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -44,30 +44,35 @@ def rehearsed(
 ) -> Found:
     """Ask for each dataset for each agent and purpose that it admits, the first `most` of them within MAX_SECONDS."""
     doubts = tuple(str(doubt) for view in views for doubt in view.doubts)
-    total = sum(1 for _ in _combinations(catalogue, bundle))
+    combinations = _combinations(catalogue, bundle)
     askers = [
         Asker(agent, dataset, purpose, view_input(catalogue, agent, dataset, purpose))
-        for agent, dataset, purpose in islice(_combinations(catalogue, bundle), most)
+        for agent, dataset, purpose in combinations[:most]
     ]
     asking = rehearse(bundle, opa, directory / "opa", views=views, askers=askers, seconds=MAX_SECONDS)
     try:
         found = asyncio.run(asking)
     except OpaFailed as error:
         return Found((), (*doubts, f"views: none was asked for: {error}"))
-    left = total - found.asked
-    unasked = f"views: {left} of {total} combinations of agent, dataset and purpose were not asked for"
+    left = len(combinations) - found.asked
+    unasked = f"views: {left} of {len(combinations)} combinations of agent, dataset and purpose were not asked for"
     how = "remit views explain AGENT DATASET asks for one"
     return Found(tuple(map(_line, found.refusals)), (*doubts, *([f"{unasked}: {how}"] if left else [])))
 
 
-def _combinations(catalogue: Catalogue, bundle: Bundle) -> Iterator[tuple[str, str, str]]:
-    """Agent, dataset and purpose, of the datasets that have a view."""
-    for name, dataset in catalogue.datasets.items():
-        for agent, entry in catalogue.agents.items():
-            if name in bundle.views and admits(dataset, entry):
-                for purpose in entry.purposes or ("",):
-                    if not dataset.purposes or purpose in dataset.purposes:
-                        yield agent, name, purpose
+def _combinations(catalogue: Catalogue, bundle: Bundle) -> list[tuple[str, str, str]]:
+    """Agent, dataset and purpose; each dataset that has a view in turn, so that none is left to the last."""
+    turns = [_askers(catalogue, name) for name in catalogue.datasets if name in bundle.views]
+    return [each for turn in zip_longest(*turns) for each in turn if each]
+
+
+def _askers(catalogue: Catalogue, name: str) -> Iterator[tuple[str, str, str]]:
+    dataset = catalogue.datasets[name]
+    for agent, entry in catalogue.agents.items():
+        if admits(dataset, entry):
+            for purpose in entry.purposes or ("",):
+                if not dataset.purposes or purpose in dataset.purposes:
+                    yield agent, name, purpose
 
 
 def _line(refusal: Refusal) -> str:

@@ -175,7 +175,7 @@ def _whole(value: object, least: int, most: int) -> bool:
 
 def _object(value: object, where: str) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise ViewInvalid(f"{type(value).__name__}", where=where, expected="an object")
+        raise MaskInvalid(f"{type(value).__name__}", where=where, expected="an object")
     return value
 
 
