@@ -11,13 +11,16 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from remit.backends.database_postgres import PostgresDatabase
 from remit.backends.database_postgres.connection import Session
 from remit.backends.database_sqlite import SqliteDatabase
 from remit.backends.tokens_aessiv import AesSivTokenizer
 from remit.core.database_url import PostgresPlace, parse_url
+from remit.core.dataset import Table
 from remit.core.view.model import Dialect, Plan, Text
 from remit.ports import Limits
 
@@ -31,16 +34,18 @@ def resident() -> int:
     return int(status["VmHWM"].removesuffix("kB")) * 1024
 
 
-def database(kind: str, place: str) -> PostgresDatabase | SqliteDatabase:
+def database(
+    kind: str, place: str, tables: Mapping[str, Table] = MappingProxyType({})
+) -> PostgresDatabase | SqliteDatabase:
     if kind == "sqlite":
-        return SqliteDatabase(place, "", {}, tokenizer=_TOKENIZER)
+        return SqliteDatabase(place, "", tables, tokenizer=_TOKENIZER)
 
     async def password() -> bytes:
         return os.environ["PGSECRET"].encode()
 
     parsed = parse_url(place)
     assert isinstance(parsed, PostgresPlace)
-    return PostgresDatabase(Session(parsed, password, 100), None, {}, tokenizer=_TOKENIZER)
+    return PostgresDatabase(Session(parsed, password, 100), None, tables, tokenizer=_TOKENIZER)
 
 
 async def main(kind: str, place: str, keep: bool) -> None:
