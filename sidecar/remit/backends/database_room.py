@@ -15,15 +15,23 @@ class Room:
     def __init__(self, size: int) -> None:
         self._places = asyncio.Semaphore(size)
 
-    @asynccontextmanager
-    async def place(self, seconds: float) -> AsyncIterator[None]:
-        """Room for one. Raises DatabaseFailed where none is free within `seconds`."""
+    async def take(self, seconds: float) -> None:
+        """Take a place, until `give`. Raises DatabaseFailed where none is free within `seconds`."""
         try:
             async with asyncio.timeout(seconds):
                 await self._places.acquire()
         except TimeoutError:
             raise DatabaseFailed(Failure.TIMED_OUT, "no connection was free in time") from None
+
+    def give(self) -> None:
+        """Give a place back."""
+        self._places.release()
+
+    @asynccontextmanager
+    async def place(self, seconds: float) -> AsyncIterator[None]:
+        """Room for one. Raises DatabaseFailed where none is free within `seconds`."""
+        await self.take(seconds)
         try:
             yield
         finally:
-            self._places.release()
+            self.give()

@@ -17,7 +17,7 @@ from psycopg.generators import execute, fetch, send
 from psycopg.pq import ExecStatus, TransactionStatus
 from psycopg.pq.abc import PGresult
 
-from remit.backends.database_postgres.connection import Connection
+from remit.backends.database_postgres.connection import Connection, waited
 from remit.backends.database_postgres.types import dumped, loaded, type_name
 from remit.core.view.model import Cell
 from remit.ports import ResultColumn
@@ -40,7 +40,7 @@ async def executed(connection: Connection, sql: bytes, values: Sequence[Any]) ->
         connection.pgconn.send_query_params(sql, sent, param_types=sender.types, param_formats=sender.formats)
         return (yield from execute(connection.pgconn))
 
-    result: PGresult = (await connection.wait(steps()))[-1]
+    result: PGresult = (await waited(connection, steps()))[-1]
     _check(connection, result)
     return result
 
@@ -82,7 +82,7 @@ class Chunks:
         sender = Transformer(self._connection)
         values = dumped(sender, self._values)
         steps = self._steps((self._sql, tuple(sender.types or ())), values, sender.formats)
-        result = await self._connection.wait(steps)
+        result = await waited(self._connection, steps)
         self.columns = columns_of(result)
         self._transformer.set_pgresult(result)
         return loaded(self._transformer, result)
@@ -91,7 +91,7 @@ class Chunks:
         """The next rows; none once `ended`."""
         if self.ended:
             return []
-        result = await self._connection.wait(self._fetched())
+        result = await waited(self._connection, self._fetched())
         self._transformer.set_pgresult(result, set_loaders=False)
         return loaded(self._transformer, result)
 

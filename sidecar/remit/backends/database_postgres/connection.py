@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Generator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import psycopg
 from psycopg import AsyncConnection
+from psycopg.generators import fetch
 from psycopg.pq import TransactionStatus
+from psycopg.waiting import wait_async
 
 from remit.backends.database_postgres.failure import failed
 from remit.backends.database_postgres.types import ADAPTERS
@@ -17,6 +19,8 @@ from remit.core.database_url import PostgresPlace
 from remit.ports import DatabaseFailed, Failure
 
 CONNECT_SECONDS = 5
+
+_LOOK_SECONDS = 0.1  # at the latest, should the loop have missed that the socket can be read
 
 Password = Callable[[], Awaitable[bytes]]
 """The password as it is now, b"" where there is none. Raises DatabaseFailed."""
@@ -116,6 +120,23 @@ async def connect(session: Session) -> Connection:
     except psycopg.Error as error:
         raise failed(error) from None
     return connection
+
+
+async def waited(connection: Connection, steps: Generator[Any, Any, Any]) -> Any:
+    """What a generator of psycopg's gives. Cancelled, it is over at once, and whoever has the connection ends what runs
+    on it: psycopg's own `wait` asks the server to stop, waits for seconds, and then closes the connection, by which
+    nobody knows any more that the server is still busy."""
+    return await wait_async(steps, connection.pgconn.socket, interval=_LOOK_SECONDS)
+
+
+async def drained(connection: Connection) -> None:
+    """Read and drop what still comes of a statement."""
+
+    def steps() -> Generator[Any, Any, Any]:
+        while (yield from fetch(connection.pgconn)) is not None:
+            pass
+
+    await waited(connection, steps())
 
 
 def is_unchanged(connection: Connection, *, writes: bool) -> bool:

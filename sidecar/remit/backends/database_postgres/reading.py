@@ -9,12 +9,11 @@ from contextlib import suppress
 from typing import Any
 
 import psycopg
-from psycopg.generators import fetch
 from psycopg.pq import TransactionStatus
 
 from remit.backends.bindings import bound
 from remit.backends.database_postgres.chunks import CHUNK, FEW, Chunks, executed
-from remit.backends.database_postgres.connection import Connection
+from remit.backends.database_postgres.connection import Connection, drained
 from remit.backends.database_postgres.failure import failed
 from remit.backends.row_meter import RowMeter, row_size
 from remit.core.view.model import MAX_SUBJECTS, MAX_TOKENS, Cell, Plan, Text, TokenQuery
@@ -94,7 +93,7 @@ class PostgresReading:
             async with asyncio.timeout(_END_SECONDS):
                 if pgconn.transaction_status == TransactionStatus.ACTIVE:
                     await self._connection.cancel_safe(timeout=_END_SECONDS)
-                    await self._connection.wait(_drained(pgconn))
+                    await drained(self._connection)
                 if pgconn.transaction_status in (TransactionStatus.INTRANS, TransactionStatus.INERROR):
                     await self._connection.execute("ROLLBACK")
 
@@ -162,9 +161,3 @@ class PostgresReading:
             raise DatabaseFailed(Failure.TIMED_OUT, "it took longer than it may") from None
         except psycopg.Error as error:
             raise failed(error) from None
-
-
-def _drained(pgconn: Any) -> Any:
-    """Reads and drops what still comes of a statement that was cancelled."""
-    while (yield from fetch(pgconn)) is not None:
-        pass

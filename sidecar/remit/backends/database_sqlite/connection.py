@@ -17,7 +17,10 @@ from remit.backends.database_sqlite.wall import HASH, TOKEN
 from remit.backends.database_sqlite.watch import Watch
 from remit.ports import DatabaseFailed, Failure, Tokenizer
 
-MAX_LENGTH = 64 << 20
+LEAST_LENGTH = 1 << 20
+MOST_LENGTH = 16 << 20
+"""Bytes of the longest value that a reader makes or reads: as `limits.bytes` says, between these. One call of a
+function on a value is not interrupted."""
 
 _INT8 = 1 << 63
 _OFF = (
@@ -44,17 +47,22 @@ _LIMITS = {
 }
 
 
-def open_reader(path: str, tokenizer: Tokenizer, *, length: int) -> apsw.Connection:
-    """A connection that cannot write; no value of it is longer than `length` bytes. Raises DatabaseFailed."""
+def open_reader(path: str, tokenizer: Tokenizer) -> apsw.Connection:
+    """A connection that cannot write, whose values are of at most MOST_LENGTH. Raises DatabaseFailed."""
     connection = _opened(path, "ro")
     for limit, value in _LIMITS.items():
         connection.limit(limit, value)
-    connection.limit(apsw.SQLITE_LIMIT_LENGTH, max(1 << 20, min(length, MAX_LENGTH)))
+    limit_length(connection, MOST_LENGTH)
     connection.pragma("query_only", True)
     connection.pragma("cell_size_check", True)
     connection.create_scalar_function(HASH, _hasher(tokenizer), 2, deterministic=True)
     connection.create_scalar_function(TOKEN, _token_maker(tokenizer), 3, deterministic=True)
     return connection
+
+
+def limit_length(connection: apsw.Connection, length: int) -> None:
+    """Let values be of at most `length` bytes, between LEAST_LENGTH and MOST_LENGTH."""
+    connection.limit(apsw.SQLITE_LIMIT_LENGTH, max(LEAST_LENGTH, min(length, MOST_LENGTH)))
 
 
 def open_writer(path: str, watch: Watch) -> apsw.Connection:

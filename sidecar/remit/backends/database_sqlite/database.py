@@ -16,7 +16,7 @@ import apsw
 from remit.backends.database_columns import AskedColumns
 from remit.backends.database_room import Room
 from remit.backends.database_sqlite.columns import fitting_columns
-from remit.backends.database_sqlite.connection import MAX_LENGTH, open_reader
+from remit.backends.database_sqlite.connection import open_reader
 from remit.backends.database_sqlite.failure import failed
 from remit.backends.database_sqlite.reading import Opened, Run
 from remit.backends.database_sqlite.watch import Watch
@@ -132,7 +132,7 @@ class SqliteDatabase:
     def _opened(self) -> Opened:
         try:
             file = _identity(self._reader)
-            return Opened(open_reader(self._reader, self._tokenizer, length=MAX_LENGTH), file)
+            return Opened(open_reader(self._reader, self._tokenizer), file)
         except apsw.Error as error:
             raise failed(error, running=False) from None
 
@@ -153,6 +153,7 @@ class SqliteDatabase:
         """The work's result. Cancelled, it is stopped, and waited for: a connection is used by one thread at a time."""
         submitted = self._threads.submit(work)
         future = asyncio.wrap_future(submitted)
+        over = asyncio.get_running_loop().call_later(watch.seconds, watch.stop)
         try:
             return await asyncio.shield(future)
         except asyncio.CancelledError:
@@ -163,6 +164,8 @@ class SqliteDatabase:
                     await asyncio.wait([future])
             future.cancelled() or future.exception()  # looked at: nobody else will
             raise
+        finally:
+            over.cancel()
 
 
 class SqliteReading:

@@ -10,7 +10,7 @@ from typing import Any
 import apsw
 
 from remit.backends.bindings import bound
-from remit.backends.database_sqlite.connection import as_text, bindable
+from remit.backends.database_sqlite.connection import as_text, bindable, limit_length
 from remit.backends.database_sqlite.failure import failed
 from remit.backends.database_sqlite.wall import Objects, Wall
 from remit.backends.database_sqlite.watch import Watch
@@ -71,7 +71,8 @@ class Run:
     def start(self, tokenizer: Tokenizer) -> list[tuple[Cell, ...]]:
         """Begin the snapshot; the first rows. Raises DatabaseFailed."""
         self._watch.check()
-        self._watch.put_on(self._connection)
+        self._watch.put_on(self._connection, reads=True)
+        limit_length(self._connection, self._limits.bytes)
         with self._failing():
             self._connection.execute("BEGIN")
             objects = self._opened.objects()

@@ -16,7 +16,9 @@ _BUSY_WAIT = 0.005  # seconds
 class Watch:
     """What one use of a connection may take: until `deadline` (of time.monotonic), and `cost` thousand steps (0: any).
 
-    Its methods are called in the thread of the statement; `stop` from any.
+    Its methods are called in the thread of the statement; `stop` and `seconds` in the loop. Steps are looked at every
+    STEPS, which is late where each has much to do, as with long texts: so at the deadline a reader is interrupted too,
+    which SQLite looks at with each row. Only one long call of a function goes on until it is done.
     """
 
     def __init__(self, deadline: float, cost: int = 0) -> None:
@@ -25,13 +27,23 @@ class Watch:
         self._steps = 0
         self._stopped = False
         self._failure: Failure | None = None
+        self._reader: apsw.Connection | None = None
+
+    @property
+    def seconds(self) -> float:
+        """That are left."""
+        return max(0.0, self._deadline - time.monotonic())
 
     def stop(self) -> None:
-        """Nobody waits for it any more."""
+        """Its time is over, or nobody waits for it any more. Called while its work is under way."""
+        self._failure = self._failure or Failure.TIMED_OUT
         self._stopped = True
+        if self._reader is not None:
+            self._reader.interrupt()
 
-    def put_on(self, connection: apsw.Connection) -> None:
-        """Watch whatever runs on a connection from now on."""
+    def put_on(self, connection: apsw.Connection, *, reads: bool = False) -> None:
+        """Watch whatever runs on a connection from now on. One that `reads` is closed by the loop alone."""
+        self._reader = connection if reads else None
         connection.set_progress_handler(self._is_over, STEPS)
         connection.set_busy_handler(self._waits)
 
