@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -15,6 +16,7 @@ from fakes.world import EUR, FakeClock, allow_all, subject, verdict, world
 from remit.core.call import Claimed, WorkflowCall
 from remit.core.catalogue import Budget
 from remit.core.dataset import Dataset, DataSource, NamedStatement
+from remit.core.decision import PolicyReason
 from remit.core.model import Mode
 from remit.core.query import ExecuteCall, Executed
 from remit.pep.pipeline import Pipeline
@@ -127,6 +129,19 @@ async def test_a_denied_write_is_not_performed() -> None:
         done = await stage.execute()
         assert done.answer.effect.value == "DENY"
         assert stage.database.writes == []
+
+
+@in_loop
+async def test_a_statement_that_is_not_there_is_named_as_one() -> None:
+    """Beside its dataset, and before what follows from it."""
+    found = [("access.owned", "no_owner"), ("access.known", "unknown_resource")]
+    stage = Stage(lambda _: replace(verdict("DENY"), reasons=tuple(PolicyReason(*each) for each in found)))
+
+    done = await stage.execute()
+
+    assert [each.code for each in done.answer.reasons] == ["unknown_resource", "no_owner"]
+    assert " of dataset crm." in done.answer.reasons[0].message
+    assert done.answer.reasons[0].message.startswith("The catalogue lists no statement ")
 
 
 @pytest.mark.parametrize("given", [{"id": 1, "more": 2}, {"other": 1}, {"id": "7"}, {"id": True}])

@@ -13,7 +13,7 @@ from remit.core.canonical import canonical
 from remit.core.decision import Effect, PolicyReason
 from remit.core.document import input_document
 from remit.core.effect import Committed
-from remit.core.model import Facts, Request
+from remit.core.model import Facts, Request, Resource
 from remit.core.obligation import Obligation
 from remit.core.reason import EXPLANATIONS, Reason, known
 from remit.core.ruling import SIDECAR, Ruling
@@ -21,6 +21,7 @@ from remit.pep.world import Installation
 
 _PLACE = re.compile(r"\{([a-z_]+(?:\.[a-z_0-9]+)*)\}")
 _MAX_SHOWN = 200
+_UNKNOWN = PolicyReason("access.known", Reason.UNKNOWN_RESOURCE.value)
 _REFUSED_VIEW = PolicyReason(SIDECAR, Reason.VIEW_REFUSED.value)
 
 
@@ -42,6 +43,8 @@ def _message(
     if reason == _REFUSED_VIEW and ruling.detail:
         # The detail says all of it, and the general sentence would be wrong of a write's parameters.
         return f"{_sentence(ruling.detail, named=True)} {EXPLANATIONS[Reason.VIEW_REFUSED].remedy}"
+    if reason == _UNKNOWN and request.resource.type == "dataset" and request.resource.operation:
+        return f"{_no_statement(installation, request.resource)} {EXPLANATIONS[Reason.UNKNOWN_RESOURCE].remedy}"
     template = installation.messages.get((reason.policy, reason.code))
     code = known(reason.code)
     explanation = EXPLANATIONS[code] if code else None
@@ -54,6 +57,14 @@ def _message(
         happened = f"{reason.policy} says {reason.code}."
     about = f"({ruling.detail}) " if ruling.detail else ""
     return f"{happened} {about}{explanation.remedy if explanation else ''}".rstrip()
+
+
+def _no_statement(installation: Installation, asked: Resource) -> str:
+    """What is not there of a dataset's named write: it, or the dataset itself."""
+    dataset, statement = _shown(asked.id), _shown(asked.operation)
+    if asked.id in installation.catalogue.datasets:
+        return f"The catalogue lists no statement {statement} of dataset {dataset}."
+    return f"The catalogue lists no dataset {dataset} (statement {statement})."
 
 
 def _fill(template: str, document: Mapping[str, Any]) -> str:
