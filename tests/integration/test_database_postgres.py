@@ -19,6 +19,7 @@ from fakes.loop import in_loop
 from fakes.postgres_server import PostgresDatabase
 from fakes.wire import Wire, wire
 from remit.backends.database_postgres import PostgresDatabase as RemitPostgres
+from remit.backends.database_postgres.chunks import Chunks
 from remit.backends.database_postgres.connection import Session, connect
 from remit.backends.database_postgres.pool import Pool
 from remit.core.database_url import PostgresPlace, parse_url
@@ -442,3 +443,49 @@ async def test_no_connection_stays_with_a_reading_that_failed(site: Site) -> Non
         states = site.owner.rows("SELECT state FROM pg_stat_activity WHERE usename = 'remit_reader'")
 
     assert 0 < len(states) <= 8 and {state for (state,) in states} == {"idle"}
+
+
+# A search of some seconds, in which the server looks at no cancel.
+DEAF = "SELECT strpos(repeat('a', 500000), 'b' || repeat('a', 10000))"
+BUSY = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'remit_reader' AND state = 'active'"
+
+
+@in_loop
+async def test_a_server_that_looks_at_no_cancel_keeps_its_place_until_it_has_done(site: Site) -> None:
+    """Whoever asked is told in time; no second process of the server is busy meanwhile, and the place is free again."""
+    assert isinstance(site.owner, PostgresOwner)
+    pool = Pool(site.owner.session(30), size=1)
+    loop = asyncio.get_running_loop()
+    try:
+        began = loop.time()
+        with pytest.raises(TimeoutError):
+            async with pool.connection(5) as connection, asyncio.timeout(0.2):
+                await Chunks(connection, DEAF, []).first()
+        told = loop.time() - began
+        with pytest.raises(DatabaseFailed) as full:
+            async with pool.connection(0.1):
+                pass
+        busy = site.owner.rows(BUSY)
+        async with pool.connection(60) as connection:
+            free = site.owner.rows(BUSY)
+            assert await Chunks(connection, "SELECT 1", []).first() == [(1,)]
+    finally:
+        await pool.close()
+
+    assert told < 1.5 and full.value.failure is Failure.TIMED_OUT
+    assert (busy, free) == ([(1,)], [(0,)])
+
+
+@in_loop
+async def test_a_pool_that_is_closed_waits_for_no_busy_server(site: Site) -> None:
+    """Its connection is closed with it."""
+    assert isinstance(site.owner, PostgresOwner)
+    pool = Pool(site.owner.session(30), size=1)
+    with pytest.raises(TimeoutError):
+        async with pool.connection(5) as connection, asyncio.timeout(0.2):
+            await Chunks(connection, DEAF, []).first()
+    assert not connection.closed
+
+    async with asyncio.timeout(1):
+        await pool.close()
+    assert connection.closed

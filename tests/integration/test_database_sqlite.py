@@ -282,3 +282,31 @@ async def test_two_databases_do_not_share_threads(tmp_path: Path) -> None:
             for each in running:
                 each.cancel()
             await asyncio.gather(*running, return_exceptions=True)
+
+
+@in_loop
+@pytest.mark.parametrize(("limit", "most"), [(100, 1 << 20), (4 << 20, 4 << 20), (1 << 30, 16 << 20)])
+async def test_no_value_is_longer_than_an_answer_may_be(site: Site, limit: int, most: int) -> None:
+    """Nor ever longer than 16 MiB: one call of a function on it is not interrupted."""
+    plan = replace(
+        site.plan("SELECT length(zeroblob(@1))", Parameter("n")), functions=frozenset({"length", "zeroblob"})
+    )
+    limits = replace(AMPLE, bytes=limit)
+    async with site.opened() as database:
+        assert (await answer(database, plan, {"n": most}, limits)).rows == [(most,)]
+        assert await failure(database, plan, {"n": most + 1}, limits) is Failure.BAD_VALUE
+
+
+@in_loop
+async def test_rows_with_much_to_do_each_are_ended_in_time(site: Site) -> None:
+    """SQLite looks after so many steps, which is late where each searches a long text: it is interrupted as well."""
+    slow = "SELECT sum(instr(hex(zeroblob(500000 + n)), 'b' || n)) FROM ~numbers"
+    plan = replace(site.plan(slow), functions=frozenset({"sum", "instr", "hex", "zeroblob"}))
+    async with site.opened() as database:
+        await database.columns()
+        began = asyncio.get_running_loop().time()
+        assert await failure(database, plan, limits=replace(AMPLE, seconds=0.2)) is Failure.TIMED_OUT
+        took = asyncio.get_running_loop().time() - began
+        assert (await answer(database, site.plan(COUNT))).rows == [(3,)]
+
+    assert took < 0.8
