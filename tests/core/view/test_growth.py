@@ -7,7 +7,7 @@ import pytest
 from fakes.rewritten import DATASET, TABLES, World
 from fakes.rewritten import world as world
 from remit.core.view.growth import grows
-from remit.core.view.model import ROW_TOO_LARGE, Compare, Dialect
+from remit.core.view.model import ROW_TOO_LARGE, Compare, Dialect, ViewRefused
 from remit.core.view.statement import parse_statement
 
 PLAIN = [
@@ -66,6 +66,31 @@ def test_what_stays_as_large_as_it_is_stored_is_not_measured(statement: str) -> 
 def test_what_is_not_known_to_stay_so_is(statement: str) -> None:
     """Wherever it stands among what reaches the outputs."""
     assert grows(_tree(statement))
+
+
+@pytest.mark.parametrize(
+    ("statement", "refused"),
+    [
+        ("SELECT CAST(string_agg(name, '') AS integer) AS n FROM people", True),
+        ("SELECT 1 AS one FROM people HAVING CAST(lower(string_agg(name, '')) AS date) IS NULL", True),
+        ("SELECT to_date((SELECT string_agg(region, '') FROM orders), 'YYYY') AS d FROM people", True),
+        ("WITH a AS (SELECT json_agg(name) AS n FROM people) SELECT CAST(n ->> 0 AS numeric) AS n FROM a", True),
+        ("SELECT CAST(s.n AS jsonb) AS n FROM (SELECT string_agg(name, '') AS n FROM people) AS s", True),
+        ("SELECT CAST(length(string_agg(name, '')) AS numeric) AS n FROM people", False),
+        ("SELECT CAST(array_agg(name) AS text) AS n, CAST(max(score) AS integer) AS s FROM people", False),
+        ("SELECT string_agg(CAST(born AS text), ',') AS n FROM people WHERE CAST(name || '1' AS text) = 'x'", False),
+        ("SELECT CAST(replace(name, 'a', '') AS integer) AS n FROM people", False),
+    ],
+)
+def test_what_is_gathered_of_rows_is_not_read_as_another_type(world: World, statement: str, refused: bool) -> None:
+    """PostgreSQL would quote it whole in an error; what is of one row is bounded otherwise."""
+    if not world.postgres:
+        return
+    if not refused:
+        world.plan(statement)
+        return
+    with pytest.raises(ViewRefused, match="a text of many rows"):
+        world.plan(statement)
 
 
 def test_a_measured_statement_reads_as_documented(world: World) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from sqlglot import exp
 
-from remit.core.view.model import ROW_BYTES, ROW_TOO_LARGE
+from remit.core.view.model import ROW_BYTES, ROW_TOO_LARGE, ViewRefused
 
 _TABLES = 8
 """Tables that one statement may join before its rows are measured: each may bring a wide column once more."""
@@ -107,6 +107,9 @@ _KEEPING_CALLS = _words(
     trunc sum avg min max stddev stddev_pop stddev_samp variance var_pop var_samp bit_and bit_or lag lead first_value
     last_value nth_value"""
 )
+# A value of any number of rows; all others are bounded by what they are made of (`texts`).
+_GATHERING = _words("string_agg array_agg json_agg jsonb_agg json_object_agg jsonb_object_agg")
+_READING = _words("to_date to_timestamp to_number date_trunc date_part")
 _SMALL_TYPES = frozenset(
     [
         exp.DType.BOOLEAN,
@@ -140,6 +143,47 @@ def grows(tree: exp.Expr) -> bool:
         if not _keeps(node):
             return True
         stack.extend(_parts(node))
+    return False
+
+
+def check_quoted(tree: exp.Expr) -> None:
+    """Raises ViewRefused where a text that is gathered of many rows is read as a number, a date or the like.
+
+    PostgreSQL quotes what it cannot read, whole, in its error, which no measure of rows reaches.
+    """
+    if not any(_gathers(node) for node in tree.find_all(exp.Anonymous)):
+        return
+    derived = {each.alias.lower() for each in tree.find_all(exp.CTE, exp.Subquery) if each.alias}
+    derived |= {each.alias_or_name.lower() for each in tree.find_all(exp.Table) if "use" not in each.meta}
+    for node in tree.find_all(exp.Cast, exp.Anonymous):
+        if any(_may_be_gathered(each, derived) for each in _read(node)):
+            raise ViewRefused(
+                "a text of many rows, or a sub-query's column beside one, that is read as another type",
+                expected="the cast within the sub-query, or no string_agg, array_agg or json_agg in the statement",
+            )
+
+
+def _gathers(node: exp.Expr) -> bool:
+    return isinstance(node, exp.Anonymous) and str(node.this).lower() in _GATHERING
+
+
+def _read(node: exp.Expr) -> list[exp.Expr]:
+    """What a cast or a call reads as another type than text."""
+    if isinstance(node, exp.Cast):
+        return [] if node.to.this in _KEEPING_TYPES or node.to.this is exp.DType.CHAR else [node.this]
+    return list(node.expressions) if str(node.this).lower() in _READING else []
+
+
+def _may_be_gathered(node: exp.Expr, derived: set[str]) -> bool:
+    stack = [node]
+    while stack:
+        each = stack.pop()
+        if _gathers(each):
+            return True
+        if isinstance(each, exp.Column) and (each.table.lower() in derived if each.table else bool(derived)):
+            return True
+        if not _is_small(each):
+            stack.extend(_parts(each))
     return False
 
 

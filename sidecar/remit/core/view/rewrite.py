@@ -20,7 +20,7 @@ from remit.core.view.dialects import render
 from remit.core.view.fence import RAW, Hidden, Source, distinct_sql, moved_sql, sources_of, view_sql
 from remit.core.view.filter_sql import columns_of
 from remit.core.view.group import check_groups, require_groups
-from remit.core.view.growth import grows, measured
+from remit.core.view.growth import check_quoted, grows, measured
 from remit.core.view.model import (
     MAX_SUBJECTS,
     MAX_TOKENS,
@@ -66,6 +66,8 @@ def rewrite(
     subjects of each table. Raises ViewInvalid where policy or catalogue is at fault, ViewRefused where the agent is.
     """
     sources = sources_of(statement, views, tables, columns)
+    if statement.dialect is Dialect.POSTGRES:
+        check_quoted(statement.tree)
     if minimum_group > 0:
         check_groups(statement.tree, statement.text)
     return _Rewriting(statement, sources, rows=rows, minimum_group=minimum_group).plan()
