@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 import views_page as page
+from remit.backends.database_postgres.pool import BUSY_SECONDS, SIZE
+from remit.backends.database_sqlite.connection import LEAST_LENGTH, MOST_LENGTH
 from remit.backends.named_write import EXECUTIONS_SQL
 from remit.config.loading import load
 from remit.core.dataset import ReadLimits, Table
@@ -110,6 +112,10 @@ def test_limits_are_as_they_are() -> None:
     assert rows["a statement"] == f"{MAX_STATEMENT_BYTES >> 10} KiB"
     assert rows[""] == f"{lexing.MAX_WORDS:,} words and marks, {lexing.MAX_DEPTH} brackets deep"
     assert rows["parameters"] == str(MAX_PARAMETERS)
+    assert f"No value over {MOST_LENGTH >> 20} MiB" in page.part("Databases")
+    assert f"less than {LEAST_LENGTH >> 20} MiB" in page.part("Databases")
+    assert f"its place of {SIZE} until" in page.part("What views do not cover")
+    assert f"at most {BUSY_SECONDS:.0f} s" in page.part("What views do not cover")
     assert rows["a text that is searched for, as in LIKE"] == f"{LONGEST_SOUGHT:,} characters"
     assert f"({usual.rows:,})" in rows["rows, bytes of an answer"]
     assert f"({usual.bytes >> 20} MiB)" in rows["rows, bytes of an answer"]

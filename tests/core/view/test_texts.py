@@ -151,3 +151,29 @@ def test_weighing_takes_no_longer_than_reading() -> None:
         nested = f"replace(name, 'a', {nested})"
     with pytest.raises(ViewRefused, match="grows too large"):
         read(f"SELECT {nested} FROM people", SQLITE)
+
+
+@pytest.mark.parametrize(
+    ("dialect", "gathered"),
+    [
+        (POSTGRES, "string_agg(name, '')"),
+        (POSTGRES, "CAST(json_agg(name) AS text)"),
+        (POSTGRES, "CAST(array_agg(name) AS text)"),
+        (SQLITE, "group_concat(name, '')"),
+        (SQLITE, "json_group_array(name)"),
+    ],
+)
+def test_a_text_of_many_rows_is_searched_for_little(dialect: Dialect, gathered: str) -> None:
+    """A word in it, directly or by its name; not long texts, and not many."""
+
+    def search(sought: str, times: int = 1) -> str:
+        searches = ", ".join(f"t LIKE '{sought}' AS n{number}" for number in range(times))
+        return f"WITH g AS (SELECT {gathered} AS t FROM people) SELECT {searches} FROM g"
+
+    read(search("%word%"), dialect)
+    read(f"SELECT {', '.join(f'{gathered} AS n{number}' for number in range(15))} FROM people", dialect)
+    read(f"SELECT {gathered} LIKE '%word%' FROM people", dialect)
+    with pytest.raises(ViewRefused, match="grows too large"):
+        read(search(LONG, 2), dialect)
+    with pytest.raises(ViewRefused, match="grows too large"):
+        read(search("%word%", 50), dialect)

@@ -68,6 +68,22 @@ _DOUBLING = frozenset(
         "json_group_object",
     ]
 )
+# What makes one text of many rows.
+_GATHERING = frozenset(
+    [
+        "string_agg",
+        "group_concat",
+        "array_agg",
+        "json_agg",
+        "jsonb_agg",
+        "json_object_agg",
+        "jsonb_object_agg",
+        "json_group_array",
+        "json_group_object",
+    ]
+)
+_GATHERED = 500
+"""What such a text weighs: its length is not known, so that few of them can be searched, and for little."""
 _LONGEST_FIELD = 10  # characters that one of a format for a date or number becomes
 
 
@@ -79,10 +95,11 @@ class Work:
     put: exp.Expr | None = None
     repeated: exp.Expr | None = None
     times: int = 1
+    weight: int = 0
 
 
 def work_of(node: exp.Expr) -> Work:
-    """Of any node of a statement's tree; `times` is of `repeated`, or of all that stands in the node."""
+    """Of any node of a tree; `times` is of `repeated`, or of all that stands in the node, and `weight` its own."""
     searched = _OPERATORS.get(type(node))
     if searched:
         return Work(sought=node.args.get(searched))
@@ -93,8 +110,8 @@ def work_of(node: exp.Expr) -> Work:
     name, values = str(node.this).lower(), node.expressions
     if name in _SEARCHING and len(values) > 1:
         return Work(sought=values[1], put=values[2] if name in _REPLACING and len(values) > 2 else None)
-    if name in _DOUBLING:
-        return Work(times=2)
+    if name in _DOUBLING or name in _GATHERING:
+        return Work(times=2 if name in _DOUBLING else 1, weight=_GATHERED if name in _GATHERING else 0)
     if name == "concat_ws":
         return Work(repeated=values[0], times=len(values))
     if name in {"lpad", "rpad"}:

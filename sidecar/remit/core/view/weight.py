@@ -177,7 +177,7 @@ def _work(node: exp.Expr, times: int, around: _Around, names: _Names) -> tuple[i
             inside.append((each, _capped(times * work.times)))
         elif each is not work.sought and each is not work.put:
             inside.append((each, _capped(times * factor * (1 if work.repeated is not None else work.times))))
-    weighed = (sought if work.sought is not None else 0) + put
+    weighed = (sought if work.sought is not None else 0) + put + work.weight
     return times * weighed, inside
 
 
