@@ -193,6 +193,22 @@ async def test_parameters_must_be_those_of_the_statement(given: dict[str, int]) 
 
 
 @in_loop
+async def test_a_long_parameter_is_not_searched_for() -> None:
+    """A short one is, by the same statement; what is only compared may be long."""
+    stage = Stage(FakeDatabase([["eu", "1"]]))
+    searched = "SELECT region FROM customers WHERE region LIKE '%' || :wanted || '%'"
+
+    refused = await stage.query(searched, wanted="a" * 2_000)
+    assert started(refused).answer.message.count("searched for") == 1
+    assert "a" * 20 not in started(refused).answer.message
+    assert stage.database.plans == []
+
+    assert len(await stage.query(searched, wanted="a" * 900)) > 1
+    assert len(await stage.query("SELECT region FROM customers WHERE region = :wanted", wanted="a" * 60_000)) > 1
+    assert len(stage.database.plans) == 2
+
+
+@in_loop
 async def test_a_denied_query_reads_nothing() -> None:
     """Policy's no is the whole answer."""
     stage = Stage(FakeDatabase([["eu", "1"]]), lambda _: verdict("DENY", "default_deny"))
