@@ -315,6 +315,31 @@ async def test_what_is_no_longer_there_is_looked_for_again(site: Site, changed: 
 
 
 @in_loop
+async def test_a_column_of_another_type_is_read_as_what_it_is_now(site: Site) -> None:
+    """A statement that the database had prepared before is none the worse for it."""
+    plan = site.plan("SELECT score FROM ~people WHERE id = 1")
+    changed = {
+        Dialect.SQLITE: "UPDATE people SET score = 'good' WHERE id = 1",
+        Dialect.POSTGRES: "ALTER TABLE people ALTER COLUMN score TYPE text USING 'good'",
+    }
+    async with site.opened() as database:
+        for _ in range(4):
+            assert (await answer(database, plan)).rows == [(1.5,)]
+        site.owner.run(changed[site.dialect])
+        assert (await answer(database, plan)).rows == [("good",)]
+        assert (await answer(database, plan)).rows == [("good",)]
+
+
+@in_loop
+async def test_a_name_of_the_agent_s_own_that_is_no_table_is_a_bad_statement(site: Site) -> None:
+    """What the catalogue names stands with its schema; the database is not to blame for another name."""
+    if site.dialect is Dialect.POSTGRES:
+        pytest.skip("PostgreSQL says the same of both; there a name that is no table is refused before")
+    async with site.opened() as database:
+        assert await failure(database, site.plan("SELECT 1 WHERE 1 IN (SELECT x FROM r)")) is Failure.BAD_STATEMENT
+
+
+@in_loop
 async def test_a_value_that_cannot_be_computed_is_no_statement_that_is_wrong(site: Site) -> None:
     """Of the same statement, some values can be computed and some cannot: the failure is another one."""
     sum_of = "SELECT sum(n) FROM (SELECT 9223372036854775807 AS n UNION ALL SELECT 1) AS s"

@@ -65,6 +65,21 @@ class _Prepared:
 _PREPARED: WeakKeyDictionary[Connection, _Prepared] = WeakKeyDictionary()
 
 
+def _drained(connection: Connection) -> _Generator:
+    """What the server still says of a statement that failed."""
+    while (yield from fetch(connection.pgconn)) is not None:
+        pass
+
+
+def _forgotten(connection: Connection, key: _Key) -> bool:
+    """Prepare it no longer under the name that it has; whether it had one and can be sent again now."""
+    known = _PREPARED.get(connection)
+    had = known is not None and known.names.pop(key, None) is not None
+    if known is not None:
+        known.seen.pop(key, None)
+    return had and connection.pgconn.transaction_status == TransactionStatus.IDLE
+
+
 class Chunks:
     """The rows of one statement, as they come. Errors are psycopg's."""
 
@@ -81,8 +96,15 @@ class Chunks:
         """Send it; the first rows. `columns` are known then."""
         sender = Transformer(self._connection)
         values = dumped(sender, self._values)
-        steps = self._steps((self._sql, tuple(sender.types or ())), values, sender.formats)
-        result = await waited(self._connection, steps)
+        key = (self._sql, tuple(sender.types or ()))
+        try:
+            result = await waited(self._connection, self._steps(key, values, sender.formats))
+        except psycopg.errors.FeatureNotSupported:
+            # A statement that was prepared before a column's type was altered; it is prepared anew by and by.
+            await waited(self._connection, _drained(self._connection))
+            if not _forgotten(self._connection, key):
+                raise
+            result = await waited(self._connection, self._steps(key, values, sender.formats))
         self.columns = columns_of(result)
         self._transformer.set_pgresult(result)
         return loaded(self._transformer, result)

@@ -22,15 +22,18 @@ _KINDS: tuple[tuple[type[Exception], Failure], ...] = (
 )
 
 
-def failed(error: Exception, *, running: bool) -> DatabaseFailed:
-    """The failure that an error is of; `running` once the statement was accepted, so that a value is to blame."""
+def failed(error: Exception, *, running: bool, planned: bool = False) -> DatabaseFailed:
+    """The failure that an error is of; `running` once the statement was accepted, so that a value is to blame.
+
+    A plan names the dataset's tables with their schema: a missing one without is a name of the agent's own.
+    """
     detail = f"{type(error).__name__}: {error}"
     code = _code(error)
     for kind, failure in _KINDS:
         if isinstance(error, kind):
             return DatabaseFailed(failure, detail, code=code)
     if isinstance(error, apsw.SQLError):
-        if "no such table" in str(error):
+        if "no such table: main." in str(error) or (not planned and "no such table" in str(error)):
             return DatabaseFailed(Failure.NOT_FIT, detail, code=code, absent=True)
         absent = not running and "no such column" in str(error)
         return DatabaseFailed(Failure.BAD_VALUE if running else Failure.BAD_STATEMENT, detail, code=code, absent=absent)

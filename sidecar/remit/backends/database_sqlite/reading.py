@@ -151,4 +151,4 @@ class Run:
             if self._wall is not None and self._wall.refused:
                 detail = f"the plan does not say that it needs {self._wall.refused}"
                 raise DatabaseFailed(Failure.INTERNAL, detail) from None
-            raise failed(error, running=self._running) from None
+            raise failed(error, running=self._running, planned=True) from None
