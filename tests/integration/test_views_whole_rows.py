@@ -74,7 +74,8 @@ def test_an_alias_that_is_a_tables_too_is_no_whole_row(stage: Staged, form: str,
         """SELECT id FROM customers "case", (SELECT CASE WHEN true THEN 1 ELSE 1 END) d WHERE "case"::text <> 'x'""",
         "WITH d AS (SELECT 1 AS c) SELECT c FROM d, customers c",
         "SELECT note.id FROM customers note JOIN customers k ON note::text NOT LIKE '%1-hidden%', orders p",
-        "SELECT note.id FROM customers note JOIN (customers k JOIN customers l ON note.id = 1) ON note IS NULL, orders p",
+        "SELECT note.id FROM customers note JOIN (customers k JOIN customers l ON note.id = 1) ON note IS NULL, "
+        "orders p",
     ],
 )
 def test_a_column_of_a_sub_query_is_no_tables_alias(stage: Staged, sql: str) -> None:
