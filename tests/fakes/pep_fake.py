@@ -59,6 +59,7 @@ class FakeTable:
     rows: Sequence[Row] = ((1, "ana"), (2, None))
     batches: int = 1
     truncated: bool = False
+    whole: bool = False
     failure: str = ""
     fails_after: int = 0
     breaks: Exception | None = None
@@ -157,7 +158,8 @@ class FakePipeline:
         if answer.effect is not Effect.ALLOW:
             yield Started(answer)
             return
-        yield Started(answer, self.table.columns, ("pii",), (MaskedColumn("customers", "email", "partial"),))
+        masked = (MaskedColumn("customers", "email", "partial"),)
+        yield Started(answer, self.table.columns, ("pii",), masked, whole=self.table.whole)
         async with aclosing(self.table.read()) as parts:
             async for part in parts:
                 yield part

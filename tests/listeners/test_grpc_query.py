@@ -26,6 +26,7 @@ from remit.core.errors import BadRequest, StoreUnavailable
 from remit.core.query import FAILURE_TEXTS
 from remit.listeners import grpc_read as read
 from remit.listeners.grpc_limits import Limits
+from remit.listeners.grpc_query import ONE_MESSAGE_BYTES
 from remit.listeners.grpc_stream import Flow
 from remit.listeners.grpc_values import query_rows
 from remit.v1 import resources_pb2
@@ -43,6 +44,11 @@ def ask(caller: Caller, **changed: Any) -> Any:
     """A query under way."""
     asked = {"dataset": "crm", "statement": "SELECT id, name FROM customers", **changed}
     return caller.sidecar.Query(pb.QueryRequest(**asked), metadata=caller.metadata)
+
+
+def kind(part: pb.QueryResponse) -> str:
+    """Which part of an answer a message has."""
+    return "+".join(field.name for field, _ in part.ListFields())
 
 
 async def all_parts(call: Any) -> list[pb.QueryResponse]:
@@ -74,6 +80,24 @@ async def test_an_answer_is_the_decision_then_rows_then_the_end() -> None:
         assert (end.end.rows, end.end.bytes, end.end.truncated, end.end.failure) == (2, 16, False, 0)
         subject, call = served.pipeline.queries[0]
         assert (subject.id, call.dataset, call.rows, call.parameters) == ("support", "crm", 7, {"x": "y"})
+
+
+@in_loop
+async def test_a_short_answer_that_is_all_there_is_one_message() -> None:
+    """Decision, rows and end together; one without rows, too; a larger one comes in its parts."""
+    async with serving() as served, served.caller() as caller:
+        served.pipeline.table = FakeTable(whole=True)
+        (message,) = await all_parts(ask(caller))
+        served.pipeline.table = FakeTable(whole=True, batches=0)
+        (bare,) = await all_parts(ask(caller))
+        served.pipeline.table = FakeTable(whole=True, rows=[(1, "x" * ONE_MESSAGE_BYTES)])
+        parts = await all_parts(ask(caller))
+
+    assert kind(message) == "start+rows+end"
+    assert [row.values[0].integer for row in message.rows.rows] == [1, 2]
+    assert (message.start.decision.effect, message.end.rows) == (resources_pb2.EFFECT_ALLOW, 2)
+    assert kind(bare) == "start+end"
+    assert [kind(part) for part in parts] == ["start", "rows", "end"]
 
 
 @in_loop
@@ -505,7 +529,7 @@ def test_a_break_in_the_middle_is_a_status(
             parts = [await call.read() for _ in range(3)]
             error = await refused(call)
 
-            assert [part.WhichOneof("part") for part in parts] == ["start", "rows", "rows"]
+            assert [kind(part) for part in parts] == ["start", "rows", "rows"]
             assert error.code() is code
             assert "secret" not in f"{error.details()} {details(error, pb.Value)}"
             served.pipeline.table = FakeTable()
@@ -530,7 +554,7 @@ async def test_answers_under_way_are_drained_when_the_server_stops() -> None:
         table.flow.set()
         parts = await all_parts(call)
 
-        assert [part.WhichOneof("part") for part in parts] == ["rows", "rows", "rows", "end"]
+        assert [kind(part) for part in parts] == ["rows", "rows", "rows", "end"]
         await stopping
 
 

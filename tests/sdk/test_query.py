@@ -239,6 +239,21 @@ def test_an_answer_that_is_not_whole_is_none(case: str) -> None:
 
 
 @in_loop
+async def test_an_answer_in_one_message_is_read_in_its_order() -> None:
+    """Decision, rows, end: as if each had come by itself."""
+    async with sidecar() as fake, connect(fake) as agent:
+        whole = start(columns=[s.ResultColumn(name="id", type="int8")], labels=["pii"])
+        whole.rows.rows.add().values.add(integer=7)
+        whole.end.rows = 1
+        fake.say("Query", whole)
+
+        rows = await agent.query(SQL, dataset="crm")
+
+        assert list(rows) == [{"id": 7}]
+        assert (rows.labels, rows.truncated) == (("pii",), False)
+
+
+@in_loop
 async def test_two_columns_of_one_name_are_refused() -> None:
     """In a dict the second would hide the first."""
     async with sidecar() as fake, connect(fake) as agent:

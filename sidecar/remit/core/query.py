@@ -48,12 +48,16 @@ class MaskedColumn:
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The first part: the decision, and where it permits, (name, type) of the columns, labels, and what is masked."""
+    """The first part: the decision, and where it permits, (name, type) of the columns, labels, and what is masked.
+
+    `whole` says that all that follows is here, and comes at once.
+    """
 
     answer: Answer
     columns: tuple[tuple[str, str], ...] = ()
     labels: tuple[str, ...] = ()
     masked: tuple[MaskedColumn, ...] = ()
+    whole: bool = False
 
 
 @dataclass(frozen=True, slots=True)

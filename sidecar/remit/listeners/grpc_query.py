@@ -14,6 +14,9 @@ from remit.listeners.grpc_values import fill, query_rows
 from remit.listeners.pipeline import Pipeline
 from remit.v1 import sidecar_pb2 as pb
 
+ONE_MESSAGE_BYTES = 64 * 1024
+"""A short answer of no more than that is sent as one message."""
+
 _FAILURES: Mapping[str, pb.DataFailure] = {
     "": pb.DATA_FAILURE_UNSPECIFIED,
     **{name: getattr(pb, f"DATA_FAILURE_{name.upper()}") for name in FAILURE_TEXTS},
@@ -28,8 +31,23 @@ async def query(
     believed(subject, request.agent)
     async with aclosing(pipeline.query(subject, call)) as parts:
         async for part in parts:
-            for message in messages(part, pipeline.currency):
+            found = [part, *[each async for each in parts]] if isinstance(part, Started) and part.whole else [part]
+            for message in together([each for one in found for each in messages(one, pipeline.currency)]):
                 yield message
+
+
+def together(found: Sequence[pb.QueryResponse]) -> Sequence[pb.QueryResponse]:
+    """What makes one small message, as one; at most one of them has rows."""
+    if not 1 < len(found) <= len(pb.QueryResponse.DESCRIPTOR.fields) or sum(map(_size, found)) > ONE_MESSAGE_BYTES:
+        return found
+    whole = pb.QueryResponse()
+    for each in found:
+        whole.MergeFrom(each)
+    return [whole]
+
+
+def _size(message: pb.QueryResponse) -> int:
+    return message.ByteSize()
 
 
 async def execute(pipeline: Pipeline, subject: Subject, request: pb.ExecuteRequest) -> pb.ExecuteResponse:

@@ -55,6 +55,11 @@ class Account:
         self._recorded = True
         return self._body(), self._seen.effects()
 
+    @property
+    def whole(self) -> bool:
+        """Whether the whole answer was there when its decision was recorded."""
+        return self._whole is not None
+
     async def told(self) -> AsyncGenerator[Batch, None]:
         """The rows as the agent gets them. The last batch is known as such before it goes out."""
         if self._whole is not None:

@@ -131,7 +131,7 @@ class Queries:
             self._world.observer.view_masked(subject.id, call.dataset, names)
             await asked.reading.opened()
             columns = tuple((each.name, each.type) for each in asked.reading.columns)
-            yield Started(answer, columns, asked.labels, masked)
+            yield Started(answer, columns, asked.labels, masked, whole=asked.account.whole)
             async with aclosing(asked.account.told()) as batches:
                 async for rows in batches:
                     yield Rows(rows)

@@ -65,8 +65,9 @@ class ReadAhead:
 
     async def close(self) -> None:
         """End it, whether all was read or not."""
-        self._task.cancel()
-        await asyncio.wait({self._task})
+        if not self._task.done():
+            self._task.cancel()
+            await asyncio.wait({self._task})
 
     async def _run(self, database: Database, plan: Plan, parameters: Mapping[str, Cell], limits: Limits) -> None:
         try:

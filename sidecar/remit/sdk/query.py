@@ -31,6 +31,7 @@ class Query:
     def __init__(self, ask: Callable[[], Parts]) -> None:
         self._ask = ask
         self._parts: Parts | None = None
+        self._first = pb.QueryResponse()
         self._answer: Answer | None = None
         self._ended: pb.QueryEnd | None = None
         self._taken = False
@@ -61,9 +62,11 @@ class Query:
         self._parts = self._ask()
         try:
             part = await anext(self._parts, None)
-            if part is None or part.WhichOneof("part") != "start":
+            if part is None or not part.HasField("start"):
                 raise Unavailable("the sidecar's answer does not begin with a decision")
             self._answer = _read_start(part.start)
+            part.ClearField("start")
+            self._first = part
         except BaseException:
             await self.close()
             raise
@@ -78,22 +81,19 @@ class Query:
         assert self._parts is not None
         sent = 0
         async with aclosing(self._parts) as parts:
-            async for part in parts:
-                if self._ended is not None or not part.HasField("rows"):
-                    self._end(part)
-                    continue
-                yield (batch := read_rows(part.rows.rows, width))
-                sent += len(batch)
+            async for part in _after(self._first, parts):
+                if self._ended is not None or part.HasField("start"):
+                    raise Unavailable("the sidecar's answer is out of order")
+                if part.HasField("rows"):
+                    yield (batch := read_rows(part.rows.rows, width))
+                    sent += len(batch)
+                if part.HasField("end"):
+                    self._ended = part.end
         if self._ended is None:
             raise Unavailable(f"the sidecar's answer broke off after {sent} rows (decision {self.decision.id})")
         if self._ended.failure:
             failure = pb.DataFailure.Name(self._ended.failure).removeprefix(_PREFIX).lower()
             raise QueryFailed(failure, self._ended.message, self.decision, sent)
-
-    def _end(self, part: pb.QueryResponse) -> None:
-        if self._ended is not None or not part.HasField("end"):
-            raise Unavailable("the sidecar's answer is out of order")
-        self._ended = part.end
 
     async def fetch(self) -> Rows:
         """All rows; `await query` does the same. QueryFailed has those that came before a failure."""
@@ -129,6 +129,13 @@ class Query:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
+
+
+async def _after(first: pb.QueryResponse, parts: Parts) -> Parts:
+    """What came with the decision, and what comes after it."""
+    yield first
+    async for part in parts:
+        yield part
 
 
 class BlockingQuery:
