@@ -21,11 +21,11 @@ WATCHED = f"""
   watched: {{team: cx, purposes: [onboarding], clearance: [pii], mode: observe,
             identity: {{token_hash: "sha256:{sha256(b"token-of-watched").hexdigest()}"}}}}
 """
-# A dataset, a service and an agent of one name, and columns that differ in case alone.
+# A dataset, a service and an agent of one name, and columns whose names begin alike.
 ATTACKED = (
     CATALOGUE.replace("services:\n", f"{WATCHED.strip(chr(10))}\nservices:\n  mailer: {{owner: cx}}\n", 1)
     .replace("datasets:\n", "datasets:\n  model: {owner: cx, labels: [pii]}\n", 1)
-    .replace("region: []", "region: [], IBAN: []", 1)
+    .replace("region: []", "region: [], iban2: []", 1)
 )
 CONTEXT = resources_pb2.Context(purpose="onboarding")
 
@@ -69,7 +69,7 @@ def test_no_confusion_of_actions_and_resources_is_allowed(tmp_path: Path) -> Non
     ("fields", "clean"),
     [
         (["customers.region"], True),
-        (["customers.IBAN"], True),
+        (["customers.iban2"], True),
         (["customers.region", "customers.region"], True),
         (["customers"], False),
         (["customers.iban", "customers.region"], False),
@@ -77,7 +77,7 @@ def test_no_confusion_of_actions_and_resources_is_allowed(tmp_path: Path) -> Non
     ],
 )
 def test_fields_bring_their_labels_however_they_are_named(tmp_path: Path, fields: list[str], clean: bool) -> None:
-    """Only columns without labels leave a session clean; a table is all of its columns, and case tells apart."""
+    """Only columns without labels leave a session clean; a table is all of its columns; no name is another."""
 
     async def scene() -> None:
         async with running(tmp_path, ATTACKED) as sidecar:
@@ -88,7 +88,14 @@ def test_fields_bring_their_labels_however_they_are_named(tmp_path: Path, fields
 
 
 @pytest.mark.parametrize(
-    "fields", [["CUSTOMERS.iban"], ["customers.iban."], ["customers.region", "x"], ["customers.region.iban"]]
+    "fields",
+    [
+        ["CUSTOMERS.iban"],
+        ["customers.IBAN2"],
+        ["customers.iban."],
+        ["customers.region", "x"],
+        ["customers.region.iban"],
+    ],
 )
 def test_fields_that_are_not_there_are_not_read(tmp_path: Path, fields: list[str]) -> None:
     """A field that the catalogue does not list makes the read a DENY, whatever stands beside it."""

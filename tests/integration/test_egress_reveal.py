@@ -107,11 +107,16 @@ def test_a_value_that_comes_back_is_cut(up: EgressUp, upstream: Upstream, token:
     """An upstream that repeats what it was sent tells the agent nothing."""
     upstream.says = b"echo"
 
-    answered = send(up, "mail", {"to": token})
+    try:
+        answered = send(up, "mail", {"to": token})
+    except requests.RequestException as cut:  # where its head had gone out, it breaks off
+        told = str(cut).encode()
+    else:
+        assert answered.status_code == 502
+        told = answered.content
 
     assert ADDRESS.encode() in upstream.bodies[-1]
-    assert answered.status_code == 502
-    assert leaks({"address": ADDRESS.encode()}, {"answer": answered.content}) == []
+    assert leaks({"address": ADDRESS.encode()}, {"answer": told}) == []
 
 
 def test_the_value_is_in_no_file_of_ours(up: EgressUp, upstream: Upstream, token: str) -> None:

@@ -22,7 +22,7 @@ SURVEY, REGION = "survey", "south"
 CRM = "dataset:crm"
 SAMPLE = "SELECT id, name, email, income FROM customers"
 _TOKEN = re.compile(r"^(tok_[A-Za-z0-9_-]+): ([0-9]+)$", re.MULTILINE)
-_WHERE = re.compile(r"\((line 1, column 1: [^()]*expected one SELECT[^()]*)\)")
+_WHERE = re.compile(r"(line 1, column 1: [^.]*expected one SELECT[^.]*)\.")
 
 
 async def survey(run: Run, children: Children, boarding: Sequence[Noted]) -> None:

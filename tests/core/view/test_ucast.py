@@ -189,7 +189,7 @@ def test_a_reader_that_takes_any_column_would_be_found(monkeypatch: pytest.Monke
     """The bug that is planted: a column is believed."""
     monkeypatch.setattr(ucast._Reader, "column", lambda self, name: str(name).partition(".")[2])
     with pytest.raises(AssertionError):
-        given(NODES)(holds)()
+        holds(field("t.z", "eq", 1))
 
 
 def holds(node: Node) -> None:
