@@ -616,7 +616,7 @@ async def test_an_answer_whose_turn_does_not_come_in_time_fails(monkeypatch: pyt
     greedy = [asyncio.create_task(stage.query()) for _ in range(AT_ONCE)]
     await database.until(AT_ONCE)
 
-    monkeypatch.setattr(query, "_limits", lambda *_: Limits(rows=100, bytes=10_000, seconds=0.0))
+    monkeypatch.setattr(query, "limits_of", lambda *_: Limits(rows=100, bytes=10_000, seconds=0.0))
     late = await stage.query()
     database.gate.set()
 

@@ -37,6 +37,11 @@ class Answer:
     replayed: bool = False
 
     @property
+    def permits(self) -> bool:
+        """Whether the caller may act: it is allowed, or it is not bound."""
+        return self.effect is Effect.ALLOW or not self.enforced
+
+    @property
     def message(self) -> str:
         """The reasons in one line."""
         return "; ".join(reason.message for reason in self.reasons)

@@ -94,6 +94,11 @@ class Way:
     objection: Objection | None = None
 
 
+def no_way(reason: Reason, detail: str) -> Way:
+    """It cannot be performed, whatever policy said: that binds in every mode."""
+    return Way(objection=Objection(reason, detail, binding=True))
+
+
 Look = Callable[[Installation, Request, Facts], Awaitable[Facts]]
 """Looks closer at the facts before policy is asked. Raises Objected, PolicyFailure where it cannot."""
 

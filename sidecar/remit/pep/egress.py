@@ -36,7 +36,7 @@ from remit.core.errors import PolicyFailure
 from remit.core.label import exceeding
 from remit.core.model import ActionName, Context, Facts, Mode, Request, Resource, Subject
 from remit.core.reason import Reason
-from remit.pep.decide import HOLD_SECONDS, Decided, Permitted, Point, Way, decide
+from remit.pep.decide import HOLD_SECONDS, Decided, Permitted, Point, Way, decide, no_way
 from remit.pep.facts import attributes, gather, in_force
 from remit.pep.meter import End, Held, prolong, settle
 from remit.pep.world import SECOND, Installation, World
@@ -134,11 +134,11 @@ class Egress:
             installation, request, facts = permitted.installation, permitted.request, permitted.facts
             if not _same(service, installation.catalogue.services.get(attempt.service)):
                 # What was understood by one catalogue must not be judged by another.
-                return _no(Reason.FACTS_CHANGED, "the catalogue")
+                return no_way(Reason.FACTS_CHANGED, "the catalogue")
             return await self._way(installation, request, facts, attempt=attempt, mapped=mapped, chosen=chosen)
 
         decided = await decide(self._world, subject, call, point=Point(gate=gate))
-        if decided.answer.replayed and _permits(decided.answer):
+        if decided.answer.replayed and decided.answer.permits:
             decided = await decide(self._world, subject, replace(call, key=""), point=Point(gate=gate))
         return self._outcome(subject, attempt, mapped, service=service, chosen=chosen, decided=decided)
 
@@ -213,7 +213,7 @@ class Egress:
         decided: Decided,
     ) -> Passage | Answer:
         answer = decided.answer
-        if not _permits(answer) or service is None or chosen.facts is None:
+        if not answer.permits or service is None or chosen.facts is None:
             return answer
         held_labels = {*chosen.facts.labels, *chosen.facts.resource.labels}
         return Passage(
@@ -256,14 +256,14 @@ class Egress:
     ) -> Way:
         service = installation.catalogue.services.get(attempt.service)
         if service is None:
-            return _no(Reason.UNKNOWN_RESOURCE, f"no service {attempt.service!r}")
+            return no_way(Reason.UNKNOWN_RESOURCE, f"no service {attempt.service!r}")
         if attempt.tunnel and not (service.opaque or service.kind == "tcp"):
-            return _no(Reason.TUNNEL_NOT_ALLOWED, attempt.service)
+            return no_way(Reason.TUNNEL_NOT_ALLOWED, attempt.service)
         selected = attributes(request)
         endpoint = next((name for name, each in service.endpoints.items() if each.when.matches(selected)), "")
         problem = self._endpoints.problem(attempt.service, endpoint) if endpoint else "it has none for this caller"
         if problem or (attempt.endpoints and endpoint not in attempt.endpoints):
-            return _no(Reason.ENDPOINT_UNAVAILABLE, problem or f"this caller's endpoint is {endpoint}")
+            return no_way(Reason.ENDPOINT_UNAVAILABLE, problem or f"this caller's endpoint is {endpoint}")
         # Asked a second time where facts had changed, and the catalogue may have as well.
         chosen.credential, chosen.secrets = None, ()
         selected["region"] = service.endpoints[endpoint].region
@@ -271,12 +271,12 @@ class Egress:
             listed = _listed(service, endpoint, selected)
             wrong = _unbound(listed, endpoint, attempt)
             if listed is None or wrong:
-                return _no(Reason.CREDENTIAL_UNAVAILABLE, wrong)
+                return no_way(Reason.CREDENTIAL_UNAVAILABLE, wrong)
             try:
                 secret = await self._vault.secret(listed)
                 chosen.credential, chosen.secrets = _carried(listed, service.kind, secret)
             except VaultFailed as failed:
-                return _no(Reason.CREDENTIAL_UNAVAILABLE, str(failed))
+                return no_way(Reason.CREDENTIAL_UNAVAILABLE, str(failed))
         chosen.endpoint, chosen.terms = endpoint, terms_of(service, endpoint)
         chosen.facts, chosen.catalogue = facts, installation.catalogue
         chosen.workflow, chosen.purpose = request.context.workflow, request.context.purpose
@@ -380,10 +380,6 @@ def _below(path: str, prefix: str) -> bool:
     return path == prefix or path.startswith(prefix if prefix.endswith("/") else f"{prefix}/")
 
 
-def _permits(answer: Answer) -> bool:
-    return answer.effect == "ALLOW" or not answer.enforced
-
-
 def _gone(service: Service | None, passage: Passage) -> Reason | None:
     """Why what a call goes to is not there for it any more, None where it is: a new call would be refused the same."""
     if service is None:
@@ -392,10 +388,6 @@ def _gone(service: Service | None, passage: Passage) -> Reason | None:
         return Reason.ENDPOINT_UNAVAILABLE
     tunnel = passage.mapped == Mapped(CONNECT) and passage.kind != "tcp"
     return Reason.TUNNEL_NOT_ALLOWED if tunnel and not service.opaque else None
-
-
-def _no(reason: Reason, detail: str) -> Way:
-    return Way(objection=Objection(reason, detail, binding=True))
 
 
 def _sha(body: bytes) -> str:

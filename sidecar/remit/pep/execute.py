@@ -19,10 +19,9 @@ from weakref import WeakValueDictionary
 import orjson
 
 from remit.core.answer import Answer
-from remit.core.call import Call, Objection
+from remit.core.call import Call
 from remit.core.catalogue import Catalogue
 from remit.core.dataset import Dataset, NamedStatement
-from remit.core.decision import Effect
 from remit.core.effect import EndReservation
 from remit.core.errors import IllegalTransition
 from remit.core.model import ActionName, Resource, Subject
@@ -30,8 +29,8 @@ from remit.core.query import ExecuteCall, Executed
 from remit.core.reason import Reason
 from remit.core.view.fits import TOKENISED, fits
 from remit.core.view.model import Cell
-from remit.pep.decide import Gate, Permitted, Point, Way, decide
-from remit.pep.query import json_cell
+from remit.pep.datasets import arguments_of, limits_of
+from remit.pep.decide import Gate, Permitted, Point, Way, decide, no_way
 from remit.pep.world import World
 from remit.pep.write import Entry, must_write
 from remit.ports import Database, DatabaseFailed, Failure, Limits, NotPerformed, Tokenizer, Write, Written
@@ -77,7 +76,7 @@ class Executions:
         """Decide, perform, record. Raises StoreUnavailable."""
         chosen = _Chosen()
         answer = await self._decided(subject, call, chosen)
-        if not _permits(answer):
+        if not answer.permits:
             return Executed(answer)
         running = self._running.setdefault(answer.id, asyncio.Lock())
         # A twin may have come from the same decision to this point first.
@@ -87,8 +86,7 @@ class Executions:
 
     async def _decided(self, subject: Subject, call: ExecuteCall, chosen: _Chosen) -> Answer:
         resource = Resource("dataset", call.dataset, operation=call.statement)
-        arguments = {"parameters": {name: json_cell(value) for name, value in sorted(call.parameters.items())}}
-        claimed = replace(call.claimed, arguments=arguments)
+        claimed = replace(call.claimed, arguments=arguments_of(call.parameters))
         asked = Call("Execute", ActionName.DATA_WRITE, resource, claimed, key=call.key, digest=call.digest)
         point = Point(gate=_gate(self._world, call, chosen))
         return (await decide(self._world, subject, asked, point=point)).answer
@@ -119,7 +117,7 @@ class Executions:
         except DatabaseFailed:
             return None  # what is wrong shows when it is performed
         again = await self._decided(subject, replace(call, key=""), _Chosen())
-        if not _permits(again):
+        if not again.permits:
             return None if await _lacks_room_alone(self._world, again, answer) else Executed(again)
         # The permission to go by is the first one, and what is set aside for it is enough.
         body = {"dataset": call.dataset, "statement": call.statement, "performed_as": answer.id}
@@ -160,15 +158,15 @@ def _choose(world: World, catalogue: Catalogue, call: ExecuteCall, chosen: _Chos
     statement = dataset.statements.get(call.statement) if dataset else None
     database = world.databases.of(call.dataset)
     if dataset is None or statement is None or database is None:
-        return _no(f"the catalogue names no write {call.statement!r} of {call.dataset}")
+        return no_way(Reason.VIEW_REFUSED, f"the catalogue names no write {call.statement!r} of {call.dataset}")
     problem = _parameters_problem(statement, call.parameters)
     if problem:
-        return _no(problem)
+        return no_way(Reason.VIEW_REFUSED, problem)
     turned = _turned_back(world.tokenizer, dataset, statement, call.parameters)
     if isinstance(turned, str):
-        return _no(turned)
+        return no_way(Reason.VIEW_REFUSED, turned)
     chosen.database, chosen.statement, chosen.parameters = database, statement, turned
-    chosen.limits, chosen.labels = _limits(dataset), dataset.returned(statement)
+    chosen.limits, chosen.labels = limits_of(dataset), dataset.returned(statement)
     return Way(sent={"write": {"statement": call.statement}})
 
 
@@ -282,16 +280,3 @@ def _turned_back(
             return f"parameter {name}: a token for what is {', '.join(beyond)}, and the dataset is not cleared for that"
         values[name] = plain
     return values
-
-
-def _permits(answer: Answer) -> bool:
-    return answer.effect is Effect.ALLOW or not answer.enforced
-
-
-def _limits(dataset: Dataset) -> Limits:
-    limits = dataset.limits
-    return Limits(limits.rows, limits.bytes, float(limits.seconds), limits.cost)
-
-
-def _no(detail: str) -> Way:
-    return Way(objection=Objection(Reason.VIEW_REFUSED, detail, binding=True))

@@ -12,31 +12,29 @@ import logging
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from typing import Any
 from weakref import WeakValueDictionary
 
-from remit.core.answer import Answer
 from remit.core.call import Call, Objection
 from remit.core.dataset import Dataset
-from remit.core.decision import Effect
 from remit.core.model import ActionName, Facts, Request, Resource, Subject
 from remit.core.query import Ended, MaskedColumn, QueryCall, QueryPart, Rows, Started
 from remit.core.reason import Reason
 from remit.core.ruling import Ruling
 from remit.core.view.labels import labels_of, masked_columns
-from remit.core.view.model import Cell, Columns, Plan, Statement, TableView, ViewInvalid, ViewRefused
+from remit.core.view.model import Columns, Plan, Statement, TableView, ViewInvalid, ViewRefused
 from remit.core.view.rewrite import rewrite
 from remit.core.view.statement import parse_statement
 from remit.core.view.texts import UNIT
 from remit.core.view.weight import check_weight
 from remit.core.view.writing import written
 from remit.pep.account import Account
-from remit.pep.decide import Objected, Permitted, Point, Way, decide
+from remit.pep.datasets import arguments_of, limits_of, most_rows
+from remit.pep.decide import Objected, Permitted, Point, Way, decide, no_way
 from remit.pep.kept import Kept
 from remit.pep.reading import AT_ONCE, ReadAhead
 from remit.pep.views import Views
 from remit.pep.world import Installation, World
-from remit.ports import Database, DatabaseFailed, Limits
+from remit.ports import Database, DatabaseFailed
 
 MINIMUM_GROUP = "minimum_group"
 FULFILS = frozenset({MINIMUM_GROUP})
@@ -121,7 +119,7 @@ class Queries:
         except BaseException:
             await asked.forget()
             raise
-        if asked.reading is None or asked.account is None or not _permits(answer):
+        if asked.reading is None or asked.account is None or not answer.permits:
             await asked.forget()
             yield Started(answer)
             return
@@ -180,7 +178,7 @@ class Queries:
         async def gate(permitted: Permitted) -> Way:
             if asked.views is None:
                 # An observed agent's query that could not be looked at: there is nothing that it may be shown.
-                return _no(Reason.VIEW_REFUSED, permitted.ruling.detail or "no view of it is known")
+                return no_way(Reason.VIEW_REFUSED, permitted.ruling.detail or "no view of it is known")
             return await self._read(permitted, asked, asked.views)
 
         return Point(look, gate)
@@ -204,14 +202,14 @@ class Queries:
             made = _Made(understood.statement, views, await understood.database.columns())
             plan = self._plan(made, understood.dataset, call, group)
         except ViewInvalid as invalid:
-            return _no(Reason.POLICY_INVALID, str(invalid))
+            return no_way(Reason.POLICY_INVALID, str(invalid))
         except ViewRefused as refused:
-            return _no(Reason.VIEW_REFUSED, str(refused))
+            return no_way(Reason.VIEW_REFUSED, str(refused))
         except DatabaseFailed as failed:
             # Asked of the columns' types alone: what the database says to that holds no data.
             _log.error("dataset %s: %s: %s", call.dataset, failed.failure.value, failed.detail)
-            return _no(Reason.DATABASE_UNAVAILABLE, call.dataset)
-        turn, limits = self._turn(permitted.request.subject, call.dataset), _limits(call, understood.dataset)
+            return no_way(Reason.DATABASE_UNAVAILABLE, call.dataset)
+        turn, limits = self._turn(permitted.request.subject, call.dataset), limits_of(understood.dataset, call.rows)
         reading = ReadAhead(understood.database, plan, call.parameters, limits, turn=turn)
         account = Account(self._world, permitted.request, decision=permitted.id, hidden=plan.hidden, reading=reading)
         asked.reading, asked.account = reading, account
@@ -229,7 +227,7 @@ class Queries:
         return self._turns.setdefault((who.type, who.id, dataset), asyncio.Semaphore(AT_ONCE))
 
     def _plan(self, made: _Made, dataset: Dataset, call: QueryCall, group: int) -> Plan:
-        rows = _most_rows(call, dataset)
+        rows = most_rows(dataset, call.rows)
         key = (made.key, rows, group)
         kept = self._plans.get(key)
         if kept is not None:
@@ -242,7 +240,7 @@ class Queries:
 
 
 def _call(call: QueryCall, fields: tuple[str, ...]) -> Call:
-    claimed = replace(call.claimed, arguments=_arguments(call))
+    claimed = replace(call.claimed, arguments=arguments_of(call.parameters))
     return Call(
         "Query", ActionName.DATA_READ, Resource("dataset", call.dataset, fields=fields), claimed, fulfils=FULFILS
     )
@@ -255,28 +253,9 @@ def _refusing(why: str) -> Point:
         return replace(facts, resource=replace(facts.resource, labels=()))  # nothing will be read
 
     async def gate(permitted: Permitted) -> Way:
-        return _no(Reason.VIEW_REFUSED, why)
+        return no_way(Reason.VIEW_REFUSED, why)
 
     return Point(look, gate)
-
-
-def _arguments(call: QueryCall) -> dict[str, Any]:
-    """What policy may judge of a query besides its columns: its parameters, as JSON."""
-    return {"parameters": {name: json_cell(value) for name, value in sorted(call.parameters.items())}}
-
-
-def json_cell(value: Cell) -> Any:
-    """A value as JSON, for policy and digests; what JSON has no form for is text."""
-    match value:
-        case None | bool() | int() | str():
-            return value
-        case bytes():
-            return value.hex()
-    return str(value)
-
-
-def _permits(answer: Answer) -> bool:
-    return answer.effect is Effect.ALLOW or not answer.enforced
 
 
 def _parameters_problem(statement: Statement, call: QueryCall) -> str:
@@ -310,16 +289,3 @@ def _minimum_group(ruling: Ruling) -> int:
             raise ViewInvalid("no whole number above 0", where=f"obligation {MINIMUM_GROUP}.size", expected="one")
         sizes.append(size)
     return max(sizes)
-
-
-def _most_rows(call: QueryCall, dataset: Dataset) -> int:
-    return min(call.rows or dataset.limits.rows, dataset.limits.rows)
-
-
-def _limits(call: QueryCall, dataset: Dataset) -> Limits:
-    limits = dataset.limits
-    return Limits(_most_rows(call, dataset), limits.bytes, float(limits.seconds), limits.cost)
-
-
-def _no(reason: Reason, detail: str) -> Way:
-    return Way(objection=Objection(reason, detail, binding=True))
