@@ -5,21 +5,18 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from fakes.databases import (
     AMPLE,
     CANARY,
     PEOPLE,
-    PostgresOwner,
     Site,
     answer,
     failure,
-    sqlite_site,
 )
+from fakes.databases import site_fixture as site_fixture
 from fakes.loop import in_loop
 from remit.core.dataset import Table
 from remit.core.view.model import ColumnType, Constant, Dialect, Parameter, SubjectQuery
@@ -100,15 +97,6 @@ HOSTILE_OF = {
         "CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'",
     ],
 }
-
-
-@pytest.fixture(name="site", params=["sqlite", "postgres"])
-def _site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
-    if request.param == "postgres":
-        yield Site(PostgresOwner(request.getfixturevalue("fresh")))
-        return
-    with sqlite_site(tmp_path) as site:
-        yield site
 
 
 # What is read

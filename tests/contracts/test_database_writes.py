@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
-from pathlib import Path
 
 import pytest
-from fakes.databases import AMPLE, PostgresOwner, Site, sqlite_site
+from fakes.databases import AMPLE, Site
+from fakes.databases import site_fixture as site_fixture
 from fakes.loop import in_loop
 from remit.backends.database_postgres import writing as postgres_writing
 from remit.backends.database_sqlite import writing as sqlite_writing
@@ -20,15 +19,6 @@ from remit.ports import Database, DatabaseFailed, Failure, NotPerformed, ResultC
 
 ADD = "INSERT INTO people (id, name, score) VALUES (:id, :name, 0)"
 PAY = "UPDATE people SET score = score + :amount WHERE id = :id RETURNING id, score"
-
-
-@pytest.fixture(name="site", params=["sqlite", "postgres"])
-def _site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
-    if request.param == "postgres":
-        yield Site(PostgresOwner(request.getfixturevalue("fresh")))
-        return
-    with sqlite_site(tmp_path) as site:
-        yield site
 
 
 def write(execution: str, sql: str, **parameters: Cell) -> Write:

@@ -184,3 +184,13 @@ def sqlite_site(folder: Path, *, wal: bool = True) -> Iterator[Site]:
         yield Site(owner)
     finally:
         owner.connection.close()
+
+
+@pytest.fixture(name="site", params=["sqlite", "postgres"])
+def site_fixture(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
+    """A dataset on each of the two databases."""
+    if request.param == "postgres":
+        yield Site(PostgresOwner(request.getfixturevalue("fresh")))
+        return
+    with sqlite_site(tmp_path) as site:
+        yield site

@@ -5,26 +5,17 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fakes.databases import PostgresOwner, Site, SqliteOwner, sqlite_site
+from fakes.databases import PostgresOwner, Site, SqliteOwner
+from fakes.databases import site_fixture as site_fixture
 from fakes.postgres_server import PostgresDatabase
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="measured as Linux counts it")
 
 MOST = 64 << 20
 TESTS = Path(__file__).parents[1]
-
-
-@pytest.fixture(name="site", params=["sqlite", "postgres"])
-def _site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
-    if request.param == "postgres":
-        yield Site(PostgresOwner(request.getfixturevalue("fresh")))
-        return
-    with sqlite_site(tmp_path) as site:
-        yield site
 
 
 def grown(site: Site, *more: str) -> int:

@@ -17,6 +17,12 @@ from sqlglot import exp
 
 from remit.core.view.model import Dialect
 
+GATHERING_JSON = frozenset(
+    ["json_agg", "jsonb_agg", "json_object_agg", "jsonb_object_agg", "json_group_array", "json_group_object"]
+)
+GATHERING = GATHERING_JSON | {"string_agg", "group_concat", "array_agg"}
+"""Aggregates that make one value of any number of rows, as large as these are together; of either database."""
+
 
 class Kind(StrEnum):
     """What a function works on."""

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 from sqlglot import exp
 
+from remit.core.view.functions import GATHERING
 from remit.core.view.model import ROW_BYTES, ROW_TOO_LARGE, ViewRefused
 
 _TABLES = 8
@@ -107,8 +108,6 @@ _KEEPING_CALLS = _words(
     trunc sum avg min max stddev stddev_pop stddev_samp variance var_pop var_samp bit_and bit_or lag lead first_value
     last_value nth_value"""
 )
-# A value of any number of rows; all others are bounded by what they are made of (`texts`).
-_GATHERING = _words("string_agg array_agg json_agg jsonb_agg json_object_agg jsonb_object_agg")
 _READING = _words("to_date to_timestamp to_number date_trunc date_part")
 _SMALL_TYPES = frozenset(
     [
@@ -164,7 +163,8 @@ def check_quoted(tree: exp.Expr) -> None:
 
 
 def _gathers(node: exp.Expr) -> bool:
-    return isinstance(node, exp.Anonymous) and str(node.this).lower() in _GATHERING
+    # All others are bounded by what they are made of (`texts`).
+    return isinstance(node, exp.Anonymous) and str(node.this).lower() in GATHERING
 
 
 def _read(node: exp.Expr) -> list[exp.Expr]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from sqlglot import exp
 
-from remit.core.view.functions import PADDED
+from remit.core.view.functions import GATHERING, GATHERING_JSON, PADDED
 from remit.core.view.model import Cell
 
 UNIT = 50
@@ -47,43 +47,21 @@ _REPLACING = frozenset(["replace", "regexp_replace"])
 _JOINING = (exp.Paren, exp.DPipe, exp.Cast, exp.Collate, exp.Any, exp.All, exp.Array, exp.Neg)
 _JOINING_CALLS = frozenset(["lower", "upper", "concat", "coalesce", "nullif"])
 # What puts a mark before some characters, or two for one: twice as long with each level.
-_DOUBLING = frozenset(
-    [
-        "hex",
-        "quote",
-        "quote_literal",
-        "to_json",
-        "to_jsonb",
-        "json_array",
-        "json_object",
-        "json_build_array",
-        "json_build_object",
-        "jsonb_build_array",
-        "jsonb_build_object",
-        "json_agg",
-        "jsonb_agg",
-        "json_object_agg",
-        "jsonb_object_agg",
-        "json_group_array",
-        "json_group_object",
-    ]
-)
-# What makes one text of many rows.
-_GATHERING = frozenset(
-    [
-        "string_agg",
-        "group_concat",
-        "array_agg",
-        "json_agg",
-        "jsonb_agg",
-        "json_object_agg",
-        "jsonb_object_agg",
-        "json_group_array",
-        "json_group_object",
-    ]
-)
+_DOUBLING = GATHERING_JSON | {
+    "hex",
+    "quote",
+    "quote_literal",
+    "to_json",
+    "to_jsonb",
+    "json_array",
+    "json_object",
+    "json_build_array",
+    "json_build_object",
+    "jsonb_build_array",
+    "jsonb_build_object",
+}
 _GATHERED = 500
-"""What such a text weighs: its length is not known, so that few of them can be searched, and for little."""
+"""What a text of many rows weighs: its length is not known, so that few can be searched, and for little."""
 _LONGEST_FIELD = 10  # characters that one of a format for a date or number becomes
 
 
@@ -110,8 +88,8 @@ def work_of(node: exp.Expr) -> Work:
     name, values = str(node.this).lower(), node.expressions
     if name in _SEARCHING and len(values) > 1:
         return Work(sought=values[1], put=values[2] if name in _REPLACING and len(values) > 2 else None)
-    if name in _DOUBLING or name in _GATHERING:
-        return Work(times=2 if name in _DOUBLING else 1, weight=_GATHERED if name in _GATHERING else 0)
+    if name in _DOUBLING or name in GATHERING:
+        return Work(times=2 if name in _DOUBLING else 1, weight=_GATHERED if name in GATHERING else 0)
     if name == "concat_ws":
         return Work(repeated=values[0], times=len(values))
     if name in {"lpad", "rpad"}:
