@@ -447,6 +447,25 @@ async def test_a_halt_ends_an_answer_that_is_under_way() -> None:
     assert ended(got).failure == "halted"
 
 
+class BreakingDatabase(FakeDatabase):
+    """Gives a batch, and then breaks in a way that nobody foresaw."""
+
+    @asynccontextmanager
+    async def read(self, plan: Plan, parameters: Mapping[str, Cell], limits: Limits) -> AsyncIterator[FakeReading]:
+        async with super().read(plan, parameters, limits) as reading:
+            yield reading
+            raise ValueError("a bug")
+
+
+@in_loop
+async def test_what_nobody_foresaw_is_no_end_of_an_answer() -> None:
+    """Rows that came before it do not pass for all of them."""
+    stage = Stage(BreakingDatabase([["eu", "1"]], names=["region"]))
+
+    with pytest.raises(ValueError, match="a bug"):
+        await stage.query()
+
+
 @in_loop
 async def test_a_halt_ends_a_query_that_gives_no_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     """While the database is still at work, too."""

@@ -49,6 +49,8 @@ class Account:
         if not await self._reading.head_start():
             return None
         batch = await self._reading.next()
+        if batch is not None:
+            await self._reading.next()  # the end; raises where it is none
         self._reached()
         self._whole = self._told_of(batch) if batch is not None and self._reading.failure is None else ()
         self._end()

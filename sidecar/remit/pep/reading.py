@@ -23,7 +23,7 @@ Batch = Sequence[Sequence[Cell]]
 
 
 class ReadAhead:
-    """One reading; what it found is known once it has opened or ended. `failure` is "" or one of ports.Failure."""
+    """One reading; what it found is known once it has opened or ended. `failure` is how the database failed, if so."""
 
     def __init__(
         self,
