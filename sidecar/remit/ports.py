@@ -15,6 +15,7 @@ from remit.core.decision import Verdict
 from remit.core.effect import Commit, Committed, Kept, Refused
 from remit.core.errors import RemitError
 from remit.core.journal import JournalRow as JournalRow
+from remit.core.journal import Verification
 from remit.core.model import BudgetRoom, BudgetRow, Halt
 from remit.core.view.model import Cell, Columns, Dialect, Plan, TableView
 
@@ -139,6 +140,14 @@ class SpendRow:
     usage: Mapping[str, int] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Burn:
+    """What a budget's row spent for good in the hour that began at `time`; corrections may make it negative."""
+
+    time: int
+    spent: int
+
+
 class Sight(StrEnum):
     """How certain it is that an answer told of a subject."""
 
@@ -156,11 +165,19 @@ class Sighting:
 
 
 class Store(Protocol):
-    """Ledger, journal, labels, workflows, halts and kept answers: one durable place, one writer."""
+    """Ledger, journal, labels, workflows, halts and kept answers: one durable place.
+
+    Its journal has a log for each writer; what asks for no log by name means this writer's own.
+    """
 
     @property
     def failed(self) -> bool:
         """Whether the store has given up for good (its disk failed): nothing will be recorded any more."""
+        ...
+
+    @property
+    def log(self) -> str:
+        """The name of this writer's log."""
         ...
 
     @property
@@ -229,7 +246,19 @@ class Store(Protocol):
         ...
 
     async def trace(self, workflow: str, limit: int) -> Sequence[JournalRow]:
-        """A workflow's records in order."""
+        """A workflow's records in order; of several logs in that of time."""
+        ...
+
+    async def workflows(self, before: str, limit: int) -> Sequence[WorkflowState]:
+        """Workflows with a lower id, the newest first; "" begins with the newest."""
+        ...
+
+    async def latest(self, before: int, limit: int) -> Sequence[JournalRow]:
+        """Decisions of an earlier time, the newest first; 0 begins with the newest."""
+        ...
+
+    async def burned(self, row: BudgetRow) -> Sequence[Burn]:
+        """What was spent in a row, hour by hour, oldest first; hours without spending are left out."""
         ...
 
     async def sightings(self, table: str, subject: str, limit: int) -> Sequence[Sighting]:
@@ -237,11 +266,18 @@ class Store(Protocol):
         ...
 
     async def journal(self, after: int, limit: int) -> Sequence[JournalRow]:
-        """Records with sequence > after, in order."""
+        """Records of this writer's log with sequence > after, in order."""
         ...
 
     async def checkpoints(self) -> Sequence[CheckpointRow]:
-        """All signed heads, oldest first."""
+        """All signed heads of this writer's log, oldest first."""
+        ...
+
+    async def verify(self) -> Sequence[Verification]:
+        """Sign what is recorded by now, and read the whole journal: what was found in each log, by its name.
+
+        May take a while. Raises StoreUnavailable.
+        """
         ...
 
     async def erase(self, id: str, *, by: str, reason: str) -> Committed:

@@ -35,13 +35,14 @@ from remit.core.effect import (
     UsePassport,
 )
 from remit.core.errors import BadRequest, IllegalTransition, NotFound, StoreUnavailable, Violation
-from remit.core.journal import ERASED, GENESIS, link
+from remit.core.journal import ERASED, GENESIS, Verification, link, verify
 from remit.core.label import Session, counts, isolated_version, join
 from remit.core.model import BudgetRoom, BudgetRow, Halt, Versions
 from remit.core.reason import Reason
-from remit.core.reservation import MAX_NANOS, MAX_TOTAL, State, check_amount, end, prolonged
+from remit.core.reservation import MAX_NANOS, MAX_TOTAL, State, check_amount, end, hour, prolonged
 from remit.core.view.subjects import hash_bytes
 from remit.ports import (
+    Burn,
     CheckpointRow,
     FactsQuery,
     JournalRow,
@@ -92,6 +93,7 @@ class Shelves:
     kept: dict[tuple[str, str, str], KeepAnswer] = field(default_factory=dict)
     halts: dict[str, Halt] = field(default_factory=dict)
     halts_version: int = 0
+    burned: dict[tuple[str, str, int, int], dict[int, int]] = field(default_factory=dict)
     seen: dict[tuple[str, bytes, str], Sight] = field(default_factory=dict)
     journal: dict[str, JournalRow] = field(default_factory=dict)
 
@@ -228,6 +230,22 @@ class MemoryStore:
     async def trace(self, workflow: str, limit: int) -> Sequence[JournalRow]:
         rows = self._shelves.journal.values()
         return tuple(row for row in rows if workflow and row.record.workflow == workflow)[:limit]
+
+    async def workflows(self, before: str, limit: int) -> Sequence[WorkflowState]:
+        flows = sorted(self._shelves.workflows.values(), key=lambda each: each.id, reverse=True)
+        return tuple(each for each in flows if not before or each.id < before)[:limit]
+
+    async def latest(self, before: int, limit: int) -> Sequence[JournalRow]:
+        rows = [row for row in reversed(self._shelves.journal.values()) if row.record.kind == "decision"]
+        return tuple(row for row in rows if not before or row.record.time < before)[:limit]
+
+    async def burned(self, row: BudgetRow) -> Sequence[Burn]:
+        spent = self._shelves.burned.get(_key(row), {})
+        return tuple(Burn(hour, spent[hour]) for hour in sorted(spent))
+
+    async def verify(self) -> Sequence[Verification]:
+        self._sign()
+        return (verify(self._shelves.journal.values(), self._heads, self.verifier),)
 
     async def sightings(self, table: str, subject: str, limit: int) -> Sequence[Sighting]:
         raw, seen = hash_bytes(subject), self._shelves.seen
@@ -371,6 +389,10 @@ class Work:
             room = self.shelves.rooms[_key(row)]
             spent = max(0, min(room.spent + ending.spent, MAX_TOTAL))
             self.shelves.rooms[_key(row)] = replace(room, held=room.held + ending.held, spent=spent)
+            if ending.spent:
+                hours = self.shelves.burned.get(_key(row), {})
+                burned = hours.get(hour(self._time), 0) + ending.spent
+                self.shelves.burned[_key(row)] = {**hours, hour(self._time): max(-MAX_TOTAL, min(burned, MAX_TOTAL))}
         self.shelves.reservations[effect.decision] = replace(
             held, state=State(effect.how), spent=ending.total, report_digest=effect.digest
         )

@@ -35,7 +35,6 @@ from remit.backends.vault_file import FileVault
 from remit.config import load
 from remit.core.call import Claimed
 from remit.core.catalogue import Catalogue
-from remit.core.journal import Verification, verify
 from remit.core.model import Identity, Mode, Subject
 from remit.core.query import Ended, ExecuteCall, Executed, QueryCall, Row, Rows, Started
 from remit.core.view.model import Cell
@@ -167,12 +166,6 @@ class Stage:
         with open_journal(self.store.path) as journal:
             return list(journal.rows())
 
-    async def verify(self) -> Verification:
-        """Whether the journal is whole."""
-        await self.store.sign()
-        with open_journal(self.store.path) as journal:
-            return verify(journal.rows(), journal.checkpoints(), self.store.verifier, notes=journal.notes)
-
     async def exposition(self) -> bytes:
         """The metrics as they are scraped."""
         return (await self.metrics.exposition("text/plain"))[0]
@@ -229,13 +222,7 @@ async def views_stage(
         )
         store.activate(policy.bundle.revision)
         metrics.expose(store, clock)
-        made: Stage
-
-        async def check() -> Verification:
-            return await made.verify()
-
-        made = Stage(place, read, world, Pipeline(world, check), metrics, log, store)
-        yield made
+        yield Stage(place, read, world, Pipeline(world), metrics, log, store)
 
 
 class Staged:

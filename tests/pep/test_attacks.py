@@ -19,7 +19,6 @@ from remit.core.catalogue import Catalogue, Price
 from remit.core.dataset import Table
 from remit.core.decision import Effect
 from remit.core.errors import BadRequest, Forbidden, IllegalTransition
-from remit.core.journal import Verification
 from remit.core.model import Mode, Resource, Subject
 from remit.core.reason import Reason
 from remit.core.reservation import MAX_NANOS
@@ -376,7 +375,7 @@ def _ledger(tmp_path: Path) -> World:
 
 def test_reports_of_huge_usage_do_not_stop_the_ledger(ledger: World) -> None:
     """Each report is booked, others' holds still end, and the budget is simply full."""
-    pipeline = Pipeline(ledger, _no_verify)
+    pipeline = Pipeline(ledger)
 
     async def scene() -> None:
         asked = replace(call(), usage={"token": 0})
@@ -401,7 +400,7 @@ def test_what_the_ledger_cannot_hold_is_refused_on_the_record(ledger: World, qua
     """An estimate beyond the largest amount is a DENY with a record; such a report is recorded as claimed."""
     ledger.installation = replace(ledger.installation, catalogue=replace(ledger.catalogue, budgets={}))
     set_policy(ledger, lambda _: verdict("ALLOW"))
-    pipeline = Pipeline(ledger, _no_verify)
+    pipeline = Pipeline(ledger)
 
     async def scene() -> None:
         asked = await pipeline.authorize(ANALYSIS, replace(call(), usage={"token": quantity}))
@@ -412,10 +411,6 @@ def test_what_the_ledger_cannot_hold_is_refused_on_the_record(ledger: World, qua
         await ledger.store.close()
 
     run(scene())
-
-
-async def _no_verify() -> Verification:
-    raise NotImplementedError("these tests verify no journal")
 
 
 def test_one_sweep_ends_every_hold_that_is_overdue(pipeline: Pipeline, world: World) -> None:

@@ -65,7 +65,7 @@ class Stage:
         self.database = FakeDatabase()
         self.world.databases = FakeDatabases(crm=self.database)
         self.world.tokenizer = Tokens()
-        self.pipeline = Pipeline(self.world, None)  # type: ignore[arg-type]
+        self.pipeline = Pipeline(self.world)
 
     async def execute(self, statement: str = "close", *, key: str = "", **parameters: Any) -> Executed:
         digest = repr((statement, parameters))

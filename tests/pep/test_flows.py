@@ -19,7 +19,6 @@ from hypothesis import strategies as st
 from remit.core.call import Call, Claimed, HandoffCall, Report, WorkflowCall
 from remit.core.decision import Effect
 from remit.core.errors import RemitError
-from remit.core.journal import Verification
 from remit.core.model import Mode, Resource, Subject
 from remit.pep.pipeline import Pipeline
 from remit.pep.world import SECOND
@@ -57,7 +56,7 @@ class Town:
         store = MemoryStore()
         store.activate("r1")
         self.world = make_world(store, clearance_policy)
-        self.pipeline = Pipeline(self.world, _no_verify)
+        self.pipeline = Pipeline(self.world)
         self.knows: dict[str, set[str]] = {each.id: set() for each in AGENTS}
         self.contexts: list[tuple[str, str]] = []  # (id, context)
         self.messages: list[tuple[str, str, set[str] | None]] = []  # (sender, passport, content; None: not written)
@@ -160,10 +159,6 @@ class Town:
         assert room.spent == sum(each.spent for each in live)
         overrun = sum(max(0, each.spent - each.amount) for each in live)
         assert room.held + room.spent - overrun <= 10 * EUR
-
-
-async def _no_verify() -> Verification:
-    raise NotImplementedError("these tests verify no journal")
 
 
 async def play(dice: Random) -> None:

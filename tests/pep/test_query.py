@@ -55,7 +55,7 @@ class Stage:
         self.world: World = world(self.store, policy, datasets={"crm": CRM})
         self.world.databases = FakeDatabases(crm=database)
         self.database = database
-        self.pipeline = Pipeline(self.world, None)  # type: ignore[arg-type]
+        self.pipeline = Pipeline(self.world)
 
     @property
     def pdp(self) -> FakePdp:

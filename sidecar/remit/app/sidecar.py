@@ -30,14 +30,13 @@ from remit.backends.opa_server import ExternalOpa, OpaServer, PdpServer
 from remit.backends.pdp_opa import PdpSettings
 from remit.backends.policy_files import Policy, prepare
 from remit.backends.signer_ed25519 import Ed25519Signer
-from remit.backends.store_sqlite import SqliteStore, open_journal
+from remit.backends.store_sqlite import SqliteStore
 from remit.backends.tokens_aessiv import AesSivTokenizer
 from remit.config import CatalogueInvalid, Settings
 from remit.core.catalogue import Catalogue
 from remit.core.database_url import UrlRefused
 from remit.core.document import input_document
 from remit.core.errors import StoreUnavailable
-from remit.core.journal import Verification, verify
 from remit.core.model import Context, Facts, Identity, Request, Resource, ResourceFacts, Subject
 from remit.listeners.grpc_limits import Limits
 from remit.listeners.grpc_server import Address, CannotListen, GrpcListener, Tcp, Tls, UnixSocket
@@ -140,7 +139,7 @@ class App:
         stack.push_async_callback(self._databases.close)
         self._world = self._make_world(keys, policy)
         self._identity = CatalogueIdentity(self._catalogue, self._clock, keys.operator_hash)
-        self._pipeline = Pipeline(self._world, self._verify)
+        self._pipeline = Pipeline(self._world)
         await self._activate(policy, "sidecar.started")
         self._grpc = self._make_grpc()
         self.addresses = await self._grpc.start()
@@ -331,15 +330,6 @@ class App:
         with contextlib.suppress(StoreUnavailable):
             await self._pipeline.drain()
             await must_write(self._world, Entry("sidecar.stopped", "", {}))
-
-    async def _verify(self) -> Verification:
-        # Signed up to this moment, so that the key vouches for all of it.
-        await self._store.sign()
-        return await asyncio.to_thread(self._check_journal)
-
-    def _check_journal(self) -> Verification:
-        with open_journal(self._files.store) as journal:
-            return verify(journal.rows(), journal.checkpoints(), self._store.verifier, notes=journal.notes)
 
     def _run(self, *loops: Coroutine[Any, Any, None]) -> None:
         for each in loops:

@@ -140,6 +140,28 @@ class Verification:
         return self.problems[0].sequence if self.problems else 0
 
 
+def together(found: Sequence[Verification]) -> Verification:
+    """What was found in several logs, as one: as bad as the worst, and its problems name their logs.
+
+    With more than one, `head` is empty and `sequence` that of the first problem in its own log.
+    """
+    if len(found) == 1:
+        return found[0]
+    states = {each.state for each in found}
+    problems = [Problem(each.sequence, f"log {one.log}: {each.what}") for one in found for each in one.problems]
+    return Verification(
+        state=next((state for state in ("broken", "consistent") if state in states), "authentic"),
+        log="",
+        records=sum(each.records for each in found),
+        erased=sum(each.erased for each in found),
+        checkpoints=sum(each.checkpoints for each in found),
+        covered=sum(each.covered for each in found),
+        head=b"",
+        problems=tuple(problems[:MAX_PROBLEMS]),
+        unlisted=sum(each.unlisted for each in found) + max(0, len(problems) - MAX_PROBLEMS),
+    )
+
+
 def verify(
     rows: Iterable[JournalRow],
     checkpoints: Iterable[CheckpointRow],

@@ -45,6 +45,8 @@ MAX_TOTAL = 2**62
 """Where totals stop growing. A budget that has come so far is full whatever is added, and an agent's reports of
 absurd usage must not make a sum that the ledger cannot hold: nobody's hold in that budget could end any more."""
 
+HOUR = 3600 * 10**9
+
 
 @dataclass(frozen=True, slots=True)
 class Ending:
@@ -85,6 +87,11 @@ def prolonged(state: str, deadline: int, later: int) -> int:
 def overdue(deadline: int, now: int) -> bool:
     """Whether a hold with this deadline is to lapse."""
     return deadline <= now
+
+
+def hour(time: int) -> int:
+    """When the hour began in which `time` lies: what is spent is told hour by hour."""
+    return time - time % HOUR
 
 
 def check_amount(field: str, amount: int) -> int:

@@ -17,9 +17,9 @@ from remit.core.answer import (
 )
 from remit.core.call import Call, HandoffCall, Report, WorkflowCall
 from remit.core.evidence import Evidence
-from remit.core.model import BudgetRoom, Subject
+from remit.core.model import BudgetRoom, BudgetRow, Halt, Subject
 from remit.core.query import ExecuteCall, Executed, QueryCall, QueryPart
-from remit.ports import JournalRow, Sighting
+from remit.ports import Burn, JournalRow, Sighting, WorkflowState
 
 
 class Verification(Protocol):
@@ -119,6 +119,51 @@ class Pipeline(Protocol):
 
     async def refused(self, peer: str, kind: str, detail: str, /) -> None:
         """Count a refusal that is no decision into the journal: `kind` is identity or request."""
+        ...
+
+
+class Overview(Protocol):
+    """What the console shows and does, for a person that was proved. Raises CallerError and ServiceError."""
+
+    @property
+    def currency(self) -> str:
+        """The ledger's."""
+        ...
+
+    async def budgets(self, subject: Subject, budget: str, /) -> Sequence[BudgetRoom]:
+        """Budgets' rows; "" for all."""
+        ...
+
+    async def decision(self, subject: Subject, id: str, /) -> tuple[JournalRow, Sequence[JournalRow]]:
+        """A decision's record and what speaks of it."""
+        ...
+
+    async def trace(self, subject: Subject, workflow: str, limit: int, /) -> Sequence[JournalRow]:
+        """A workflow's records."""
+        ...
+
+    async def workflows(self, subject: Subject, before: str, limit: int, /) -> Sequence[WorkflowState]:
+        """Workflows with a lower id ("" for all), the newest first."""
+        ...
+
+    async def latest(self, subject: Subject, before: int, limit: int, /) -> Sequence[JournalRow]:
+        """Decisions before a time in ns (0 for now), the newest first."""
+        ...
+
+    async def burned(self, subject: Subject, row: BudgetRow, /) -> Sequence[Burn]:
+        """What was spent in a budget's row, hour by hour."""
+        ...
+
+    async def halts(self, subject: Subject, /) -> Sequence[Halt]:
+        """What is stopped now."""
+        ...
+
+    async def halt(self, subject: Subject, scope: str, value: str, reason: str, /) -> Halted:
+        """Stop a scope."""
+        ...
+
+    async def resume(self, subject: Subject, scope: str, value: str, reason: str, /) -> Halted:
+        """Lift a scope's halts."""
         ...
 
 

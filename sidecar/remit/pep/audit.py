@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from difflib import get_close_matches
 
 from remit.core.catalogue import Catalogue
 from remit.core.errors import Forbidden, NotFound
-from remit.core.journal import Verification
+from remit.core.journal import Verification, together
 from remit.core.model import Subject
 from remit.core.view.subjects import subject_hash, table_name
 from remit.pep.workflow import workflow_id
 from remit.pep.world import World
-from remit.ports import JournalRow, Sighting
+from remit.ports import JournalRow, Sighting, WorkflowState
 
 READERS = frozenset({"auditor", "operator"})
 SHOWN = 20
@@ -82,11 +82,27 @@ def _unrecorded(name: str, known: Sequence[str]) -> NotFound:
     return NotFound(f"no table {name[:128]} whose subjects are recorded: {meant}")
 
 
-async def verify(subject: Subject, check: Callable[[], Awaitable[Verification]]) -> Verification:
-    """Check the whole journal: it may take a while. For readers alone. Raises Forbidden."""
+async def verify(world: World, subject: Subject) -> Verification:
+    """Check the whole journal, every log of it: it may take a while. For readers alone. Raises Forbidden."""
+    _must_read_all(subject, "verify the journal")
+    return together(await world.store.verify())
+
+
+async def workflows(world: World, subject: Subject, before: str, limit: int) -> Sequence[WorkflowState]:
+    """Workflows with a lower id than `before` ("" for none), the newest first. For readers alone. Raises Forbidden."""
+    _must_read_all(subject, "see every workflow")
+    return await world.store.workflows(before, limit)
+
+
+async def latest(world: World, subject: Subject, before: int, limit: int) -> Sequence[JournalRow]:
+    """Decisions before a time in ns (0 for now), the newest first. For readers alone. Raises Forbidden."""
+    _must_read_all(subject, "see every decision")
+    return await world.store.latest(before, limit)
+
+
+def _must_read_all(subject: Subject, what: str) -> None:
     if not _reads_all(subject):
-        raise Forbidden(f"only people with the role {' or '.join(sorted(READERS))} verify the journal")
-    return await check()
+        raise Forbidden(f"only people with the role {' or '.join(sorted(READERS))} {what}")
 
 
 async def _may_read(world: World, subject: Subject, row: JournalRow) -> bool:

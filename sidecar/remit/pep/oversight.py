@@ -14,6 +14,7 @@ from remit.core.money import MAX_NANOS, decimal_text
 from remit.core.window import CAP, window_at
 from remit.pep.decide import Draft, Plan, Planner, decide
 from remit.pep.world import World
+from remit.ports import Burn
 
 SCOPES = ("agent", "workflow", "service", "all")
 
@@ -82,6 +83,20 @@ async def budgets(world: World, subject: Subject, budget: str) -> Sequence[Budge
     rooms = [*used.values(), *(await world.store.rooms(plain))]
     chosen = [room for room in rooms if not budget or room.row.budget in (budget, budget + CAP)]
     return sorted(chosen, key=lambda room: (room.row.budget, room.row.scope))
+
+
+async def burned(world: World, subject: Subject, row: BudgetRow) -> Sequence[Burn]:
+    """What was spent in a budget's row, hour by hour; for people. Raises Forbidden."""
+    if subject.type != "person":
+        raise Forbidden("what others spend is for people to see")
+    return await world.store.burned(row)
+
+
+async def halts(world: World, subject: Subject) -> Sequence[Halt]:
+    """What is stopped now; for people. Raises Forbidden."""
+    if subject.type != "person":
+        raise Forbidden("what is halted is for people to see")
+    return await world.store.halts()
 
 
 async def adjust(world: World, subject: Subject, budget: str, scope: str, *, delta: int, reason: str) -> Adjusted:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
 
 from remit.core.answer import (
@@ -18,7 +18,7 @@ from remit.core.answer import (
 from remit.core.call import Call, HandoffCall, Report, WorkflowCall
 from remit.core.errors import BadRequest, Violation
 from remit.core.journal import Verification
-from remit.core.model import ActionName, BudgetRoom, Subject
+from remit.core.model import ActionName, BudgetRoom, BudgetRow, Halt, Subject
 from remit.core.query import ExecuteCall, Executed, QueryCall, QueryPart
 from remit.pep import audit, handoff, oversight, workflow
 from remit.pep import report as reports
@@ -27,15 +27,14 @@ from remit.pep.execute import Executions
 from remit.pep.query import Queries
 from remit.pep.refusals import Refusals
 from remit.pep.world import World
-from remit.ports import JournalRow, Sighting
+from remit.ports import Burn, JournalRow, Sighting, WorkflowState
 
 
 class Pipeline:
     """Everything that can be asked of Remit. All methods may raise StoreUnavailable."""
 
-    def __init__(self, world: World, verify: Callable[[], Awaitable[Verification]]) -> None:
+    def __init__(self, world: World) -> None:
         self._world = world
-        self._verify = verify
         self._refusals = Refusals(world)
         self._queries = Queries(world)
         self._executions = Executions(world)
@@ -115,7 +114,23 @@ class Pipeline:
 
     async def verify(self, subject: Subject) -> Verification:
         """Check the whole journal. Raises Forbidden."""
-        return await audit.verify(subject, self._verify)
+        return await audit.verify(self._world, subject)
+
+    async def workflows(self, subject: Subject, before: str, limit: int) -> Sequence[WorkflowState]:
+        """Workflows, the newest first. Raises Forbidden."""
+        return await audit.workflows(self._world, subject, before, limit)
+
+    async def latest(self, subject: Subject, before: int, limit: int) -> Sequence[JournalRow]:
+        """Decisions, the newest first. Raises Forbidden."""
+        return await audit.latest(self._world, subject, before, limit)
+
+    async def burned(self, subject: Subject, row: BudgetRow) -> Sequence[Burn]:
+        """What was spent in a budget's row, hour by hour. Raises Forbidden."""
+        return await oversight.burned(self._world, subject, row)
+
+    async def halts(self, subject: Subject) -> Sequence[Halt]:
+        """What is stopped now. Raises Forbidden."""
+        return await oversight.halts(self._world, subject)
 
     async def refused(self, peer: str, kind: str, detail: str) -> None:
         """Count a refused identity or a malformed request into the journal."""

@@ -15,7 +15,7 @@ from remit.core.effect import AdjustBudget, EndReservation, ProlongReservation, 
 from remit.core.errors import BadRequest, IllegalTransition, NotFound, Violation
 from remit.core.model import BudgetRow
 from remit.core.reason import Reason
-from remit.core.reservation import MAX_NANOS, MAX_TOTAL, State, check_amount, end, prolonged
+from remit.core.reservation import MAX_NANOS, MAX_TOTAL, State, check_amount, end, hour, prolonged
 
 _HOLD = """
     UPDATE budget SET held = held + ?5, limit_nanos = ?6
@@ -36,6 +36,10 @@ _FIND = """
 """
 _END = "UPDATE reservation SET state = ?, spent = ?, report_digest = ? WHERE decision = ?"
 _BOOK = "UPDATE budget SET held = held + ?, spent = max(0, min(spent + ?, ?)) WHERE id = ?"
+_BURN = """
+    INSERT INTO burn VALUES (?1, ?2, ?3)
+    ON CONFLICT DO UPDATE SET spent = max(-?4, min(spent + excluded.spent, ?4))
+"""
 _SPEND = """
     INSERT INTO spending VALUES (?1, ?2, ?3, ?4, ?5, ?6)
     ON CONFLICT DO UPDATE SET cost = min(cost + excluded.cost, ?7), overrun = min(overrun + excluded.overrun, ?7)
@@ -82,6 +86,8 @@ class Ledger:
         ending = end(state, ended.how, amount=amount, cost=ended.cost, deadline=deadline, now=now)
         for budget in orjson.loads(budgets):
             self._db.do(_BOOK, ending.held, ending.spent, MAX_TOTAL, budget)
+            if ending.spent:
+                self._db.do(_BURN, budget, hour(now), ending.spent, MAX_TOTAL)
         self._db.do(_END, ended.how, ending.total, ended.digest, ended.decision)
         if ended.how != State.VOIDED:
             correcting = state == State.LAPSED  # its totals exist, and may fall

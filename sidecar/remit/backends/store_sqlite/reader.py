@@ -31,6 +31,7 @@ from remit.core.label import MAX_SOURCES, Session, isolated_version, join
 from remit.core.model import BudgetRoom, BudgetRow, Halt
 from remit.core.view.subjects import hash_bytes
 from remit.ports import (
+    Burn,
     CheckpointRow,
     FactsQuery,
     JournalRow,
@@ -62,6 +63,11 @@ _ROOM = f"{BUDGETS} WHERE budget = ? AND scope = ? AND start_ns = ? AND end_ns =
 _USED = f"""{BUDGETS}
     WHERE start_ns <= ?1 AND (end_ns = 0 OR end_ns > ?1) AND (spent <> 0 OR held <> 0 OR adjusted <> 0)
     ORDER BY budget, scope, start_ns
+"""
+
+_BURNED = """
+    SELECT hour, burn.spent FROM burn JOIN budget ON budget.id = burn.budget
+    WHERE budget.budget = ? AND scope = ? AND start_ns = ? AND end_ns = ? ORDER BY hour
 """
 
 
@@ -155,6 +161,20 @@ class Reader:
                 for decision, sight in sorted(found.items(), reverse=True)[:limit]
                 for row in self._read.all(f"{JOURNAL} WHERE sequence = ?", decision)
             )
+
+    async def workflows(self, before: str, limit: int) -> Sequence[WorkflowState]:
+        """Workflows with a lower id, the newest first."""
+        sql = f"{WORKFLOWS} WHERE ?1 = '' OR id < ?1 ORDER BY id DESC LIMIT ?2"
+        return self._found(workflow, sql, before, limit)
+
+    async def latest(self, before: int, limit: int) -> Sequence[JournalRow]:
+        """Decisions of an earlier time, the newest first."""
+        sql = f"{JOURNAL} WHERE kind = 'decision' AND (?1 = 0 OR time < ?1) ORDER BY sequence DESC LIMIT ?2"
+        return self._found(self._journal_row, sql, before, limit)
+
+    async def burned(self, row: BudgetRow) -> Sequence[Burn]:
+        """What was spent in a row, hour by hour."""
+        return self._found(lambda burn: Burn(*burn), _BURNED, row.budget, row.scope, row.start, row.end)
 
     async def journal(self, after: int, limit: int) -> Sequence[JournalRow]:
         """Records with a later sequence, in order."""

@@ -187,6 +187,14 @@ MIGRATIONS = (
         PRIMARY KEY (segment, seen_table, subject, decision)
     ) STRICT, WITHOUT ROWID;
     """,
+    """
+    CREATE TABLE burn (
+        budget INTEGER NOT NULL,        -- budget.id
+        hour INTEGER NOT NULL,          -- when it began
+        spent INTEGER NOT NULL,         -- in that hour; negative where more was corrected than spent
+        PRIMARY KEY (budget, hour)
+    ) STRICT, WITHOUT ROWID;
+    """,
 )
 
 Connect = Callable[[Path], apsw.Connection]

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -24,6 +24,7 @@ from remit.backends.store_sqlite.chain import Chain
 from remit.backends.store_sqlite.controls import Controls
 from remit.backends.store_sqlite.database import Database, ReadDatabase
 from remit.backends.store_sqlite.group_commit import GroupCommit
+from remit.backends.store_sqlite.journal_file import open_journal
 from remit.backends.store_sqlite.ledger import Ledger
 from remit.backends.store_sqlite.lock import FileLock
 from remit.backends.store_sqlite.note import note_path, read_note_file, write_note_file
@@ -54,7 +55,7 @@ from remit.core.effect import (
     UsePassport,
 )
 from remit.core.errors import StoreUnavailable
-from remit.core.journal import ERASED
+from remit.core.journal import ERASED, Verification, verify
 from remit.ports import CheckpointRow, Clock, Ids
 
 CHECKPOINT_RECORDS = 1024
@@ -170,6 +171,11 @@ class SqliteStore(Reader):
         """Sign a checkpoint over everything that is recorded by now."""
         await self._group.submit(self._sign)
 
+    async def verify(self) -> Sequence[Verification]:
+        """Sign the head, so that the key vouches for all of it, and read the file once."""
+        await self.sign()
+        return (await asyncio.to_thread(self._check),)
+
     async def prune(self, now: int) -> int:
         """Forget some of what has expired; how many rows."""
         return await self._group.submit(partial(self._controls.prune, now))
@@ -193,6 +199,10 @@ class SqliteStore(Reader):
         for effect in commit.effects:
             self._effects[type(effect)](effect, commit.record.time)
         return self._chain.append(commit.record)
+
+    def _check(self) -> Verification:
+        with open_journal(self.path) as journal:
+            return verify(journal.rows(), journal.checkpoints(), self.verifier, notes=journal.notes)
 
     def _erase(self, record: Record) -> Committed:
         self._chain.blank(record.ref)
