@@ -1,0 +1,207 @@
+-- One installation's store. Times are nanoseconds since the epoch, amounts nanos of the ledger's currency.
+-- A migration is never edited after a release: databases in the world have run it.
+-- Nothing here is written by a sidecar's role: it calls the functions of functions.sql, which hold the guards.
+
+CREATE TABLE installation (
+    one boolean PRIMARY KEY DEFAULT true CHECK (one),
+    id text NOT NULL,                   -- issuer of workflow contexts and passports
+    created bigint NOT NULL,
+    keys jsonb NOT NULL DEFAULT '{}'    -- name of a shared key -> its fingerprint: every member must have the same
+);
+
+-- Facts that every sidecar must know within a second; a commit compares them anyway.
+CREATE TABLE shared (
+    one boolean PRIMARY KEY DEFAULT true CHECK (one),
+    halts bigint NOT NULL DEFAULT 0     -- version of the halts
+);
+INSERT INTO shared DEFAULT VALUES;
+
+-- One log per writer. Its head moves only by its writer, who holds the advisory lock of its name.
+CREATE TABLE log (
+    name text PRIMARY KEY,
+    number bigint GENERATED ALWAYS AS IDENTITY UNIQUE,  -- of the advisory lock
+    kind text NOT NULL CHECK (kind IN ('sidecar', 'local', 'desk')),
+    public_key bytea NOT NULL,          -- raw Ed25519, signs its checkpoints
+    created bigint NOT NULL,
+    sequence bigint NOT NULL DEFAULT 0,
+    head bytea NOT NULL DEFAULT decode(repeat('00', 32), 'hex'),
+    signed bigint NOT NULL DEFAULT 0,   -- size of its last checkpoint
+    revision text NOT NULL DEFAULT '',  -- of the policy that its writer judges by
+    lease timestamptz NOT NULL DEFAULT '-infinity'  -- until when its writer may decide by what it holds
+);
+
+CREATE TABLE journal (
+    log text NOT NULL,
+    sequence bigint NOT NULL,
+    time bigint NOT NULL,
+    kind text NOT NULL,
+    id text NOT NULL,
+    subject text NOT NULL,
+    workflow text NOT NULL,
+    parent text NOT NULL,
+    ref text NOT NULL,
+    previous bytea NOT NULL,
+    hash bytea NOT NULL,
+    body_hash bytea NOT NULL,
+    salt bytea,                         -- NULL, like the body, once it was erased
+    body bytea,
+    CHECK ((salt IS NULL) = (body IS NULL)),
+    PRIMARY KEY (log, sequence, time),
+    UNIQUE (id, time)
+) PARTITION BY RANGE (time);            -- by month, made in advance by ensure_partitions()
+CREATE INDEX journal_ref ON journal (ref) WHERE ref <> '';
+CREATE INDEX journal_workflow ON journal (workflow, time, log, sequence) WHERE workflow <> '';
+CREATE INDEX journal_decisions ON journal (time DESC) WHERE kind = 'decision';
+
+CREATE TABLE checkpoint (
+    log text NOT NULL REFERENCES log (name),
+    size bigint NOT NULL,
+    hash bytea NOT NULL,
+    time bigint NOT NULL,
+    note text NOT NULL,
+    PRIMARY KEY (log, size)
+);
+
+CREATE TABLE budget (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    budget text NOT NULL,
+    scope text NOT NULL,
+    start_ns bigint NOT NULL,
+    end_ns bigint NOT NULL,             -- exclusive; 0: the window never ends
+    limit_nanos bigint NOT NULL,        -- the catalogue's, as of the last reservation or adjustment
+    adjusted bigint NOT NULL DEFAULT 0,
+    spent bigint NOT NULL DEFAULT 0 CHECK (spent >= 0),
+    held bigint NOT NULL DEFAULT 0 CHECK (held >= 0),   -- by reservations, and what allotments have left
+    UNIQUE (budget, scope, start_ns, end_ns)
+);
+CREATE INDEX budget_window ON budget (end_ns);
+CREATE TABLE burn (
+    budget bigint NOT NULL,             -- budget.id
+    hour bigint NOT NULL,               -- when it began
+    spent bigint NOT NULL,
+    PRIMARY KEY (budget, hour)
+);
+
+CREATE TABLE reservation (
+    decision text PRIMARY KEY,
+    subject text NOT NULL,
+    workflow text NOT NULL,
+    service text NOT NULL,
+    variant text NOT NULL,
+    owner text NOT NULL,
+    amount bigint NOT NULL CHECK (amount >= 0),
+    spent bigint NOT NULL CHECK (spent >= 0),
+    deadline bigint NOT NULL,
+    state text NOT NULL CHECK (state IN ('held', 'settled', 'voided', 'lapsed')),
+    report_digest text NOT NULL,
+    budgets bigint[] NOT NULL,          -- budget.id: the rows in which it was made
+    allotted text NOT NULL DEFAULT ''   -- the log whose allotments it was taken from; '': the rows themselves
+);
+CREATE INDEX reservation_due ON reservation (deadline, decision) WHERE state = 'held';
+CREATE INDEX reservation_allotted ON reservation (allotted) WHERE state = 'held' AND allotted <> '';
+
+-- A slice of a row that one writer spends by itself: allotted - drawn, where positive, is inside the row's `held`
+-- (its `spent`, once it has lapsed). `drawn` is what the writer's reservations hold and have spent, as far as shipped.
+CREATE TABLE allotment (
+    budget bigint NOT NULL REFERENCES budget (id),
+    log text NOT NULL REFERENCES log (name),
+    allotted bigint NOT NULL,
+    drawn bigint NOT NULL DEFAULT 0,
+    lapsed boolean NOT NULL DEFAULT false,              -- its writer's lease ended long ago: presumed spent
+    recalled boolean NOT NULL DEFAULT false,            -- others want it back
+    PRIMARY KEY (budget, log)
+);
+CREATE INDEX allotment_log ON allotment (log);
+
+-- Whose session one writer decides on by itself, while its lease lasts. Others must have it back first.
+CREATE TABLE home (
+    subject text PRIMARY KEY,
+    log text NOT NULL REFERENCES log (name),
+    recalled boolean NOT NULL DEFAULT false
+);
+CREATE INDEX home_log ON home (log);
+
+CREATE TABLE spending (
+    subject text NOT NULL,
+    service text NOT NULL,
+    variant text NOT NULL,
+    owner text NOT NULL,
+    cost bigint NOT NULL CHECK (cost >= 0),
+    overrun bigint NOT NULL CHECK (overrun >= 0),
+    PRIMARY KEY (subject, service, variant, owner)
+);
+CREATE TABLE usage (
+    subject text NOT NULL,
+    service text NOT NULL,
+    variant text NOT NULL,
+    owner text NOT NULL,
+    unit text NOT NULL,
+    quantity bigint NOT NULL CHECK (quantity >= 0),
+    PRIMARY KEY (subject, service, variant, owner, unit)
+);
+
+CREATE TABLE subject (
+    id text PRIMARY KEY,
+    version bigint NOT NULL             -- of its labels
+);
+CREATE TABLE workflow (
+    id text PRIMARY KEY CHECK (id <> ''),
+    opener text NOT NULL,
+    purposes text[] NOT NULL,
+    agents text[] NOT NULL,
+    expires bigint NOT NULL,
+    closed_by text NOT NULL DEFAULT '',
+    version bigint NOT NULL DEFAULT 1
+);
+CREATE TABLE share (
+    subject text NOT NULL,              -- '': what the workflow started with
+    workflow text NOT NULL,             -- '': the standing session
+    label text NOT NULL,
+    source text NOT NULL,               -- the first decision that brought it
+    live boolean NOT NULL,              -- whether it counts in the subject's session
+    PRIMARY KEY (subject, workflow, label)
+);
+CREATE INDEX share_live ON share (subject, label, source) WHERE live;
+CREATE INDEX share_workflow ON share (workflow, subject) WHERE workflow <> '';
+CREATE TABLE trace (
+    subject text NOT NULL,
+    trace text NOT NULL,
+    workflow text NOT NULL,
+    expires bigint NOT NULL,
+    PRIMARY KEY (subject, trace)
+);
+CREATE INDEX trace_expires ON trace (expires);
+CREATE TABLE passport (
+    id text PRIMARY KEY,
+    used_by text NOT NULL,
+    expires bigint NOT NULL
+);
+CREATE INDEX passport_expires ON passport (expires);
+CREATE TABLE halt (
+    id text PRIMARY KEY,
+    scope text NOT NULL CHECK (scope IN ('agent', 'workflow', 'service', 'all')),
+    value text NOT NULL,
+    placed_by text NOT NULL,
+    reason text NOT NULL,
+    time bigint NOT NULL
+);
+CREATE TABLE kept (
+    subject text NOT NULL,
+    rpc text NOT NULL,
+    key text NOT NULL,
+    digest text NOT NULL,
+    answer bytea NOT NULL,
+    expires bigint NOT NULL,
+    PRIMARY KEY (subject, rpc, key)
+);
+CREATE INDEX kept_expires ON kept (expires);
+
+CREATE TABLE seen (
+    seen_table text NOT NULL,           -- dataset.table
+    subject bytea NOT NULL,             -- its keyed hash; empty: of many, which are not told apart
+    time bigint NOT NULL,               -- the decision's, so that the newest are found first
+    log text NOT NULL,
+    decision bigint NOT NULL,           -- its sequence in that log
+    sight smallint NOT NULL,            -- 0 returned, 1 reached, 2 many
+    PRIMARY KEY (seen_table, subject, time, log, decision)
+) PARTITION BY RANGE (time);
