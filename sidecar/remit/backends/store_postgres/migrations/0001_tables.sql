@@ -1,4 +1,5 @@
 -- One installation's store. Times are nanoseconds since the epoch, amounts nanos of the ledger's currency.
+-- Keys are collated "C": whatever the database's own collation, they are told in the order of their bytes.
 -- A migration is never edited after a release: databases in the world have run it.
 -- Nothing here is written by a sidecar's role: it calls the functions of functions.sql, which hold the guards.
 
@@ -18,7 +19,7 @@ INSERT INTO shared DEFAULT VALUES;
 
 -- One log per writer. Its head moves only by its writer, who holds the advisory lock of its name.
 CREATE TABLE log (
-    name text PRIMARY KEY,
+    name text COLLATE "C" PRIMARY KEY,
     number bigint GENERATED ALWAYS AS IDENTITY UNIQUE,  -- of the advisory lock
     kind text NOT NULL CHECK (kind IN ('sidecar', 'local', 'desk')),
     public_key bytea NOT NULL,          -- raw Ed25519, signs its checkpoints
@@ -31,15 +32,15 @@ CREATE TABLE log (
 );
 
 CREATE TABLE journal (
-    log text NOT NULL,
+    log text COLLATE "C" NOT NULL,
     sequence bigint NOT NULL,
     time bigint NOT NULL,
     kind text NOT NULL,
-    id text NOT NULL,
+    id text COLLATE "C" NOT NULL,
     subject text NOT NULL,
-    workflow text NOT NULL,
+    workflow text COLLATE "C" NOT NULL,
     parent text NOT NULL,
-    ref text NOT NULL,
+    ref text COLLATE "C" NOT NULL,
     previous bytea NOT NULL,
     hash bytea NOT NULL,
     body_hash bytea NOT NULL,
@@ -54,7 +55,7 @@ CREATE INDEX journal_workflow ON journal (workflow, time, log, sequence) WHERE w
 CREATE INDEX journal_decisions ON journal (time DESC) WHERE kind = 'decision';
 
 CREATE TABLE checkpoint (
-    log text NOT NULL REFERENCES log (name),
+    log text COLLATE "C" NOT NULL REFERENCES log (name),
     size bigint NOT NULL,
     hash bytea NOT NULL,
     time bigint NOT NULL,
@@ -64,8 +65,8 @@ CREATE TABLE checkpoint (
 
 CREATE TABLE budget (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    budget text NOT NULL,
-    scope text NOT NULL,
+    budget text COLLATE "C" NOT NULL,
+    scope text COLLATE "C" NOT NULL,
     start_ns bigint NOT NULL,
     end_ns bigint NOT NULL,             -- exclusive; 0: the window never ends
     limit_nanos bigint NOT NULL,        -- the catalogue's, as of the last reservation or adjustment
@@ -83,7 +84,7 @@ CREATE TABLE burn (
 );
 
 CREATE TABLE reservation (
-    decision text PRIMARY KEY,
+    decision text COLLATE "C" PRIMARY KEY,
     subject text NOT NULL,
     workflow text NOT NULL,
     service text NOT NULL,
@@ -104,7 +105,7 @@ CREATE INDEX reservation_allotted ON reservation (allotted) WHERE state = 'held'
 -- (its `spent`, once it has lapsed). `drawn` is what the writer's reservations hold and have spent, as far as shipped.
 CREATE TABLE allotment (
     budget bigint NOT NULL REFERENCES budget (id),
-    log text NOT NULL REFERENCES log (name),
+    log text COLLATE "C" NOT NULL REFERENCES log (name),
     allotted bigint NOT NULL,
     drawn bigint NOT NULL DEFAULT 0,
     lapsed boolean NOT NULL DEFAULT false,              -- its writer's lease ended long ago: presumed spent
@@ -115,37 +116,37 @@ CREATE INDEX allotment_log ON allotment (log);
 
 -- Whose session one writer decides on by itself, while its lease lasts. Others must have it back first.
 CREATE TABLE home (
-    subject text PRIMARY KEY,
-    log text NOT NULL REFERENCES log (name),
+    subject text COLLATE "C" PRIMARY KEY,
+    log text COLLATE "C" NOT NULL REFERENCES log (name),
     recalled boolean NOT NULL DEFAULT false
 );
 CREATE INDEX home_log ON home (log);
 
 CREATE TABLE spending (
-    subject text NOT NULL,
-    service text NOT NULL,
-    variant text NOT NULL,
-    owner text NOT NULL,
+    subject text COLLATE "C" NOT NULL,
+    service text COLLATE "C" NOT NULL,
+    variant text COLLATE "C" NOT NULL,
+    owner text COLLATE "C" NOT NULL,
     cost bigint NOT NULL CHECK (cost >= 0),
     overrun bigint NOT NULL CHECK (overrun >= 0),
     PRIMARY KEY (subject, service, variant, owner)
 );
 CREATE TABLE usage (
-    subject text NOT NULL,
-    service text NOT NULL,
-    variant text NOT NULL,
-    owner text NOT NULL,
-    unit text NOT NULL,
+    subject text COLLATE "C" NOT NULL,
+    service text COLLATE "C" NOT NULL,
+    variant text COLLATE "C" NOT NULL,
+    owner text COLLATE "C" NOT NULL,
+    unit text COLLATE "C" NOT NULL,
     quantity bigint NOT NULL CHECK (quantity >= 0),
     PRIMARY KEY (subject, service, variant, owner, unit)
 );
 
 CREATE TABLE subject (
-    id text PRIMARY KEY,
+    id text COLLATE "C" PRIMARY KEY,
     version bigint NOT NULL             -- of its labels
 );
 CREATE TABLE workflow (
-    id text PRIMARY KEY CHECK (id <> ''),
+    id text COLLATE "C" PRIMARY KEY CHECK (id <> ''),
     opener text NOT NULL,
     purposes text[] NOT NULL,
     agents text[] NOT NULL,
@@ -154,31 +155,31 @@ CREATE TABLE workflow (
     version bigint NOT NULL DEFAULT 1
 );
 CREATE TABLE share (
-    subject text NOT NULL,              -- '': what the workflow started with
-    workflow text NOT NULL,             -- '': the standing session
-    label text NOT NULL,
-    source text NOT NULL,               -- the first decision that brought it
+    subject text COLLATE "C" NOT NULL,              -- '': what the workflow started with
+    workflow text COLLATE "C" NOT NULL,             -- '': the standing session
+    label text COLLATE "C" NOT NULL,
+    source text COLLATE "C" NOT NULL,               -- the first decision that brought it
     live boolean NOT NULL,              -- whether it counts in the subject's session
     PRIMARY KEY (subject, workflow, label)
 );
 CREATE INDEX share_live ON share (subject, label, source) WHERE live;
 CREATE INDEX share_workflow ON share (workflow, subject) WHERE workflow <> '';
 CREATE TABLE trace (
-    subject text NOT NULL,
-    trace text NOT NULL,
+    subject text COLLATE "C" NOT NULL,
+    trace text COLLATE "C" NOT NULL,
     workflow text NOT NULL,
     expires bigint NOT NULL,
     PRIMARY KEY (subject, trace)
 );
 CREATE INDEX trace_expires ON trace (expires);
 CREATE TABLE passport (
-    id text PRIMARY KEY,
+    id text COLLATE "C" PRIMARY KEY,
     used_by text NOT NULL,
     expires bigint NOT NULL
 );
 CREATE INDEX passport_expires ON passport (expires);
 CREATE TABLE halt (
-    id text PRIMARY KEY,
+    id text COLLATE "C" PRIMARY KEY,
     scope text NOT NULL CHECK (scope IN ('agent', 'workflow', 'service', 'all')),
     value text NOT NULL,
     placed_by text NOT NULL,
@@ -186,9 +187,9 @@ CREATE TABLE halt (
     time bigint NOT NULL
 );
 CREATE TABLE kept (
-    subject text NOT NULL,
-    rpc text NOT NULL,
-    key text NOT NULL,
+    subject text COLLATE "C" NOT NULL,
+    rpc text COLLATE "C" NOT NULL,
+    key text COLLATE "C" NOT NULL,
     digest text NOT NULL,
     answer bytea NOT NULL,
     expires bigint NOT NULL,
@@ -197,10 +198,10 @@ CREATE TABLE kept (
 CREATE INDEX kept_expires ON kept (expires);
 
 CREATE TABLE seen (
-    seen_table text NOT NULL,           -- dataset.table
+    seen_table text COLLATE "C" NOT NULL,           -- dataset.table
     subject bytea NOT NULL,             -- its keyed hash; empty: of many, which are not told apart
     time bigint NOT NULL,               -- the decision's, so that the newest are found first
-    log text NOT NULL,
+    log text COLLATE "C" NOT NULL,
     decision bigint NOT NULL,           -- its sequence in that log
     sight smallint NOT NULL,            -- 0 returned, 1 reached, 2 many
     PRIMARY KEY (seen_table, subject, time, log, decision)
