@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -216,11 +217,29 @@ def test_a_long_chain_stays_readable() -> None:
     assert (len(roots), seen) == (1, 5000)
 
 
-def test_a_record_cannot_follow_itself_or_a_later_one() -> None:
-    """Parents that come later, or are the record itself, make no loop: such a record is a root."""
+def test_a_circle_of_parents_has_a_root() -> None:
+    """Parents in a circle, or a record that is its own, make no loop: the first that is met is a root."""
     entries = [from_wire(each) for each in (record(1, parent="d2"), record(2, parent="d1"), record(3, parent="d3"))]
 
     assert [root.entry.id for root in grow(entries)] == ["d1", "d3"]
+
+
+def test_a_parent_is_found_behind_the_clock_of_another_log() -> None:
+    """A record hangs on what led to it, and reports on what they are about, wherever a clock has put them."""
+    records = [record(1, kind="report", ref="d3", body=REPORT), record(2, parent="d3"), record(3, parent="d9")]
+    (root,) = grow([from_wire(each) for each in records])
+
+    assert root.entry.id == "d3"
+    assert [each.entry.id for each in root.children] == ["d2"]
+    assert [each.sequence for each in root.about] == [1]
+
+
+def test_records_of_several_logs_are_named_with_them() -> None:
+    """#1 alone could be two records."""
+    one, two = from_wire(record(1)), from_wire(record(1))
+    names = Names.of([one, replace(two, log="other", id="x1")])
+
+    assert (names.name("d1"), names.name("x1")) == (f"{one.log} #1", "other #1")
 
 
 JSON = st.recursive(
