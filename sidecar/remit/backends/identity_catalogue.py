@@ -1,16 +1,17 @@
-"""Who is calling, by the catalogue: a token's hash, or a name in a client certificate, is bound to one subject."""
+"""Who is calling, by the catalogue: a token's hash, a name in a client certificate, or a person's name at the identity
+provider is bound to one subject."""
 
 from __future__ import annotations
 
 import hmac
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
 from remit.core.catalogue import Catalogue
 from remit.core.catalogue import Identity as Bound
 from remit.core.errors import Unauthenticated
-from remit.core.evidence import Cause, Evidence, PeerCertificate
+from remit.core.evidence import Cause, Evidence, PeerCertificate, Proof, Proved
 from remit.core.model import Identity, Mode, Subject
 from remit.ports import Clock
 
@@ -30,6 +31,7 @@ class _Bindings:
 
     tokens: Tokens
     names: Names
+    oidc: Mapping[str, tuple[Subject, ...]]
 
 
 class CatalogueIdentity:
@@ -46,7 +48,7 @@ class CatalogueIdentity:
     def use(self, catalogue: Catalogue) -> None:
         """Take another catalogue, from the next call on."""
         operator = [(self._operator_hash, OPERATOR)] if self._operator_hash else []
-        self._bindings = _Bindings(_tokens((*operator, *_hashes(catalogue))), _names(catalogue))
+        self._bindings = _Bindings(_tokens((*operator, *_hashes(catalogue))), _names(catalogue), _oidc(catalogue))
         self._pod = _pod(catalogue)
 
     def pod(self) -> Subject | None:
@@ -70,6 +72,18 @@ class CatalogueIdentity:
             raise Unauthenticated(Cause.AMBIGUOUS, "the token and the client certificate name different subjects")
         return by_token
 
+    def person(self, proof: Proof) -> Subject:
+        """Whom the catalogue in force knows by what was proved at a sign-in; raises Unauthenticated.
+
+        Asked anew at each request, so that who is no longer listed, or listed with another credential, is out.
+        """
+        if proof.by == Proved.OIDC:
+            found = self._bindings.oidc.get(proof.value, ())
+        else:
+            found = _having(self._bindings.tokens, bytes.fromhex(proof.value.removeprefix("sha256:")))
+        subject = _only(found, f"{proof.by} that was proved")
+        return subject if subject.type == "person" else _nobody("the token is an agent's, and people alone sign in")
+
     def _by_certificate(self, names: Names, certificate: PeerCertificate) -> Subject | None:
         # TLS looked at the times when the connection began, which may be long ago.
         if not certificate.since <= self._clock.now() < certificate.until:
@@ -83,11 +97,17 @@ class CatalogueIdentity:
 def _by_token(tokens: Tokens, token: str) -> Subject:
     if not token:
         raise Unauthenticated(Cause.MISSING, "expected a token or a client certificate")
-    shown = sha256(token.encode()).digest()
-    found = [who for digest, who in tokens.get(shown[:_BUCKET], ()) if hmac.compare_digest(digest, shown)]
+    return _only(_having(tokens, sha256(token.encode()).digest()), "token")
+
+
+def _having(tokens: Tokens, shown: bytes) -> Sequence[Subject]:
+    return [who for digest, who in tokens.get(shown[:_BUCKET], ()) if hmac.compare_digest(digest, shown)]
+
+
+def _only(found: Sequence[Subject], what: str) -> Subject:
     if len(found) > 1:
-        raise Unauthenticated(Cause.AMBIGUOUS, "the token is that of several subjects")
-    return found[0] if found else _nobody("the token is nobody's in the catalogue")
+        raise Unauthenticated(Cause.AMBIGUOUS, f"the {what} is that of several subjects")
+    return found[0] if found else _nobody(f"the {what} is nobody's in the catalogue")
 
 
 def _nobody(message: str) -> Subject:
@@ -124,6 +144,14 @@ def _names(catalogue: Catalogue) -> Names:
         for name in _listed(bound):
             subject = subject_of(catalogue, kind, id, Identity("mtls", name[1]))
             found[name] = (*found.get(name, ()), subject)
+    return found
+
+
+def _oidc(catalogue: Catalogue) -> Mapping[str, tuple[Subject, ...]]:
+    found: dict[str, tuple[Subject, ...]] = {}
+    for kind, id, bound in catalogue.identities():
+        for name in bound.oidc:
+            found[name] = (*found.get(name, ()), subject_of(catalogue, kind, id, Identity("oidc", name)))
     return found
 
 

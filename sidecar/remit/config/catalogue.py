@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection
+from dataclasses import replace
 from datetime import UTC, tzinfo
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
@@ -47,6 +48,7 @@ MAX_PRICES = 4096
 _HASH = re.compile(r"sha256:[0-9a-f]{64}", re.ASCII)
 _HASH_EXPECTED = "sha256: and 64 hex digits (0-9 a-f), the hash of the credential and never itself"
 _URI = re.compile(r"[a-z][a-z0-9+.-]{0,31}://[!-~]{1,2000}", re.ASCII)
+_OIDC = re.compile(r"[^\x00-\x20\x7f]([^\x00-\x1f\x7f]{0,253}[^\x00-\x20\x7f])?")
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?", re.ASCII)
 
 
@@ -89,18 +91,31 @@ def _team(keys: Section) -> Team:
 def _person(keys: Section) -> Person:
     return Person(
         roles=keys.read("roles", identifiers, ()),
-        identity=keys.read("identity", section(_identity), Identity()),
+        identity=keys.read("identity", section(_person_identity), Identity()),
     )
 
 
 def _agent_identity(at: Cursor) -> Identity:
     if isinstance(at.node, Leaf) and at.node.text == "pod":
         return Identity(pod=True)
-    return section(_identity)(at)
+    return section(_credentials("token_hash", "mtls"))(at)
+
+
+def _person_identity(keys: Section) -> Identity:
+    # Agents have none: they cannot follow an identity provider's page.
+    name = text(_OIDC, "a person's name at the identity provider, such as ana@example.com")
+    return replace(_credentials("token_hash", "mtls", "oidc")(keys), oidc=keys.read("oidc", one_or_more(name), ()))
+
+
+def _credentials(*any_of: str) -> Callable[[Section], Identity]:
+    def read(keys: Section) -> Identity:
+        keys.require_one(*any_of)
+        return _identity(keys)
+
+    return read
 
 
 def _identity(keys: Section) -> Identity:
-    keys.require_one("token_hash", "mtls")
     uris, dns, fingerprints = keys.read("mtls", section(_certificate), ((), (), ()))
     return Identity(
         token_hashes=keys.read("token_hash", one_or_more(secret_text(_HASH, _HASH_EXPECTED)), ()),

@@ -66,6 +66,7 @@ def _credentials(identity: Identity) -> Iterator[tuple[str, str]]:
     yield from (("uri", value) for value in identity.uris)
     yield from (("dns", value.lower()) for value in identity.dns)
     yield from (("fingerprint", value) for value in identity.fingerprints)
+    yield from (("oidc", value) for value in identity.oidc)
 
 
 def _one_pod(catalogue: Catalogue, root: Cursor) -> None:

@@ -38,14 +38,15 @@ T = TypeVar("T")
 class Identity:
     """What proves who somebody is; any of them suffices.
 
-    `token_hashes` and `fingerprints` are "sha256:HEX"; `uris` and `dns` are names in a client certificate. `pod` says
-    that everything on this sidecar's loopback is this one agent.
+    `token_hashes` and `fingerprints` are "sha256:HEX"; `uris` and `dns` are names in a client certificate. `oidc` are a
+    person's names at the identity provider. `pod` says that everything on this sidecar's loopback is this one agent.
     """
 
     token_hashes: tuple[str, ...] = ()
     uris: tuple[str, ...] = ()
     dns: tuple[str, ...] = ()
     fingerprints: tuple[str, ...] = ()
+    oidc: tuple[str, ...] = ()
     pod: bool = False
 
 

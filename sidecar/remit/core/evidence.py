@@ -38,3 +38,18 @@ class Evidence:
     token: str
     certificate: PeerCertificate | None
     peer: str
+
+
+class Proved(StrEnum):
+    """What a person proved to be by, when they signed in."""
+
+    TOKEN = "token"  # noqa: S105 (a word)
+    OIDC = "oidc"
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What is kept of a sign-in, to ask again whose it is: "sha256:HEX" of the token, or the name at the provider."""
+
+    by: Proved
+    value: str

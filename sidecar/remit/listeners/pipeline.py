@@ -16,7 +16,7 @@ from remit.core.answer import (
     Reported,
 )
 from remit.core.call import Call, HandoffCall, Report, WorkflowCall
-from remit.core.evidence import Evidence
+from remit.core.evidence import Evidence, Proof
 from remit.core.model import BudgetRoom, BudgetRow, Halt, Subject
 from remit.core.query import ExecuteCall, Executed, QueryCall, QueryPart
 from remit.ports import Burn, JournalRow, Sighting, WorkflowState
@@ -166,12 +166,20 @@ class Overview(Protocol):
         """Lift a scope's halts."""
         ...
 
+    async def refused(self, peer: str, kind: str, detail: str, /) -> None:
+        """Count a refusal that is no decision into the journal: `kind` is identity or request."""
+        ...
+
 
 class Identities(Protocol):
     """Who is calling."""
 
     def identify(self, evidence: Evidence) -> Subject:
         """The subject that the evidence proves; raises Unauthenticated."""
+        ...
+
+    def person(self, proof: Proof) -> Subject:
+        """The person whom a sign-in proved, as the catalogue knows them now; raises Unauthenticated."""
         ...
 
     def pod(self) -> Subject | None:
