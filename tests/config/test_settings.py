@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 from remit.config import CatalogueInvalid, Settings, load
+from remit.config.desk_settings import DeskSettings, OidcSettings
 from remit.config.settings import DEFAULTS, FLAGS, VARIABLES, Address, EgressSettings, Limits, OpaSettings, TlsSettings
+from remit.config.store_settings import StoreSettings
 
 FULL = Path(__file__).parents[1] / "cases" / "catalogue_full.yaml"
 
@@ -31,10 +33,14 @@ def test_the_defaults_are_the_published_ones(read: Load) -> None:
     """Without any setting, everything listens on loopback, and state lies below the working directory."""
     published = Settings(
         state=Path("./.remit"),
+        keys=None,
+        store=StoreSettings(url="", password_file=None, allotments=True, local=("api.call",)),
         socket=Path("./.remit-run/remit.sock"),
         grpc=Address("127.0.0.1", 7450),
         http=Address("127.0.0.1", 7451),
         ops=None,
+        console=False,
+        desk=DeskSettings(grpc=Address("127.0.0.1", 7460), http=Address("127.0.0.1", 7461), oidc=None, tls=None),
         egress=EgressSettings(on=False, http=Address("127.0.0.1", 7452), proxy=Address("127.0.0.1", 7453)),
         opa=OpaSettings(timeout_ms=1000),
         tls=None,
@@ -50,10 +56,26 @@ def test_every_setting_can_be_written_in_the_file() -> None:
     here = FULL.parent
     assert settings == Settings(
         state=here / ".remit",
+        keys=here / "shared-keys",
+        store=StoreSettings(
+            url="postgresql://remit_sidecar@db.example.com/remit",
+            password_file=Path("/secrets/store"),
+            allotments=False,
+            local=("api.call", "data.read"),
+        ),
         socket=here / ".remit-run/remit.sock",
         grpc=Address("127.0.0.1", 7450),
         http=Address("::1", 7451),
         ops=Address("0.0.0.0", 9090),
+        console=True,
+        desk=DeskSettings(
+            grpc=Address("0.0.0.0", 7460),
+            http=Address("0.0.0.0", 7461),
+            hosts=("desk.internal",),
+            public_url="https://desk.example.com",
+            oidc=OidcSettings("https://id.example.com/realm", "remit", Path("/secrets/oidc"), "sub"),
+            tls=TlsSettings(cert=here / "tls/desk.crt", key=here / "tls/desk.key", client_ca=here / "tls/ca.crt"),
+        ),
         egress=EgressSettings(on=True, binary=Path("/usr/local/bin/envoy"), access_log=True, tls=True),
         opa=OpaSettings(socket=here / "opa.sock", binary=Path("/usr/local/bin/opa"), timeout_ms=500, batch=16),
         tls=TlsSettings(cert=here / "tls/tls.crt", key=here / "tls/tls.key", client_ca=here / "tls/ca.crt"),
@@ -65,10 +87,27 @@ def test_every_setting_can_be_written_in_the_file() -> None:
 
 VALUES: dict[str, tuple[str, object]] = {
     "state": ("/s", Path("/s")),
+    "keys": ("/k", Path("/k")),
+    "store.url": ("postgresql://remit@/remit?host=/run/pg", "postgresql://remit@/remit?host=/run/pg"),
+    "store.password_file": ("/secrets/store", Path("/secrets/store")),
+    "store.allotments": ("false", False),
+    "store.local": ("data.read, api.call", ("data.read", "api.call")),
     "socket": ("run/a.sock", Path("run/a.sock")),
     "grpc": ("127.0.0.1:0", Address("127.0.0.1", 0)),
     "http": ("[::1]:1", Address("::1", 1)),
     "ops": ("0.0.0.0:2", Address("0.0.0.0", 2)),
+    "console": ("true", True),
+    "desk.grpc": ("0.0.0.0:3", Address("0.0.0.0", 3)),
+    "desk.http": ("0.0.0.0:4", Address("0.0.0.0", 4)),
+    "desk.hosts": ("desk.internal,desk", ("desk.internal", "desk")),
+    "desk.public_url": ("http://localhost:7461/", "http://localhost:7461"),
+    "desk.oidc.issuer": ("https://id.example.com/a", "https://id.example.com/a"),
+    "desk.oidc.client_id": ("remit", "remit"),
+    "desk.oidc.client_secret_file": ("secret", Path("secret")),
+    "desk.oidc.claim": ("preferred_username", "preferred_username"),
+    "desk.tls.cert": ("dc", Path("dc")),
+    "desk.tls.key": ("dk", Path("dk")),
+    "desk.tls.client_ca": ("dca", Path("dca")),
     "egress.on": ("true", True),
     "egress.http": ("127.0.0.1:0", Address("127.0.0.1", 0)),
     "egress.proxy": ("[::1]:0", Address("::1", 0)),
@@ -93,6 +132,16 @@ VALUES: dict[str, tuple[str, object]] = {
 }
 
 
+# What some settings need beside them.
+NEEDED = """{
+  tls: {cert: "/f.crt", key: "/f.key"},
+  store: {url: "postgresql://remit@db/remit"},
+  desk: {
+    tls: {cert: "/f.crt", key: "/f.key"},
+    public_url: "https://desk",
+    oidc: {issuer: "https://id", client_id: a, client_secret_file: b}}}"""
+
+
 def at(settings: Settings, key: str) -> Any:
     found: Any = settings
     for name in key.split("."):
@@ -105,11 +154,10 @@ def test_every_setting_has_a_variable_and_a_flag(key: str, read: Load) -> None:
     """Each can be set from the environment and by a flag, and the flag wins; paths are the caller's."""
     written, value = VALUES[key]
     flag = next(name for name, meant in FLAGS.items() if meant == key)
-    tls = '{tls: {cert: "/f.crt", key: "/f.key"}}'
-    assert at(read(tls, {VARIABLES[key]: written}), key) == value
-    assert at(read(tls, **{flag: written}), key) == value
+    assert at(read(NEEDED, {VARIABLES[key]: written}), key) == value
+    assert at(read(NEEDED, **{flag: written}), key) == value
     wrong = {VARIABLES[key]: "\x7f"}
-    assert at(read(tls, wrong, **{flag: written}), key) == value
+    assert at(read(NEEDED, wrong, **{flag: written}), key) == value
 
 
 def test_the_environment_wins_over_the_file(read: Load) -> None:
@@ -139,6 +187,12 @@ def test_listeners_can_be_off(read: Load) -> None:
     """`off` closes a listener, whatever a weaker source says."""
     settings = read("{grpc: off, socket: off}", {"REMIT_HTTP": "off"})
     assert (settings.grpc, settings.http, settings.socket) == (None, None, None)
+
+
+def test_nothing_is_answered_from_the_local_disk_where_that_is_said(read: Load) -> None:
+    """An empty list in the file, `off` in the environment."""
+    assert read("{store: {local: []}}").store.local == ()
+    assert read("{}", {"REMIT_STORE_LOCAL": "off"}).store.local == ()
 
 
 def test_a_stronger_source_chooses_another_opa(read: Load) -> None:
@@ -230,6 +284,72 @@ def test_an_address_is_shown_as_it_is_written() -> None:
             "expected false, or a certificate (`sidecar.tls`) to speak TLS with",
         ),
         (
+            {"REMIT_STORE_URL": "postgresql://remit:hunter2@db/remit"},
+            {},
+            "environment: REMIT_STORE_URL: sidecar.store.url: found a password; "
+            "expected none in it: `store.password_file` says where it is",
+        ),
+        (
+            {"REMIT_STORE_URL": "sqlite:///a.db"},
+            {},
+            "environment: REMIT_STORE_URL: sidecar.store.url: found the URL of another database; "
+            "expected postgresql://user@host:port/database",
+        ),
+        (
+            {"REMIT_STORE_URL": "db.example.com"},
+            {},
+            "environment: REMIT_STORE_URL: sidecar.store.url: found no scheme; "
+            "expected postgresql://user@host:port/database",
+        ),
+        (
+            {"REMIT_STORE_PASSWORD_FILE": "/p"},
+            {},
+            'environment: REMIT_STORE_PASSWORD_FILE: sidecar.store.password_file: found "/p"; '
+            "expected a password only beside `url`, of the database that it is for",
+        ),
+        (
+            {"REMIT_STORE_LOCAL": "api.call,data.write"},
+            {},
+            'environment: REMIT_STORE_LOCAL: sidecar.store.local[1]: found "data.write"; '
+            "expected api.call or data.read: PostgreSQL must have everything else before the answer",
+        ),
+        (
+            {"REMIT_CONSOLE": "true", "REMIT_HTTP": "off"},
+            {},
+            "environment: REMIT_CONSOLE: sidecar.console: found true; "
+            "expected false, or an address (`sidecar.http`) for it",
+        ),
+        (
+            {"REMIT_DESK_GRPC": "0.0.0.0:7460"},
+            {},
+            'environment: REMIT_DESK_GRPC: sidecar.desk.grpc: found "0.0.0.0:7460"; '
+            "expected a loopback address, or a certificate (`tls`) to listen elsewhere with",
+        ),
+        (
+            {},
+            {"desk_grpc": "off", "desk_http": "off"},
+            'command line: --desk-http: sidecar.desk.http: found "off"; '
+            "expected HOST:PORT here or in `grpc`: a desk listens somewhere",
+        ),
+        (
+            {"REMIT_DESK_PUBLIC_URL": "http://desk.example.com"},
+            {},
+            'environment: REMIT_DESK_PUBLIC_URL: sidecar.desk.public_url: found "http://desk.example.com"; '
+            "expected https://HOST[:PORT] (http:// on loopback alone)",
+        ),
+        (
+            {"REMIT_DESK_PUBLIC_URL": "https://desk.example.com/remit"},
+            {},
+            'environment: REMIT_DESK_PUBLIC_URL: sidecar.desk.public_url: found "https://desk.example.com/remit"; '
+            "expected https://HOST[:PORT] (http:// on loopback alone)",
+        ),
+        (
+            {"REMIT_DESK_HOSTS": "desk:7461"},
+            {},
+            'environment: REMIT_DESK_HOSTS: sidecar.desk.hosts[0]: found "desk:7461"; '
+            "expected a host's name, without a port",
+        ),
+        (
             {},
             {"statte": "x"},
             'command line: --statte: sidecar.statte: found an unknown key; expected a known one: did you mean "state"?',
@@ -243,6 +363,19 @@ def test_wrong_values_are_told_by_their_source(
     with pytest.raises(CatalogueInvalid) as refused:
         read("{}", environ, **flags)
     assert str(refused.value).replace(f"{tmp_path}/", "") == want
+
+
+def test_signing_in_by_oidc_needs_the_address_that_people_use(read: Load, tmp_path: Path) -> None:
+    """The provider sends browsers back there; and its secrets do not pass a network in plain text."""
+    oidc = 'oidc: {issuer: "http://id.example.com", client_id: a, client_secret_file: b}'
+    with pytest.raises(CatalogueInvalid) as refused:
+        read("{desk: {" + oidc + "}}")
+    assert str(refused.value).replace(f"{tmp_path}/", "").splitlines() == [
+        "remit.yaml:2:24: sidecar.desk.oidc: found nothing of that; "
+        "expected `public_url` beside it: where the provider sends people back to",
+        'remit.yaml:2:33: sidecar.desk.oidc.issuer: found "http://id.example.com"; '
+        "expected https://HOST[:PORT]/PATH (http:// on loopback alone)",
+    ]
 
 
 def test_mistakes_of_file_environment_and_flags_are_told_together(read: Load) -> None:

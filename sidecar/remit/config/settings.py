@@ -2,48 +2,25 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
-import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
 
+from remit.config.desk_settings import DeskSettings, desk
+from remit.config.listening import Address as Address
+from remit.config.listening import TlsSettings as TlsSettings
+from remit.config.listening import listener, off, tls, unix_socket
 from remit.config.problem import Place
-from remit.config.reading import Cursor, Reader, Section, Wrong, items, section, text, truth, whole
+from remit.config.reading import Cursor, Section, Wrong, items, section, truth, whole
+from remit.config.store_settings import StoreSettings, store
 from remit.config.tree import Entries, Items, Leaf, Node, plain
 from remit.config.values import address, path
 
 ENVIRONMENT = "environment"
 COMMAND_LINE = "command line"
-MAX_SOCKET_BYTES = 107  # sun_path of a Unix socket address, without its NUL
-
-T = TypeVar("T")
-
-_LISTEN = re.compile(r"(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9.-]{1,253}):[0-9]{1,5}", re.ASCII)
-_LISTEN_EXPECTED = "HOST:PORT such as 127.0.0.1:7450"
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Where a listener listens; port 0 lets the system choose."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-    @property
-    def loopback(self) -> bool:
-        """Whether only this machine (or pod) can reach it."""
-        if self.host == "localhost":
-            return True
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return False
+GRPC, HTTP = Address("127.0.0.1", 7450), Address("127.0.0.1", 7451)
+EGRESS, PROXY = Address("127.0.0.1", 7452), Address("127.0.0.1", 7453)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,20 +46,11 @@ class EgressSettings:
     """
 
     on: bool = False
-    http: Address = Address("127.0.0.1", 7452)
-    proxy: Address | None = Address("127.0.0.1", 7453)
+    http: Address = EGRESS
+    proxy: Address | None = PROXY
     binary: Path | None = None
     access_log: bool = False
     tls: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class TlsSettings:
-    """Files in PEM; with `client_ca`, clients may prove themselves by a certificate that it signed."""
-
-    cert: Path
-    key: Path
-    client_ca: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,13 +66,20 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How one sidecar runs. A listener that is None is off; `policies` are users' own policy directories."""
+    """How one sidecar, or desk, runs. A listener that is None is off; `policies` are users' own policy directories.
+
+    `keys` is the directory of the keys that all members of an installation have; None: the state directory's.
+    """
 
     state: Path = Path(".remit")
+    keys: Path | None = None
+    store: StoreSettings = field(default_factory=StoreSettings)
     socket: Path | None = Path(".remit-run/remit.sock")
-    grpc: Address | None = Address("127.0.0.1", 7450)
-    http: Address | None = Address("127.0.0.1", 7451)
+    grpc: Address | None = GRPC
+    http: Address | None = HTTP
     ops: Address | None = None
+    console: bool = False
+    desk: DeskSettings = field(default_factory=DeskSettings)
     egress: EgressSettings = field(default_factory=EgressSettings)
     opa: OpaSettings = field(default_factory=OpaSettings)
     tls: TlsSettings | None = None
@@ -115,10 +90,27 @@ class Settings:
 
 VARIABLES: Mapping[str, str] = {
     "state": "REMIT_STATE",
+    "keys": "REMIT_KEYS",
+    "store.url": "REMIT_STORE_URL",
+    "store.password_file": "REMIT_STORE_PASSWORD_FILE",
+    "store.allotments": "REMIT_STORE_ALLOTMENTS",
+    "store.local": "REMIT_STORE_LOCAL",
     "socket": "REMIT_SOCKET",
     "grpc": "REMIT_GRPC",
     "http": "REMIT_HTTP",
     "ops": "REMIT_OPS",
+    "console": "REMIT_CONSOLE",
+    "desk.grpc": "REMIT_DESK_GRPC",
+    "desk.http": "REMIT_DESK_HTTP",
+    "desk.hosts": "REMIT_DESK_HOSTS",
+    "desk.public_url": "REMIT_DESK_PUBLIC_URL",
+    "desk.oidc.issuer": "REMIT_DESK_OIDC_ISSUER",
+    "desk.oidc.client_id": "REMIT_DESK_OIDC_CLIENT_ID",
+    "desk.oidc.client_secret_file": "REMIT_DESK_OIDC_CLIENT_SECRET_FILE",
+    "desk.oidc.claim": "REMIT_DESK_OIDC_CLAIM",
+    "desk.tls.cert": "REMIT_DESK_TLS_CERT",
+    "desk.tls.key": "REMIT_DESK_TLS_KEY",
+    "desk.tls.client_ca": "REMIT_DESK_TLS_CLIENT_CA",
     "egress.on": "REMIT_EGRESS_ON",
     "egress.http": "REMIT_EGRESS_HTTP",
     "egress.proxy": "REMIT_EGRESS_PROXY",
@@ -155,8 +147,12 @@ _NUMBERS_AND_TRUTHS = {key for key in VARIABLES if key.startswith("limits.")} | 
     "egress.on",
     "egress.access_log",
     "egress.tls",
+    "store.allotments",
+    "console",
     "watch",
 }
+_LISTS = {"policies": os.pathsep, "store.local": ",", "desk.hosts": ","}
+"""Settings that are lists, and what parts them where they are one text. `off` is an empty list."""
 _ALTERNATIVES = ("opa.url", "opa.socket")
 
 
@@ -194,9 +190,10 @@ def _from_flags(flags: Mapping[str, object]) -> dict[str, Node]:
 
 def _node(place: Place, key: str, value: object) -> Node:
     """A flag's or variable's value as if it had been written in the document."""
-    if key == "policies":
-        parts = value.split(os.pathsep) if isinstance(value, str) else value
-        listed = [str(part) for part in parts if str(part)] if isinstance(parts, Iterable) else []
+    if key in _LISTS:
+        parts = value.split(_LISTS[key]) if isinstance(value, str) else value
+        listed = [str(part).strip() for part in parts if str(part)] if isinstance(parts, Iterable) else []
+        listed = [] if listed == ["off"] else listed
         return Items(place, tuple(Leaf(place, part, part) for part in listed))
     written = str(value).lower() if isinstance(value, bool) else str(value)
     return Leaf(place, plain(written) if key in _NUMBERS_AND_TRUTHS else written, written)
@@ -234,27 +231,34 @@ def _without(tree: Node, key: str) -> Node:
 
 
 def _settings(keys: Section) -> Settings:
-    listen = _off(_listener(secured=keys.has("tls")))
-    return Settings(
+    listen = off(listener(secured=keys.has("tls")))
+    settings = Settings(
         state=keys.read("state", path, DEFAULTS.state),
-        socket=keys.read("socket", _off(_socket), DEFAULTS.socket),
+        keys=keys.read("keys", path, DEFAULTS.keys),
+        store=keys.read("store", section(store), DEFAULTS.store),
+        socket=keys.read("socket", off(unix_socket), DEFAULTS.socket),
         grpc=keys.read("grpc", listen, DEFAULTS.grpc),
         http=keys.read("http", listen, DEFAULTS.http),
         # Health and metrics alone: probes and scrapes dial the pod's address, without TLS.
-        ops=keys.read("ops", _off(_listener(secured=True)), DEFAULTS.ops),
+        ops=keys.read("ops", off(listener(secured=True)), DEFAULTS.ops),
+        console=keys.read("console", truth, DEFAULTS.console),
+        desk=keys.read("desk", section(desk), DEFAULTS.desk),
         egress=keys.read("egress", section(_egress(certified=keys.has("tls"))), DEFAULTS.egress),
         opa=keys.read("opa", section(_opa), DEFAULTS.opa),
-        tls=keys.read("tls", section(_tls), DEFAULTS.tls),
+        tls=keys.read("tls", section(tls), DEFAULTS.tls),
         limits=keys.read("limits", section(_limits), DEFAULTS.limits),
         policies=keys.read("policies", items(path), DEFAULTS.policies),
         watch=keys.read("watch", truth, DEFAULTS.watch),
     )
+    if settings.console and settings.http is None:
+        keys.wrong("console", "false, or an address (`sidecar.http`) for it")
+    return settings
 
 
 def _egress(*, certified: bool) -> Callable[[Section], EgressSettings]:
     # Always on loopback: what an agent shows there is its own credential.
-    http = _listener(secured=False, needed=True, near=True)
-    proxy = _off(_listener(secured=False, near=True))
+    http = listener(secured=False, needed=True, near=True)
+    proxy = off(listener(secured=False, near=True))
 
     def read(keys: Section) -> EgressSettings:
         tls = keys.read("tls", truth, DEFAULTS.egress.tls)
@@ -277,18 +281,10 @@ def _opa(keys: Section) -> OpaSettings:
         keys.wrong("socket", "url or socket, not both", "a second address")
     return OpaSettings(
         url=keys.read("url", address("http", "https"), ""),
-        socket=keys.read("socket", _socket, None),
+        socket=keys.read("socket", unix_socket, None),
         binary=keys.read("binary", path, None),
         timeout_ms=keys.read("timeout_ms", whole(10, 60_000), DEFAULTS.opa.timeout_ms),
         batch=keys.read("batch", whole(1, 256), DEFAULTS.opa.batch),
-    )
-
-
-def _tls(keys: Section) -> TlsSettings:
-    return TlsSettings(
-        cert=keys.require("cert", path, Path()),
-        key=keys.require("key", path, Path()),
-        client_ca=keys.read("client_ca", path, None),
     )
 
 
@@ -301,35 +297,3 @@ def _limits(keys: Section) -> Limits:
         call_seconds=keys.read("call_seconds", whole(1, 3600), limits.call_seconds),
         drain_seconds=keys.read("drain_seconds", whole(0, 3600), limits.drain_seconds),
     )
-
-
-def _off(reader: Reader[T]) -> Reader[T | None]:
-    def read(at: Cursor) -> T | None:
-        return None if isinstance(at.node, Leaf) and at.node.text == "off" else reader(at)
-
-    return read
-
-
-def _listener(*, secured: bool, needed: bool = False, near: bool = False) -> Reader[Address]:
-    """`needed`: it cannot be off. `near`: no certificate lets it listen beyond loopback."""
-    form = text(_LISTEN, _LISTEN_EXPECTED if needed else f"{_LISTEN_EXPECTED}, or off")
-
-    def read(at: Cursor) -> Address:
-        host, _, port = form(at).rpartition(":")
-        found = Address(host.strip("[]"), int(port))
-        if found.port > 65535:
-            raise at.wrong("a port up to 65535")
-        if not secured and not found.loopback:
-            raise at.wrong(
-                "a loopback address" + ("" if near else ", or a certificate (`tls`) to listen elsewhere with")
-            )
-        return found
-
-    return read
-
-
-def _socket(at: Cursor) -> Path:
-    found = path(at)
-    if len(os.fsencode(found)) > MAX_SOCKET_BYTES:
-        raise at.wrong(f"a socket's path of at most {MAX_SOCKET_BYTES} bytes")
-    return found
