@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 import orjson
 from joserfc.jwk import OKPKey
-from remit.app.sidecar import PROBE
+from remit.app.member import PROBE
 from remit.backends.clock_system import SystemClock
 from remit.backends.databases import CatalogueDatabases
 from remit.backends.ids_random import RandomIds

@@ -1,18 +1,24 @@
-"""The installation's keys, in files of the state directory that its owner alone can read.
+"""The keys of an installation and of one of its members, in files that their owner alone can read.
 
-keys/context.key      Ed25519, signs workflow contexts and passports
-keys/journal.key      Ed25519, signs checkpoints; keys/journal.pub is what an auditor pins
-keys/hmac.key         32 bytes, seals what the journal must not hold in clear
-keys/views.key        64 bytes; the keys of tokens and keyed hashes in data views are derived of it
-keys/operator.token   the local operator's credential: who can read it owns the state anyway
+What all members of an installation have, in the shared directory (`keys/` in the state directory, unless named):
+
+context.key      Ed25519, signs workflow contexts and passports
+hmac.key         32 bytes, seals what the journal must not hold in clear
+views.key        64 bytes; the keys of tokens and keyed hashes in data views are derived of it
+
+What is this member's own, always in `keys/` of its state directory:
+
+journal.key      Ed25519, signs checkpoints; journal.pub is what an auditor pins
+operator.token   the local operator's credential: who can read it owns the state anyway
 """
 
 from __future__ import annotations
 
+import contextlib
 import hmac
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -35,7 +41,8 @@ class KeysUnfit(Exception):
 class Keys:
     """`operator_hash` is "sha256:HEX" of the operator's token; the token itself stays in its file.
 
-    `views` is the secret that a Tokenizer is made of.
+    `views` is the secret that a Tokenizer is made of. `fingerprints` are of the shared keys by name, each a hex digest
+    that tells nothing of the key but whether another one is the same; they lie in `directory`.
     """
 
     context: Ed25519PrivateKey
@@ -43,19 +50,40 @@ class Keys:
     seal: Callable[[bytes], str]
     operator_hash: str
     views: bytes = field(repr=False)
+    fingerprints: Mapping[str, str]
+    directory: Path
 
 
-def open_keys(state: Path) -> Keys:
-    """The keys below `state`, made where they are missing. Raises KeysUnfit."""
-    folder = state / "keys"
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    context = _ed25519(folder / "context.key")
-    journal = _ed25519(folder / "journal.key")
-    _write_public(folder / "journal.pub", journal)
-    secret = _secret(folder / "hmac.key", 32)
-    views = _secret(folder / "views.key", 64)
-    token = _bytes(folder / "operator.token", lambda: b"rmt_" + secrets.token_urlsafe(32).encode())
-    return Keys(context, journal, _sealer(secret), "sha256:" + sha256(token.strip()).hexdigest(), views)
+def open_keys(state: Path, shared: Path | None = None) -> Keys:
+    """The keys below `state` and in the `shared` directory, made where they are missing. Raises KeysUnfit, OSError."""
+    own = state / "keys"
+    directory = shared or own
+    for folder in (own, directory):
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    context = _ed25519(directory / "context.key")
+    journal = _ed25519(own / "journal.key")
+    _write_public(own / "journal.pub", journal)
+    secret = _secret(directory / "hmac.key", 32)
+    views = _secret(directory / "views.key", 64)
+    token = _bytes(own / "operator.token", lambda: b"rmt_" + secrets.token_urlsafe(32).encode())
+    return Keys(
+        context,
+        journal,
+        _sealer(secret),
+        "sha256:" + sha256(token.strip()).hexdigest(),
+        views,
+        fingerprints={
+            "context.key": sha256(context.public_key().public_bytes_raw()).hexdigest(),
+            "hmac.key": _fingerprint(secret),
+            "views.key": _fingerprint(views),
+        },
+        directory=directory,
+    )
+
+
+def _fingerprint(secret: bytes) -> str:
+    """Whoever has it learns nothing of a random secret of 32 bytes or more."""
+    return hmac.digest(secret, b"remit key fingerprint 1", "sha256").hex()
 
 
 def _secret(path: Path, size: int) -> bytes:
@@ -101,13 +129,14 @@ def _bytes(path: Path, make: Callable[[], bytes]) -> bytes:
 
 
 def _create(path: Path, content: bytes) -> None:
-    """Whole or not at all, also across a crash; never over a file that is there."""
-    draft = path.with_suffix(path.suffix + ".new")
-    draft.unlink(missing_ok=True)
+    """Whole or not at all, also across a crash; never over a file that is there, or that another member makes now."""
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     file = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         os.write(file, content)
         os.fsync(file)
+        with contextlib.suppress(FileExistsError):
+            path.hardlink_to(draft)
     finally:
         os.close(file)
-    draft.rename(path)
+        draft.unlink()

@@ -12,7 +12,7 @@ import grpc
 
 from remit.core.errors import RemitError
 from remit.listeners.grpc_audit import AUDIT
-from remit.listeners.grpc_call import Calls
+from remit.listeners.grpc_call import Calls, Methods
 from remit.listeners.grpc_core import Server
 from remit.listeners.grpc_limits import Limits
 from remit.listeners.grpc_oversight import OVERSIGHT
@@ -21,6 +21,7 @@ from remit.listeners.grpc_standard import Handlers, Health, Reflection
 from remit.listeners.pipeline import Identities, Observer, Pipeline
 
 SERVICES = (SIDECAR, OVERSIGHT, AUDIT)
+FOR_PEOPLE = (OVERSIGHT, AUDIT)
 MAX_SOCKET_BYTES = 107  # sun_path, without its NUL
 
 
@@ -76,7 +77,10 @@ Address = Tcp | UnixSocket
 
 
 class GrpcListener:
-    """Serves the pipeline. Made and used inside the event loop that it serves on."""
+    """Serves the pipeline. Made and used inside the event loop that it serves on.
+
+    A call to another service than `services`, health and reflection is UNIMPLEMENTED.
+    """
 
     def __init__(
         self,
@@ -86,11 +90,13 @@ class GrpcListener:
         *,
         addresses: Sequence[Address],
         limits: Limits | None = None,
+        services: Sequence[Methods] = SERVICES,
     ) -> None:
         self._limits = limits or Limits()
         self._addresses = addresses
+        self._services = services
         certificates = any(isinstance(each, Tcp) and each.tls and each.tls.client_ca for each in addresses)
-        names = tuple(each.service for each in SERVICES)
+        names = tuple(each.service for each in services)
         self._health = Health(names, self._limits)
         self._calls = Calls(pipeline, identities, observer, limits=self._limits, certificates=certificates)
         handlers = self._handlers() | self._health.handlers() | Reflection(names, self._limits).handlers()
@@ -129,7 +135,7 @@ class GrpcListener:
         await self._calls.finish(grace)
 
     def _handlers(self) -> Handlers:
-        return {f"/{each.service}/{rpc.name}": self._calls.served(rpc) for each in SERVICES for rpc in each.rpcs}
+        return {f"/{each.service}/{rpc.name}": self._calls.served(rpc) for each in self._services for rpc in each.rpcs}
 
     def _listen(self, address: Address) -> str:
         target = _target(address)

@@ -1,0 +1,349 @@
+"""A member of an installation: what sidecar and desk have alike, from its keys to its last checkpoint.
+
+Store, OPA, policy, the world that the pipeline stands on, who is who; reload, sweep, watch. What it serves, and to
+whom, is the part of the kind of member: `App` (sidecar.py), the sidecar, and `Desk` (desk.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import AsyncExitStack
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, ClassVar
+
+from joserfc.jwk import OKPKey
+
+from remit.app.files import Files
+from remit.app.secrets import Secrets
+from remit.app.stores import OpenedStore, open_store
+from remit.backends.clock_system import SystemClock
+from remit.backends.identity_catalogue import CatalogueIdentity
+from remit.backends.ids_random import RandomIds
+from remit.backends.keys_file import Keys, open_keys
+from remit.backends.opa_bundle import Bundle, BundleInvalid
+from remit.backends.opa_install import obtain
+from remit.backends.opa_process import OpaFailed
+from remit.backends.opa_server import ExternalOpa, OpaServer, PdpServer
+from remit.backends.pdp_opa import PdpSettings
+from remit.backends.policy_files import Policy, prepare
+from remit.backends.signer_ed25519 import Ed25519Signer
+from remit.backends.store_sqlite import SqliteStore
+from remit.config import CatalogueInvalid, Settings
+from remit.config.listening import Address as ListenOn
+from remit.config.listening import TlsSettings
+from remit.core.catalogue import Catalogue
+from remit.core.document import input_document
+from remit.core.errors import StoreUnavailable
+from remit.core.model import Context, Facts, Identity, Request, Resource, ResourceFacts, Subject
+from remit.listeners.grpc_call import Methods
+from remit.listeners.grpc_limits import Limits
+from remit.listeners.grpc_server import Address, CannotListen, GrpcListener, Tcp, Tls
+from remit.listeners.ops import OpsListener
+from remit.metrics import MeteredPdp, Metrics, metered_store
+from remit.pep.pipeline import Pipeline
+from remit.pep.world import Installation, World
+from remit.pep.write import Entry, must_write
+
+SWEEP_SECONDS = 0.5  # half of what a lapse may be late
+WATCH_SECONDS = 1.0
+PRUNE_SECONDS = 60.0
+
+Load = Callable[[], tuple[Settings, Catalogue]]
+Progress = Callable[[str, float], None]
+_log = logging.getLogger("remit")
+
+
+class Member(ABC):
+    """One member. `load` reads catalogue and settings anew for a reload; `fingerprint` tells when they changed."""
+
+    kind: ClassVar[str]
+    """sidecar or desk, as the journal and the store say it."""
+
+    services: ClassVar[Sequence[Methods]]
+    """What its gRPC serves."""
+
+    refusals: ClassVar[tuple[type[Exception], ...]] = (CatalogueInvalid, BundleInvalid, OpaFailed, OSError)
+    """What a reload may end with: then everything stays as it was."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        catalogue: Catalogue,
+        *,
+        load: Load,
+        fingerprint: Callable[[], str] = lambda: "",
+        progress: Progress = lambda text, share: None,
+        store_type: Callable[..., SqliteStore] = SqliteStore,
+    ) -> None:
+        self._settings, self._catalogue = settings, catalogue
+        self._load, self._fingerprint, self._progress = load, fingerprint, progress
+        self._store_type = store_type
+        self._files = Files(settings.state.absolute())
+        self._clock = SystemClock()
+        self._ids = RandomIds(self._clock)
+        self._metrics = Metrics(version("remit"))
+        self._secrets = Secrets(os.environ)
+        self._failed = asyncio.Event()
+        self._reloading = asyncio.Lock()
+        self._stopping = False
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._stack = AsyncExitStack()
+        self._grpc: GrpcListener | None = None
+        self._servers: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {}
+        """Each server's name, and what returns once it serves no more."""
+        self.addresses: tuple[str, ...] = ()
+
+    async def start(self) -> None:
+        """Everything, in order; what fails takes the rest down again. Raises RemitError's kin with a clear text."""
+        async with AsyncExitStack() as stack:
+            await self._start(stack)
+            self._stack = stack.pop_all()
+
+    async def _start(self, stack: AsyncExitStack) -> None:
+        self._files.make()
+        self._secrets.take(self._catalogue)
+        keys = open_keys(self._files.state, self._settings.keys)
+        opened = await self._open_store(keys)
+        self._store, self._shared = opened.store, opened.shared
+        stack.push_async_callback(self._store.close)
+        self._metrics.know(self._catalogue)
+        self._opa = await asyncio.to_thread(obtain, os.environ, self._settings.opa.binary, self._progress)
+        policy = await self._prepare(self._catalogue)
+        self._pdp = self._server()
+        await self._pdp.start(policy.bundle)
+        stack.push_async_callback(self._pdp.stop)
+        self._world = self._make_world(keys, opened, policy)
+        self._identity = CatalogueIdentity(self._catalogue, self._clock, keys.operator_hash)
+        self._pipeline = Pipeline(self._world)
+        await self._activate(policy, f"{self.kind}.started")
+        stack.push_async_callback(self._settle)
+        await self._serve(stack, keys)
+        self._metrics.reloaded(well=True)
+        if self._grpc is not None:
+            await self._grpc.serving(True)
+        minding = (self._mind(name, end) for name, end in self._servers.items())
+        self._run(self._sweep(), self._prune(), self._watch(), *minding)
+
+    @abstractmethod
+    async def _serve(self, stack: AsyncExitStack, keys: Keys) -> None:
+        """Give the world what this kind of member has besides, open the listeners, and add to `addresses` where clients dial them."""
+
+    async def run(self, stopping: asyncio.Event) -> bool:
+        """Serve until asked to stop, or until store or server have failed; whether it ended as asked."""
+        waits = {asyncio.create_task(stopping.wait()), asyncio.create_task(self._failed.wait())}
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        for each in waits:
+            each.cancel()
+        return not self._failed.is_set()
+
+    async def stop(self) -> None:
+        """In the reverse order: no new calls, those under way end, the last counts and checkpoint are written."""
+        self._stopping = True
+        for each in self._tasks:
+            each.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._stack.aclose()
+
+    async def reload(self) -> None:
+        """Take catalogue and policies anew, whole or not at all; a bad one keeps the good one, and is told."""
+        async with self._reloading:
+            await self._reload()
+
+    async def _reload(self) -> None:
+        try:
+            settings, catalogue = await asyncio.to_thread(self._load)
+            self._secrets.take(catalogue)
+            policy = await self._prepare(catalogue, settings.policies)
+            await self._take(catalogue, policy.bundle)
+        except self.refusals as error:
+            self._metrics.reloaded(well=False)
+            _log.error("reload refused, the one in force stays:\n%s", error)
+            return
+        self._catalogue = catalogue
+        self._metrics.know(catalogue)
+        self._identity.use(catalogue)
+        # From here without a pause: no decision is judged by one and committed under the other.
+        self._world.installation = self._installation(policy)
+        await self._activate(policy, "policy.activated")
+        self._metrics.reloaded(well=True)
+        _log.info("reloaded: policy revision %s", policy.bundle.revision)
+
+    async def _take(self, catalogue: Catalogue, bundle: Bundle) -> None:
+        """Have all that works by catalogue or bundle know the new ones. Raises one of `refusals`: the old ones hold."""
+        if bundle.revision != self._world.installation.pdp.revision:
+            await self._pdp.reload(bundle)
+
+    @property
+    def verifier(self) -> str:
+        """What an auditor pins, to know this member's log from any other."""
+        return str(self._store.verifier)
+
+    async def _open_store(self, keys: Keys) -> OpenedStore:
+        return await open_store(
+            self._settings,
+            self._files,
+            clock=self._clock,
+            ids=self._ids,
+            keys=keys,
+            kind=self.kind,
+            synced=self._metrics.fsynced,
+            embedded=self._store_type,
+        )
+
+    async def _prepare(self, catalogue: Catalogue, policies: tuple[Path, ...] | None = None) -> Policy:
+        chosen = self._settings.policies if policies is None else policies
+        return await asyncio.to_thread(prepare, catalogue, chosen, opa=self._opa.path, directory=self._files.bundles)
+
+    def _server(self) -> PdpServer:
+        opa = self._settings.opa
+        asking = PdpSettings(batch=opa.batch, deadline=opa.timeout_ms / 1000)
+
+        def changed(up: bool, why: str) -> None:
+            self._metrics.pdp(up=up)
+            _log.log(logging.INFO if up or self._stopping else logging.ERROR, "OPA: %s", why)
+
+        if opa.url or opa.socket:
+            address = opa.url or f"unix://{opa.socket}"
+            return ExternalOpa(address, PROBE, changed=changed, asking=asking)
+        return OpaServer(self._opa.path, self._files.opa, PROBE, changed=changed, asking=asking)
+
+    def _make_world(self, keys: Keys, opened: OpenedStore, policy: Policy) -> World:
+        return World(
+            store=metered_store(self._store, self._metrics),
+            clock=self._clock,
+            ids=self._ids,
+            signer=Ed25519Signer(OKPKey.import_key(keys.context), opened.issuer),
+            observer=self._metrics,
+            hmac=keys.seal,
+            installation=self._installation(policy),
+        )
+
+    def _installation(self, policy: Policy) -> Installation:
+        return Installation(self._catalogue, MeteredPdp(self._pdp.pdp, self._metrics), policy.messages)
+
+    async def _activate(self, policy: Policy, kind: str) -> None:
+        self._store.activate(policy.bundle.revision)
+        self._metrics.policy(policy.bundle.revision)
+        body = {"revision": policy.bundle.revision, "catalogue": self._catalogue.digest, "version": version("remit")}
+        await must_write(self._world, Entry(kind, "", body))
+
+    async def _serve_grpc(self, stack: AsyncExitStack, addresses: Sequence[Address]) -> None:
+        """Serve the pipeline at these addresses; calls under way end before what stands below it."""
+        limits = self._settings.limits
+        grpc = self._grpc = GrpcListener(
+            self._pipeline,
+            self._identity,
+            self._metrics,
+            addresses=addresses,
+            limits=Limits(
+                message_bytes=limits.message_bytes,
+                metadata_bytes=limits.metadata_bytes,
+                concurrency=limits.concurrency,
+                call_seconds=limits.call_seconds,
+            ),
+            services=self.services,
+        )
+        self.addresses += await grpc.start()
+        stack.push_async_callback(grpc.stop, limits.drain_seconds)
+        self._servers["gRPC"] = grpc.ended
+
+    async def _serve_ops(self, stack: AsyncExitStack, *addresses: ListenOn | None) -> None:
+        """Serve health and metrics at each of these addresses."""
+        for address in filter(None, addresses):
+            ops = OpsListener(self._metrics.exposition, self._checks)
+            try:
+                bound = await ops.start(address.host, address.port)
+            except OSError as error:
+                raise CannotListen(f"cannot listen on {address}: {error.strerror or error}") from error
+            self.addresses += (f"http://{bound}",)
+            stack.push_async_callback(ops.stop)
+
+    def _checks(self) -> dict[str, str]:
+        """What must be well for this member to be ready: "" where it is."""
+        return {
+            "opa": "" if self._pdp.up else "OPA does not answer",
+            "store": "the store has failed" if self._store.failed else "",
+        }
+
+    async def _settle(self) -> None:
+        """The last words, once nothing is served any more."""
+        with contextlib.suppress(StoreUnavailable):
+            await self._pipeline.drain()
+            await must_write(self._world, Entry(f"{self.kind}.stopped", "", {}))
+
+    def _run(self, *loops: Coroutine[Any, Any, None]) -> None:
+        for each in loops:
+            task = asyncio.create_task(each)
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _sweep(self) -> None:
+        """Lapses and minute counts. A store that has failed ends the member: a restart recovers what is durable."""
+        while not self._store.failed:
+            try:
+                await self._pipeline.sweep()
+            except StoreUnavailable as error:
+                _log.error("the sweep could not be recorded: %s", error)
+            except Exception:
+                # Whatever is wrong with one hold, the others must still end.
+                _log.exception("the sweep failed")
+            await asyncio.sleep(SWEEP_SECONDS)
+        _log.critical("the store has failed: stopping")
+        self._failed.set()
+
+    async def _mind(self, name: str, end: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """A server that ended by itself ends the member: whoever supervises it starts it anew."""
+        # Shielded: cancelling the wait would cancel the server's own end.
+        ended = asyncio.ensure_future(end())
+        await asyncio.wait({ended})
+        if not self._stopping:
+            _log.critical("the %s server has ended by itself: stopping (%s)", name, ended.exception())
+            self._failed.set()
+
+    async def _prune(self) -> None:
+        while True:
+            await asyncio.sleep(PRUNE_SECONDS)
+            with contextlib.suppress(StoreUnavailable):
+                await self._store.prune(self._clock.now())
+
+    async def _watch(self) -> None:
+        """Reload when the files have changed."""
+        if not self._settings.watch:
+            return
+        seen = await asyncio.to_thread(self._fingerprint)
+        while True:
+            await asyncio.sleep(WATCH_SECONDS)
+            try:
+                found = await asyncio.to_thread(self._fingerprint)
+            except OSError as error:
+                _log.error("catalogue and policies could not be looked at: %s", error)
+                continue
+            if found != seen:
+                seen = found
+                await self.reload()
+
+
+def tcp(address: ListenOn, tls: TlsSettings | None) -> Tcp:
+    """As the gRPC listener takes it, with the files of the certificate as they are now."""
+    return Tcp(address.host, address.port, read_tls(tls))
+
+
+def read_tls(settings: TlsSettings | None) -> Tls | None:
+    """The files that the settings name."""
+    if settings is None:
+        return None
+    client_ca = settings.client_ca.read_bytes() if settings.client_ca else b""
+    return Tls(settings.cert.read_bytes(), settings.key.read_bytes(), client_ca)
+
+
+_NOBODY = Subject("agent", "probe", "", (), Identity("local", "probe"))
+PROBE = input_document(
+    Request(_NOBODY, "decision.make", Resource("decision", "probe"), Context()), Facts(0, ResourceFacts(False))
+)
+"""A question that any library and catalogue can answer: who asks is nobody."""
