@@ -1,0 +1,349 @@
+-- What a writer decides by itself between its shipments: slices of budgets, and sessions of subjects, for a term.
+--
+-- A term lasts as long as the writer's lease. While it lasts, nobody else ends its reservations or takes its homes;
+-- when it has passed, others may, and the writer closes its books before it begins another.
+-- For each row, a writer's claim is what its reservations hold and have spent, and what its slice has left:
+-- `left` = greatest(0, allotted - drawn), inside the row's `held`, or its `spent` once the slice has lapsed.
+
+-- The row's id; the row is made where it is missing.
+CREATE OR REPLACE FUNCTION budget_row(p jsonb) RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE
+    found bigint;
+BEGIN
+    SELECT id INTO found FROM budget
+    WHERE budget = p->>'budget' AND scope = p->>'scope'
+      AND start_ns = (p->>'start')::bigint AND end_ns = (p->>'end')::bigint;
+    IF found IS NULL THEN
+        INSERT INTO budget (budget, scope, start_ns, end_ns, limit_nanos)
+        VALUES (p->>'budget', p->>'scope', (p->>'start')::bigint, (p->>'end')::bigint, (p->>'limit')::bigint)
+        ON CONFLICT DO NOTHING;
+        SELECT id INTO found FROM budget
+        WHERE budget = p->>'budget' AND scope = p->>'scope'
+          AND start_ns = (p->>'start')::bigint AND end_ns = (p->>'end')::bigint;
+    END IF;
+    RETURN found;
+END $$;
+
+-- Whether a writer still decides by what it holds.
+CREATE OR REPLACE FUNCTION is_leased(p_log text) RETURNS boolean LANGUAGE sql STABLE AS $$
+    SELECT EXISTS (SELECT FROM log WHERE name = p_log AND lease > clock_timestamp())
+$$;
+
+-- Moves what a slice has drawn and was allotted; how much its row's claim changes: held, or spent where it has lapsed.
+CREATE OR REPLACE FUNCTION redraw(p_log text, p_budget bigint, p_allotted bigint, p_drawn bigint, now bigint)
+RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE
+    slice allotment;
+    change bigint;
+BEGIN
+    INSERT INTO allotment (budget, log, allotted) VALUES (p_budget, p_log, 0) ON CONFLICT DO NOTHING;
+    SELECT * INTO slice FROM allotment WHERE budget = p_budget AND log = p_log FOR UPDATE;
+    UPDATE allotment SET allotted = allotted + p_allotted, drawn = drawn + p_drawn
+    WHERE budget = p_budget AND log = p_log;
+    change := greatest(0, slice.allotted + p_allotted - slice.drawn - p_drawn)
+            - greatest(0, slice.allotted - slice.drawn);
+    IF slice.lapsed THEN
+        PERFORM book(p_budget, 0, change, now);
+        RETURN 0;
+    END IF;
+    RETURN change;
+END $$;
+
+-- Ends whatever term the log had, and begins another. Its books must be closed: everything shipped.
+-- {log, lease_ms} -> {halts, members}
+CREATE OR REPLACE FUNCTION begin_term(p jsonb) RETURNS jsonb LANGUAGE plpgsql SECURITY DEFINER AS $$
+BEGIN
+    PERFORM close_books(p);
+    UPDATE log SET lease = clock_timestamp() + make_interval(secs => least((p->>'lease_ms')::bigint, 10000) / 1000.0)
+    WHERE name = p->>'log';
+    RETURN term_facts(p);
+END $$;
+
+-- Prolongs the lease. Once it has passed it is lost, and only another term gives one.
+-- {log, lease_ms} -> as term_facts, or {lost: true}
+CREATE OR REPLACE FUNCTION pulse(p jsonb) RETURNS jsonb LANGUAGE plpgsql SECURITY DEFINER AS $$
+BEGIN
+    UPDATE log SET lease = clock_timestamp() + make_interval(secs => least((p->>'lease_ms')::bigint, 10000) / 1000.0)
+    WHERE name = p->>'log' AND lease > clock_timestamp();
+    IF NOT FOUND THEN
+        RETURN '{"lost": true}';
+    END IF;
+    RETURN term_facts(p);
+END $$;
+
+-- {log, flows: […], rooms: [row…]} -> {halts: {version, list}, members, rows: recalled slices, subjects: recalled
+-- homes, closed: which of the workflows have been closed, rooms: [[limit, spent, held] or null]}
+CREATE OR REPLACE FUNCTION term_facts(p jsonb) RETURNS jsonb LANGUAGE sql STABLE SECURITY DEFINER AS $$
+    SELECT jsonb_build_object(
+        'halts', jsonb_build_object(
+            'version', (SELECT halts FROM shared),
+            'list', (SELECT coalesce(jsonb_agg(jsonb_build_array(id, scope, value, placed_by, reason, time)
+                     ORDER BY time, id), '[]') FROM halt)),
+        'members', (SELECT count(*) FROM log WHERE kind = 'local' AND lease > clock_timestamp()),
+        'rows', (SELECT coalesce(jsonb_agg(jsonb_build_array(b.budget, b.scope, b.start_ns, b.end_ns)), '[]')
+                 FROM allotment a JOIN budget b ON b.id = a.budget WHERE a.log = p->>'log' AND a.recalled),
+        'subjects', (SELECT coalesce(jsonb_agg(subject), '[]') FROM home WHERE log = p->>'log' AND recalled),
+        'closed', (SELECT coalesce(jsonb_agg(id), '[]') FROM workflow WHERE closed_by <> '' AND id IN (
+            SELECT jsonb_array_elements_text(p->'flows'))),
+        'rooms', (SELECT coalesce(jsonb_agg(CASE WHEN b.id IS NULL THEN NULL ELSE jsonb_build_array(
+                      b.limit_nanos + b.adjusted, b.spent, b.held) END ORDER BY r.ordinality), '[]')
+                  FROM jsonb_array_elements(p->'rooms') WITH ORDINALITY AS r
+                  LEFT JOIN budget b ON b.budget = r.value->>'budget' AND b.scope = r.value->>'scope'
+                      AND b.start_ns = (r.value->>'start')::bigint AND b.end_ns = (r.value->>'end')::bigint))
+$$;
+
+-- Everything that the log decided by itself becomes plain: what is left of slices returns to its rows, open
+-- reservations stand in the rows themselves, homes are nobody's.
+-- {log, now}
+CREATE OR REPLACE FUNCTION close_books(p jsonb) RETURNS jsonb LANGUAGE plpgsql SECURITY DEFINER AS $$
+DECLARE
+    slice record;
+BEGIN
+    PERFORM 1 FROM budget WHERE id IN (SELECT budget FROM allotment WHERE log = p->>'log') ORDER BY id FOR UPDATE;
+    FOR slice IN DELETE FROM allotment WHERE log = p->>'log' RETURNING budget, lapsed, greatest(0, allotted - drawn) AS l LOOP
+        IF slice.lapsed THEN
+            PERFORM book(slice.budget, 0, -slice.l, (p->>'now')::bigint);
+        ELSE
+            PERFORM book(slice.budget, -slice.l, 0, (p->>'now')::bigint);
+        END IF;
+    END LOOP;
+    UPDATE reservation SET allotted = '' WHERE state = 'held' AND allotted = p->>'log' AND allotted <> '';
+    DELETE FROM home WHERE log = p->>'log';
+    UPDATE log SET lease = '-infinity' WHERE name = p->>'log';
+    RETURN '{}';
+END $$;
+
+-- Takes slices, each where it fits; what is left in each row afterwards.
+-- {log, rows: [{budget, scope, start, end, limit, amount}]} -> [{granted, limit, spent, held}]
+CREATE OR REPLACE FUNCTION take_slices(p jsonb) RETURNS jsonb LANGUAGE plpgsql SECURITY DEFINER AS $$
+DECLARE
+    one record;
+    answer jsonb := '[]';
+    granted bigint;
+    now budget;
+BEGIN
+    IF NOT is_leased(p->>'log') THEN
+        RAISE EXCEPTION 'log % has no lease', p->>'log' USING ERRCODE = 'RM001';
+    END IF;
+    PERFORM 1 FROM budget WHERE id IN (SELECT budget_row(value) FROM jsonb_array_elements(p->'rows'))
+    ORDER BY id FOR UPDATE;
+    FOR one IN SELECT value AS row, budget_row(value) AS id FROM jsonb_array_elements(p->'rows') WITH ORDINALITY
+               ORDER BY ordinality LOOP
+        granted := greatest(0, (one.row->>'amount')::bigint);
+        UPDATE budget SET limit_nanos = (one.row->>'limit')::bigint WHERE id = one.id
+            AND limit_nanos <> (one.row->>'limit')::bigint;
+        UPDATE budget SET held = held + granted
+        WHERE id = one.id AND granted > 0 AND spent + held + granted <= limit_nanos + adjusted;
+        IF NOT FOUND THEN
+            granted := 0;
+        ELSE
+            INSERT INTO allotment (budget, log, allotted) VALUES (one.id, p->>'log', 0) ON CONFLICT DO NOTHING;
+            -- What it overdrew is spent or held in the row already: only what is positive is a claim.
+            UPDATE budget SET held = held - least(granted, greatest(0, a.drawn - a.allotted))
+            FROM allotment a WHERE budget.id = one.id AND a.budget = one.id AND a.log = p->>'log';
+            UPDATE allotment SET allotted = allotted + granted WHERE budget = one.id AND log = p->>'log';
+        END IF;
+        SELECT * INTO now FROM budget WHERE id = one.id;
+        answer := answer || jsonb_build_object('granted', granted, 'limit', now.limit_nanos + now.adjusted,
+                                               'spent', now.spent, 'held', now.held);
+    END LOOP;
+    RETURN answer;
+END $$;
+
+-- Whose session it is, if nobody else's lease holds it: and the answers kept for the subject, so that the writer
+-- knows which keys are new (null where there are more than `most`).
+-- {log, subject, most} -> {home: bool, kept: [[rpc, key]] or null}
+CREATE OR REPLACE FUNCTION settle_home(p jsonb) RETURNS jsonb LANGUAGE plpgsql SECURITY DEFINER AS $$
+DECLARE
+    known jsonb;
+BEGIN
+    IF NOT is_leased(p->>'log') THEN
+        RAISE EXCEPTION 'log % has no lease', p->>'log' USING ERRCODE = 'RM001';
+    END IF;
+    -- Commits of others that concern the subject have ended, and see the home from now on.
+    PERFORM pg_advisory_xact_lock(1, hashtext(p->>'subject'));
+    INSERT INTO home (subject, log) VALUES (p->>'subject', p->>'log')
+    ON CONFLICT (subject) DO UPDATE SET log = excluded.log, recalled = false
+        WHERE home.log = excluded.log OR NOT is_leased(home.log);
+    IF NOT FOUND THEN
+        RETURN '{"home": false}';
+    END IF;
+    SELECT jsonb_agg(jsonb_build_array(k.rpc, k.key)) INTO known FROM (
+        SELECT rpc, key FROM kept WHERE subject = p->>'subject' LIMIT (p->>'most')::bigint + 1) AS k;
+    IF jsonb_array_length(known) > (p->>'most')::bigint THEN
+        RETURN '{"home": true, "kept": null}';
+    END IF;
+    RETURN jsonb_build_object('home', true, 'kept', coalesce(known, '[]'));
+END $$;
+
+-- {log, subjects: […]}
+CREATE OR REPLACE FUNCTION leave_homes(p jsonb) RETURNS jsonb LANGUAGE sql SECURITY DEFINER AS $$
+    DELETE FROM home WHERE log = p->>'log' AND subject IN (SELECT jsonb_array_elements_text(p->'subjects'));
+    SELECT '{}'::jsonb
+$$;
+
+-- Asks for what others hold: a subject's home, or what is left of a budget's slices. True: somebody still holds it.
+-- {own, subject} or {own, budget}
+CREATE OR REPLACE FUNCTION recall(p jsonb) RETURNS jsonb LANGUAGE plpgsql SECURITY DEFINER AS $$
+DECLARE
+    held boolean := false;
+BEGIN
+    IF p ? 'subject' THEN
+        UPDATE home SET recalled = true WHERE subject = p->>'subject' AND log <> p->>'own' AND NOT recalled;
+        held := EXISTS (SELECT FROM home WHERE subject = p->>'subject' AND log <> p->>'own' AND is_leased(log));
+    ELSE
+        UPDATE allotment SET recalled = true FROM budget b
+        WHERE b.id = allotment.budget AND b.budget = p->>'budget' AND allotment.log <> p->>'own'
+          AND NOT recalled AND NOT lapsed AND allotted > drawn;
+        held := EXISTS (SELECT FROM allotment a JOIN budget b ON b.id = a.budget
+                        WHERE b.budget = p->>'budget' AND a.log <> p->>'own' AND NOT a.lapsed
+                          AND a.allotted > a.drawn AND is_leased(a.log));
+    END IF;
+    RETURN jsonb_build_object('held', held);
+END $$;
+
+-- When the hour began in which an effect was: what is spent is told hour by hour.
+CREATE OR REPLACE FUNCTION hour_of(effect jsonb) RETURNS bigint LANGUAGE sql IMMUTABLE AS $$
+    SELECT (effect->>'time')::bigint - (effect->>'time')::bigint % 3600000000000
+$$;
+
+-- Appends records that their writer has chained already: each names the hash before it, and the first the log's head.
+CREATE OR REPLACE FUNCTION append_linked(mine log, p jsonb) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    last record;
+BEGIN
+    IF jsonb_array_length(p) = 0 THEN
+        RETURN;
+    END IF;
+    PERFORM ensure_partitions(t) FROM (
+        SELECT DISTINCT (value->>'time')::bigint AS t FROM jsonb_array_elements(p) WHERE NOT EXISTS (
+            SELECT FROM journal_months WHERE (value->>'time')::bigint BETWEEN month_start AND month_end - 1)) AS missing;
+    INSERT INTO journal (log, sequence, time, kind, id, subject, workflow, parent, ref, previous, hash, body_hash, salt, body)
+    SELECT mine.name, r.sequence, r.time, r.kind, r.id, r.subject, r.workflow, r.parent, r.ref, decode(r.previous, 'hex'),
+           decode(r.hash, 'hex'), decode(r.body_hash, 'hex'), decode(r.salt, 'base64'), decode(r.body, 'base64')
+    FROM jsonb_to_recordset(p) AS r (sequence bigint, time bigint, kind text, id text, subject text, workflow text,
+         parent text, ref text, previous text, hash text, body_hash text, salt text, body text);
+    FOR last IN
+        SELECT r.sequence, r.hash, r.previous = lag(r.hash, 1, encode(mine.head, 'hex')) OVER w
+               AND r.sequence = lag(r.sequence, 1, mine.sequence) OVER w + 1 AS chained
+        FROM jsonb_to_recordset(p) AS r (sequence bigint, previous text, hash text) WINDOW w AS (ORDER BY r.sequence)
+    LOOP
+        IF NOT last.chained THEN
+            RAISE EXCEPTION 'record % of log % is not chained to the one before it', last.sequence, mine.name
+                USING ERRCODE = 'RM002';
+        END IF;
+    END LOOP;
+    UPDATE log SET sequence = last.sequence, head = decode(last.hash, 'hex') WHERE name = mine.name;
+END $$;
+
+-- What was decided locally, in order and once: records chained by their writer, and what each of them did.
+-- {log, first, records: […], checkpoints: […], effects: [{do, …}]} -> {sequence}: what is there now
+CREATE OR REPLACE FUNCTION ship(p jsonb) RETURNS jsonb LANGUAGE plpgsql SECURITY DEFINER AS $$
+DECLARE
+    mine log;
+    one jsonb;
+    bound reservation;
+    rows bigint[];
+    id bigint;
+    cost bigint;
+    change record;
+    -- What is to be moved in each row, gathered and booked at the end in one order.
+    ids bigint[] := '{}';
+    helds bigint[] := '{}';
+    spents bigint[] := '{}';
+    drawns bigint[] := '{}';
+    allotteds bigint[] := '{}';
+    times bigint[] := '{}';
+BEGIN
+    SELECT * INTO mine FROM log WHERE name = p->>'log' FOR UPDATE;
+    IF mine.sequence + 1 <> (p->>'first')::bigint THEN
+        RETURN jsonb_build_object('sequence', mine.sequence);  -- shipped before, or from a future that is lost
+    END IF;
+    PERFORM append_linked(mine, p->'records');
+    FOR one IN SELECT value FROM jsonb_array_elements(p->'effects') LOOP
+        CASE one->>'do'
+        WHEN 'reserve' THEN
+            SELECT coalesce(array_agg(budget_row(value) ORDER BY ordinality), '{}') INTO rows
+            FROM jsonb_array_elements(one->'rows') WITH ORDINALITY;
+            INSERT INTO reservation (decision, subject, workflow, service, variant, owner, amount, spent, deadline,
+                                     state, report_digest, budgets, allotted)
+            VALUES (one->>'decision', one->>'subject', one->>'workflow', one->>'service', one->>'variant',
+                    one->>'owner', (one->>'amount')::bigint, 0, (one->>'deadline')::bigint, 'held', '', rows,
+                    mine.name);
+            FOREACH id IN ARRAY rows LOOP
+                ids := ids || id;
+                helds := helds || (one->>'amount')::bigint;
+                spents := spents || 0::bigint;
+                drawns := drawns || (one->>'amount')::bigint;
+                allotteds := allotteds || 0::bigint;
+                times := times || hour_of(one);
+            END LOOP;
+        WHEN 'prolong' THEN
+            UPDATE reservation SET deadline = greatest(deadline, (one->>'deadline')::bigint)
+            WHERE decision = one->>'decision' AND state = 'held';
+        WHEN 'end' THEN
+            SELECT * INTO bound FROM reservation WHERE decision = one->>'decision' FOR UPDATE;
+            -- What it has spent now: a local end is final, whatever others presumed when the lease had passed.
+            cost := CASE one->>'how' WHEN 'settled' THEN (one->>'cost')::bigint WHEN 'voided' THEN 0
+                    ELSE bound.amount END;
+            CONTINUE WHEN bound.state IN ('settled', 'voided') OR (bound.state = 'lapsed' AND one->>'how' = 'lapsed');
+            UPDATE reservation SET state = one->>'how', spent = cost, report_digest = one->>'digest'
+            WHERE decision = bound.decision;
+            FOREACH id IN ARRAY bound.budgets LOOP
+                ids := ids || id;
+                helds := helds || CASE bound.state WHEN 'held' THEN -bound.amount ELSE 0 END;
+                spents := spents || cost - CASE bound.state WHEN 'lapsed' THEN bound.amount ELSE 0 END;
+                -- One that others ended is drawn as reserved for good: they were not told what came of it.
+                drawns := drawns || CASE WHEN bound.allotted = mine.name THEN
+                    cost - CASE bound.state WHEN 'lapsed' THEN bound.spent ELSE bound.amount END ELSE 0 END;
+                allotteds := allotteds || 0::bigint;
+                times := times || hour_of(one);
+            END LOOP;
+            PERFORM tally(bound.subject, bound.service, bound.variant, bound.owner,
+                          cost - CASE bound.state WHEN 'lapsed' THEN bound.amount ELSE 0 END,
+                          greatest(0, cost - bound.amount), one->'usage', bound.state = 'lapsed', one->>'how');
+        WHEN 'keep' THEN
+            INSERT INTO kept (subject, rpc, key, digest, answer, expires)
+            VALUES (one->>'subject', one->>'rpc', one->>'key', one->>'digest', decode(one->>'answer', 'base64'),
+                    (one->>'expires')::bigint) ON CONFLICT DO NOTHING;
+        WHEN 'give' THEN
+            ids := ids || budget_row(one->'row');
+            helds := helds || 0::bigint;
+            spents := spents || 0::bigint;
+            drawns := drawns || 0::bigint;
+            allotteds := allotteds || -(one->>'amount')::bigint;
+            times := times || hour_of(one);
+        END CASE;
+    END LOOP;
+    FOR change IN
+        SELECT m.id, m.time, sum(m.held)::bigint AS held, sum(m.spent)::bigint AS spent, sum(m.drawn)::bigint AS drawn,
+               sum(m.allotted)::bigint AS allotted
+        FROM unnest(ids, helds, spents, drawns, allotteds, times) AS m (id, held, spent, drawn, allotted, time)
+        GROUP BY m.id, m.time ORDER BY m.id, m.time
+    LOOP
+        cost := redraw(mine.name, change.id, change.allotted, change.drawn, change.time);
+        IF change.held + cost <> 0 OR change.spent <> 0 THEN
+            PERFORM book(change.id, change.held + cost, change.spent, change.time);
+        END IF;
+    END LOOP;
+    INSERT INTO checkpoint (log, size, hash, time, note)
+    SELECT mine.name, (value->>0)::bigint, decode(value->>1, 'hex'), (value->>2)::bigint, value->>3
+    FROM jsonb_array_elements(p->'checkpoints') ON CONFLICT DO NOTHING;
+    UPDATE log SET signed = greatest(signed, (SELECT coalesce(max(size), 0) FROM checkpoint WHERE log = mine.name))
+    WHERE name = mine.name AND jsonb_array_length(p->'checkpoints') > 0;
+    RETURN jsonb_build_object('sequence', (SELECT sequence FROM log WHERE name = mine.name));
+END $$;
+
+-- Tells every member at once what it would otherwise find by its next pulse.
+CREATE OR REPLACE FUNCTION tell() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_notify('remit', TG_ARGV[0]);
+    RETURN NULL;
+END $$;
+CREATE OR REPLACE TRIGGER tell_halts AFTER UPDATE ON shared FOR EACH STATEMENT EXECUTE FUNCTION tell('halts');
+CREATE OR REPLACE TRIGGER tell_closed AFTER UPDATE OF closed_by ON workflow
+    FOR EACH STATEMENT EXECUTE FUNCTION tell('flows');
+CREATE OR REPLACE TRIGGER tell_recalled_home AFTER UPDATE ON home
+    FOR EACH ROW WHEN (new.recalled AND NOT old.recalled) EXECUTE FUNCTION tell('recalled');
+CREATE OR REPLACE TRIGGER tell_recalled_slice AFTER UPDATE ON allotment
+    FOR EACH ROW WHEN (new.recalled AND NOT old.recalled) EXECUTE FUNCTION tell('recalled');

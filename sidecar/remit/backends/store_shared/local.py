@@ -1,0 +1,117 @@
+"""What a sidecar decides by itself: its own log and the slices of its term, durable on its own disk before the answer.
+
+The file is a store like the embedded one, and the ledger in it too; but a row's limit is what was allotted of it: 0,
+adjusted by each slice that is taken or given back. What a record did is put beside it, in the same transaction, until
+it has been shipped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import orjson
+
+from remit.backends.store_shared.effects import shipped
+from remit.backends.store_sqlite import SqliteStore
+from remit.backends.store_sqlite.ledger import Ledger
+from remit.backends.store_sqlite.rows import CHECKPOINTS, JOURNAL, checkpoint_row
+from remit.core.effect import AdjustBudget, Commit, Committed
+from remit.core.model import BudgetRoom, BudgetRow
+from remit.ports import CheckpointRow, JournalRow
+
+KEPT_RECORDS = 4096
+"""Shipped records that stay, so that what was just decided is found without asking the shared store."""
+
+_OUTBOX = "CREATE TABLE IF NOT EXISTS outbox (sequence INTEGER PRIMARY KEY, effects BLOB NOT NULL) STRICT"
+_DID = "SELECT effects FROM outbox"
+_TERM_TABLES = ("reservation", "budget", "burn", "spending", "usage", "kept")
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """Records that follow each other, with what they did, and the heads signed over them."""
+
+    records: Sequence[JournalRow]
+    effects: Sequence[dict[str, Any]]
+    checkpoints: Sequence[CheckpointRow]
+
+
+class AllottedLedger(Ledger):
+    """A row's limit is nothing but its slices."""
+
+    def adjust(self, adjustment: AdjustBudget, now: int) -> None:
+        """Take a slice, or give some of it back."""
+        super().adjust(replace(adjustment, row=replace(adjustment.row, limit=0)), now)
+
+    def _take(self, row: BudgetRow, amount: int) -> int | None:
+        return super()._take(replace(row, limit=0), amount)
+
+
+class LocalStore(SqliteStore):
+    """The store of one term. `guard` is asked as each commit is performed, whether it may be decided here."""
+
+    ledger_type = AllottedLedger
+    guard: Callable[[Commit], None]
+
+    def _begin(self) -> None:
+        super()._begin()
+        self._db.do(_OUTBOX)
+
+    def _perform(self, commit: Commit) -> Committed:
+        self.guard(commit)
+        # What it was judged on is the guard's to compare: nothing of that is in this file.
+        committed = super()._perform(replace(commit, versions=None))
+        effects = shipped(commit.effects, commit.record.time)
+        if effects:
+            self._db.do("INSERT INTO outbox VALUES (?, ?)", committed.sequence, orjson.dumps(effects))
+        return committed
+
+    async def settled(self) -> None:
+        """Everything that was asked for before is durable, or was refused, when this returns."""
+        await self._group.submit(lambda: None)
+
+    def parcel(self, after: int, head: int, limit: int) -> Parcel:
+        """What comes next to be shipped: records after a sequence, and heads above a size that they reach."""
+        with self._snapshot():
+            found = self._read.all(f"{JOURNAL} WHERE sequence > ? ORDER BY sequence LIMIT ?", after, limit)
+            records = tuple(map(self._journal_row, found))
+            upto = records[-1].sequence if records else after
+            did = self._read.all(f"{_DID} WHERE sequence > ? AND sequence <= ? ORDER BY sequence", after, upto)
+            heads = self._read.all(f"{CHECKPOINTS} WHERE size > ? AND size <= ? ORDER BY size", head, upto)
+        effects = [each for (raw,) in did for each in orjson.loads(raw)]
+        return Parcel(records, effects, [checkpoint_row(self.log, row) for row in heads])
+
+    def unshipped(self, after: int) -> int:
+        """How many records come after that sequence."""
+        last: int = self._read.value("SELECT max(sequence) FROM journal") or 0
+        return max(0, last - after)
+
+    def left(self, row: BudgetRow) -> BudgetRoom:
+        """A slice as it stands: its limit is what was allotted."""
+        return self._room(replace(row, limit=0))
+
+    def slices(self) -> Sequence[BudgetRoom]:
+        """Every row of which something is allotted, held or spent."""
+        sql = "SELECT budget, scope, start_ns, end_ns, adjusted, spent, held FROM budget"
+        return [BudgetRoom(BudgetRow(*row[:4], 0), *row[4:]) for row in self._read.all(sql)]
+
+    async def forget(self, upto: int) -> None:
+        """Drop what was shipped, but for the newest records."""
+        await self._group.submit(lambda: self._drop(upto))
+
+    async def begin_anew(self) -> None:
+        """A term has ended, and everything of it was shipped: nothing is allotted, held or kept here any more."""
+        await self._group.submit(self._clear)
+
+    def _drop(self, upto: int) -> None:
+        self._db.do("DELETE FROM outbox WHERE sequence <= ?", upto)
+        signed = self._chain.signed.size if self._chain.signed else 0
+        # What comes after the last checkpoint is what an opening checks: it stays whole.
+        self._db.do("DELETE FROM journal WHERE sequence < ?", min(upto - KEPT_RECORDS, signed))
+        self._db.do("DELETE FROM checkpoint WHERE size < ?", signed)
+
+    def _clear(self) -> None:
+        for table in _TERM_TABLES:
+            self._db.do(f"DELETE FROM {table}")
