@@ -15,3 +15,6 @@ cp requirements/envoy.txt sidecar/remit/backends/envoy_requirements.txt
 printf 'xds-protos==1.85.0\n' | compile --no-deps - -o requirements/xds.txt
 # What the benchmark is compared with; installed apart, and never with Remit.
 printf 'litellm[proxy]==1.108.7\n' | compile - -o requirements/litellm.txt
+# What the console's live parts run in the browser: one script of this wheel is kept, nothing of its Python.
+printf 'django-htmx==1.29.0\n' | compile --no-deps - -o requirements/htmx.txt
+cp requirements/htmx.txt sidecar/remit/backends/htmx_requirements.txt

@@ -1,0 +1,111 @@
+"""A day of an installation, for screens: agents of a shop, one of them refused, one budget nearly spent."""
+
+from __future__ import annotations
+
+from fakes.console_fake import EUR, HOUR, NOW, OverviewFake, body
+from remit.core.model import BudgetRoom, BudgetRow, Halt
+from remit.ports import Burn, WorkflowState
+
+DAY = 24 * HOUR
+MONTH = 1_793_491_200_000_000_000  # 2026-11-01
+NEXT = MONTH + 30 * DAY
+TODAY = NOW - NOW % DAY
+LIVE = "w_06522e1a77c0b1f2aa93c1d5e8f0471b2c3d4e"
+OLD = "w_06522d0000aa11bb22cc33dd44ee55ff66aa77"
+
+
+def story() -> OverviewFake:
+    """All of it."""
+    told = OverviewFake()
+    _budgets(told)
+    _workflows(told)
+    told.stopped = [
+        Halt("h_1", "service", "mailer", "ana", "bounces since the release of this morning", NOW - 2 * HOUR),
+        Halt("h_2", "workflow", OLD, "ben", "loops over the same customer", NOW - 30 * HOUR),
+    ]
+    return told
+
+
+def _budgets(told: OverviewFake) -> None:
+    month = [("cx-month", "", 500, 431, 22), ("ml-month", "", 1200, 318, 4), ("tools-month", "", 50, 0, 0)]
+    for name, scope, limit, spent, held in month:
+        row = BudgetRow(budget=name, scope=scope, start=MONTH, end=NEXT, limit=limit * EUR)
+        told.rooms.append(BudgetRoom(row, limit * EUR, spent * EUR + 250_000_000 * bool(spent), held * EUR))
+        hours = range((NOW - MONTH) // HOUR)
+        weights = [3 if 7 <= each % 24 <= 18 else 0 for each in hours]
+        weights = [each * (2 + at % 5) for at, each in enumerate(weights)]
+        total = sum(weights) or 1
+        told.burns[name, scope] = [
+            Burn(MONTH + at * HOUR, spent * EUR * weight // total)
+            for at, weight in enumerate(weights)
+            if weight * spent
+        ]
+    for agent, spent in (("support", 20), ("analysis", 7)):
+        row = BudgetRow(budget="agent-day", scope=agent, start=TODAY, end=TODAY + DAY, limit=20 * EUR)
+        told.rooms.append(BudgetRoom(row, 20 * EUR, spent * EUR, 0))
+    row = BudgetRow(budget="pilot", scope="", start=0, end=0, limit=80 * EUR)
+    told.rooms.append(BudgetRoom(row, 80 * EUR, 12_345_000_000, 0))
+    told.burns["pilot", ""] = [Burn(MONTH + at * 50 * HOUR, 1_234_500_000) for at in range(10)]
+    told.rooms.sort(key=lambda each: (each.row.budget, each.row.scope))
+
+
+def _workflows(told: OverviewFake) -> None:
+    agents, purposes = ("support", "analysis", "mailer-agent"), ("support", "refund")
+    told.flows = [
+        WorkflowState(LIVE, "support", purposes, agents, NOW + HOUR, "open", 3),
+        WorkflowState(OLD, "support", ("support",), ("support",), NOW - 20 * HOUR, "closed", 9),
+        WorkflowState("w_06522c00", "research", ("research",), ("research", "analysis"), NOW - HOUR, "open", 1),
+    ]
+    told.time = NOW - 120 * 10**9
+    budgets = [{"id": "cx-month", "scope": "", "limit": str(500 * EUR), "spent": str(431 * EUR), "held": str(22 * EUR)}]
+    facts = {**body()["facts"], "budgets": budgets}
+    told.add("d_01", body(action="workflow.open", resource={"type": "workflow", "id": LIVE}), workflow=LIVE)
+    read = {"type": "dataset", "id": "crm", "operation": "customers", "variant": "", "fields": ["customers.email"]}
+    query = {"query": {"statement": "SELECT email, region FROM customers WHERE id = 4711"}, "answer": {"rows": 1}}
+    told.add("d_02", body(action="data.read", resource=read, sent=query), workflow=LIVE, parent="d_01")
+    held = {**facts, "labels": {"pii": ["d_02"], "untrusted": []}}
+    spent = body(
+        reserved="20000000",
+        deadline=str(NOW + HOUR),
+        facts=held,
+        context={
+            "purpose": "support",
+            "attempt": 1,
+            "inputs": ["d_02"],
+            "reason": "draft an answer for the customer",
+            "arguments": {"temperature": "0.2", "prompt": {"hmac": "9f3c", "type": "string", "size": 1841}},
+        },
+        obligations=[{"id": "log_prompt_digest"}],
+    )
+    told.add("d_03", spent, workflow=LIVE, parent="d_02", log="sidecar-b")
+    settled = {"outcome": "succeeded", "state": "settled", "cost": "13700000"}
+    told.add("t_04", settled, kind="report", ref="d_03", workflow=LIVE, log="sidecar-b")
+    refused = body(
+        "DENY",
+        action="message.send",
+        resource={"type": "agent", "id": "mailer-agent", "operation": "send", "variant": ""},
+        facts=held,
+        reasons=[{"policy": "flow.clearance", "code": "flow_label_exceeds_clearance"}],
+    )
+    told.add("d_05", refused, workflow=LIVE, parent="d_03", log="sidecar-b")
+    large = {"type": "service", "id": "openai", "operation": "chat", "variant": "large", "fields": []}
+    waits = body("HOLD", resource=large, reasons=[{"policy": "approval.variant", "code": "approval_required"}])
+    told.add("d_06", waits, workflow=LIVE, parent="d_05", subject="analysis")
+    observed = body("DENY", enforced=False, reasons=[{"policy": "access.tool", "code": "default_deny"}])
+    told.add("d_07", observed, subject="analysis", workflow=LIVE, parent="d_02")
+    lapsed = body(reserved="5000000", deadline=str(NOW - HOUR))
+    told.add("d_08", lapsed, workflow=LIVE, parent="d_02")
+    presumed = {"state": "lapsed", "cost": "5000000"}
+    told.add("l_09", presumed, kind="lapse", ref="d_08", workflow=LIVE)
+    told.add("d_10", body(), workflow=LIVE, parent="d_08")
+    told.erase("d_10")
+    told.add("e_11", {"by": "ana", "reason": "the customer asked for it"}, kind="erased", ref="d_10", workflow=LIVE)
+    for at in range(12, 30):
+        exhausted = at % 6 == 0
+        said = body(
+            "DENY" if exhausted else "ALLOW",
+            facts=facts,
+            reasons=[{"policy": "remit", "code": "budget_exhausted"}] if exhausted else body()["reasons"],
+        )
+        told.add(f"d_{at}", said, workflow=OLD, subject="support")
+    told.time = NOW
