@@ -1,11 +1,11 @@
 -- One installation's store. Times are nanoseconds since the epoch, amounts nanos of the ledger's currency.
 -- Keys are collated "C": whatever the database's own collation, they are told in the order of their bytes.
 -- A migration is never edited after a release: databases in the world have run it.
--- Nothing here is written by a sidecar's role: it calls the functions of functions.sql, which hold the guards.
+-- Nothing here is written by a member's role: it calls the functions in functions/, which hold the guards.
 
 CREATE TABLE installation (
     one boolean PRIMARY KEY DEFAULT true CHECK (one),
-    id text NOT NULL,                   -- issuer of workflow contexts and passports
+    id text COLLATE "C" NOT NULL,                   -- issuer of workflow contexts and passports
     created bigint NOT NULL,
     keys jsonb NOT NULL DEFAULT '{}'    -- name of a shared key -> its fingerprint: every member must have the same
 );
@@ -21,13 +21,14 @@ INSERT INTO shared DEFAULT VALUES;
 CREATE TABLE log (
     name text COLLATE "C" PRIMARY KEY,
     number bigint GENERATED ALWAYS AS IDENTITY UNIQUE,  -- of the advisory lock
-    kind text NOT NULL CHECK (kind IN ('sidecar', 'local', 'desk')),
+    kind text COLLATE "C" NOT NULL CHECK (kind IN ('sidecar', 'local', 'desk')),
     public_key bytea NOT NULL,          -- raw Ed25519, signs its checkpoints
     created bigint NOT NULL,
+    opened timestamptz,                 -- when its writer last took its lock
     sequence bigint NOT NULL DEFAULT 0,
     head bytea NOT NULL DEFAULT decode(repeat('00', 32), 'hex'),
     signed bigint NOT NULL DEFAULT 0,   -- size of its last checkpoint
-    revision text NOT NULL DEFAULT '',  -- of the policy that its writer judges by
+    revision text COLLATE "C" NOT NULL DEFAULT '',  -- of the policy that its writer judges by
     lease timestamptz NOT NULL DEFAULT '-infinity'  -- until when its writer may decide by what it holds
 );
 
@@ -35,11 +36,11 @@ CREATE TABLE journal (
     log text COLLATE "C" NOT NULL,
     sequence bigint NOT NULL,
     time bigint NOT NULL,
-    kind text NOT NULL,
+    kind text COLLATE "C" NOT NULL,
     id text COLLATE "C" NOT NULL,
-    subject text NOT NULL,
+    subject text COLLATE "C" NOT NULL,
     workflow text COLLATE "C" NOT NULL,
-    parent text NOT NULL,
+    parent text COLLATE "C" NOT NULL,
     ref text COLLATE "C" NOT NULL,
     previous bytea NOT NULL,
     hash bytea NOT NULL,
@@ -54,12 +55,18 @@ CREATE INDEX journal_ref ON journal (ref) WHERE ref <> '';
 CREATE INDEX journal_workflow ON journal (workflow, time, log, sequence) WHERE workflow <> '';
 CREATE INDEX journal_decisions ON journal (time DESC) WHERE kind = 'decision';
 
+-- The months that have partitions of `journal` and `seen`.
+CREATE TABLE journal_months (
+    month_start bigint PRIMARY KEY,
+    month_end bigint NOT NULL           -- exclusive
+);
+
 CREATE TABLE checkpoint (
     log text COLLATE "C" NOT NULL REFERENCES log (name),
     size bigint NOT NULL,
     hash bytea NOT NULL,
     time bigint NOT NULL,
-    note text NOT NULL,
+    note text COLLATE "C" NOT NULL,
     PRIMARY KEY (log, size)
 );
 
@@ -74,7 +81,7 @@ CREATE TABLE budget (
     spent bigint NOT NULL DEFAULT 0 CHECK (spent >= 0),
     held bigint NOT NULL DEFAULT 0 CHECK (held >= 0),   -- by reservations, and what allotments have left
     UNIQUE (budget, scope, start_ns, end_ns)
-);
+) WITH (fillfactor = 50);               -- a hot row's next version finds room on its page
 CREATE INDEX budget_window ON budget (end_ns);
 CREATE TABLE burn (
     budget bigint NOT NULL,             -- budget.id
@@ -85,18 +92,18 @@ CREATE TABLE burn (
 
 CREATE TABLE reservation (
     decision text COLLATE "C" PRIMARY KEY,
-    subject text NOT NULL,
-    workflow text NOT NULL,
-    service text NOT NULL,
-    variant text NOT NULL,
-    owner text NOT NULL,
+    subject text COLLATE "C" NOT NULL,
+    workflow text COLLATE "C" NOT NULL,
+    service text COLLATE "C" NOT NULL,
+    variant text COLLATE "C" NOT NULL,
+    owner text COLLATE "C" NOT NULL,
     amount bigint NOT NULL CHECK (amount >= 0),
     spent bigint NOT NULL CHECK (spent >= 0),
     deadline bigint NOT NULL,
-    state text NOT NULL CHECK (state IN ('held', 'settled', 'voided', 'lapsed')),
-    report_digest text NOT NULL,
+    state text COLLATE "C" NOT NULL CHECK (state IN ('held', 'settled', 'voided', 'lapsed')),
+    report_digest text COLLATE "C" NOT NULL,
     budgets bigint[] NOT NULL,          -- budget.id: the rows in which it was made
-    allotted text NOT NULL DEFAULT ''   -- the log whose allotments it was taken from; '': the rows themselves
+    allotted text COLLATE "C" NOT NULL DEFAULT ''   -- the log whose allotments it was taken from; '': the rows themselves
 );
 CREATE INDEX reservation_due ON reservation (deadline, decision) WHERE state = 'held';
 CREATE INDEX reservation_allotted ON reservation (allotted) WHERE state = 'held' AND allotted <> '';
@@ -147,11 +154,11 @@ CREATE TABLE subject (
 );
 CREATE TABLE workflow (
     id text COLLATE "C" PRIMARY KEY CHECK (id <> ''),
-    opener text NOT NULL,
+    opener text COLLATE "C" NOT NULL,
     purposes text[] NOT NULL,
     agents text[] NOT NULL,
     expires bigint NOT NULL,
-    closed_by text NOT NULL DEFAULT '',
+    closed_by text COLLATE "C" NOT NULL DEFAULT '',
     version bigint NOT NULL DEFAULT 1
 );
 CREATE TABLE share (
@@ -167,30 +174,30 @@ CREATE INDEX share_workflow ON share (workflow, subject) WHERE workflow <> '';
 CREATE TABLE trace (
     subject text COLLATE "C" NOT NULL,
     trace text COLLATE "C" NOT NULL,
-    workflow text NOT NULL,
+    workflow text COLLATE "C" NOT NULL,
     expires bigint NOT NULL,
     PRIMARY KEY (subject, trace)
 );
 CREATE INDEX trace_expires ON trace (expires);
 CREATE TABLE passport (
     id text COLLATE "C" PRIMARY KEY,
-    used_by text NOT NULL,
+    used_by text COLLATE "C" NOT NULL,
     expires bigint NOT NULL
 );
 CREATE INDEX passport_expires ON passport (expires);
 CREATE TABLE halt (
     id text COLLATE "C" PRIMARY KEY,
-    scope text NOT NULL CHECK (scope IN ('agent', 'workflow', 'service', 'all')),
-    value text NOT NULL,
-    placed_by text NOT NULL,
-    reason text NOT NULL,
+    scope text COLLATE "C" NOT NULL CHECK (scope IN ('agent', 'workflow', 'service', 'all')),
+    value text COLLATE "C" NOT NULL,
+    placed_by text COLLATE "C" NOT NULL,
+    reason text COLLATE "C" NOT NULL,
     time bigint NOT NULL
 );
 CREATE TABLE kept (
     subject text COLLATE "C" NOT NULL,
     rpc text COLLATE "C" NOT NULL,
     key text COLLATE "C" NOT NULL,
-    digest text NOT NULL,
+    digest text COLLATE "C" NOT NULL,
     answer bytea NOT NULL,
     expires bigint NOT NULL,
     PRIMARY KEY (subject, rpc, key)
@@ -206,3 +213,25 @@ CREATE TABLE seen (
     sight smallint NOT NULL,            -- 0 returned, 1 reached, 2 many
     PRIMARY KEY (seen_table, subject, time, log, decision)
 ) PARTITION BY RANGE (time);
+
+-- What functions pass to each other.
+CREATE TYPE rooms AS (                  -- budget rows that a batch has locked, as it has changed them so far
+    id bigint[],
+    limit_nanos bigint[],
+    adjusted bigint[],
+    spent bigint[],
+    held bigint[]
+);
+CREATE TYPE ending AS (                 -- what the end of a reservation changes: differences
+    budgets bigint[],
+    held bigint,
+    spent bigint,
+    overrun bigint,
+    subject text,
+    service text,
+    variant text,
+    owner text,
+    usage jsonb,
+    voided boolean,
+    hour bigint
+);

@@ -1,0 +1,1 @@
+"""The store on PostgreSQL, which the members of one installation share."""
