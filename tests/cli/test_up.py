@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 from remit.cli.addresses import FILE
-from remit.cli.up import Files, by_hand
+from remit.cli.serving import Files
+from remit.cli.up import by_hand
 
 from .conftest import Remit
 

@@ -132,7 +132,10 @@ class Member(ABC):
 
     @abstractmethod
     async def _serve(self, stack: AsyncExitStack, keys: Keys) -> None:
-        """Give the world what this kind of member has besides, open the listeners, and add to `addresses` where clients dial them."""
+        """Give the world what this kind of member has besides, and open the listeners.
+
+        Adds to `addresses` where clients dial them.
+        """
 
     async def run(self, stopping: asyncio.Event) -> bool:
         """Serve until asked to stop, or until store or server have failed; whether it ended as asked."""

@@ -1,9 +1,10 @@
-"""From the command line to a sidecar: its address, whose credential, one call, and every failure in a line."""
+"""From the command line to a sidecar or a desk: address, whose credential, one call, every failure in a line."""
 
 from __future__ import annotations
 
 import asyncio
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import wraps
@@ -27,6 +28,11 @@ from remit.v1 import audit_pb2_grpc, oversight_pb2_grpc
 R = TypeVar("R")
 
 FILE = click.Path(dir_okay=False, path_type=Path)
+HTTPS, HTTPS_PORT = "https://", 443
+TLS_CA = "REMIT_TLS_CA"
+ADDRESS_EXPECTED = "unix:PATH, HOST:PORT or https://HOST[:PORT]"
+
+_HOST = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+)(:(?P<port>[0-9]{1,5}))?/?", re.ASCII)
 _STUBS: Mapping[str, Callable[..., Any]] = {
     "Audit": audit_pb2_grpc.AuditStub,
     "Oversight": oversight_pb2_grpc.OversightStub,
@@ -35,7 +41,7 @@ _STUBS: Mapping[str, Callable[..., Any]] = {
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """What the options say of the sidecar to ask; what they leave open is looked up when it is needed."""
+    """What the options say of whom to ask; what they leave open is looked up when it is needed."""
 
     address: str | None
     token_file: Path | None
@@ -51,17 +57,31 @@ class Connection:
             surroundings = {**environment, "REMIT_TOKEN": "", "REMIT_TOKEN_FILE": str(self.token_file)}
         named = self.address or environment.get("REMIT_ADDRESS")
         settings = find_settings(self.state, environment)
+        address, tls = secured(named or known_address(settings), self.tls, environment)
         try:
-            target = find_target(named or known_address(settings), None, tls=self.tls, environment=surroundings)
+            target = find_target(address, None, tls=tls, environment=surroundings)
         except InvalidRequest as error:
             raise Failure(str(error)) from error
-        if person and not target.token and self.tls is None:
+        if person and not target.token and tls is None:
             target = replace(target, token=operator_token(settings.state))
         return target
 
     def call(self, service: str, rpc: str, request: Message) -> Any:
         """One call to Audit or Oversight, as a person. Raises Failure, Refused, Unreachable."""
         return asyncio.run(_call(self.target(person=True), service, rpc, request, self.timeout))
+
+
+def secured(address: str, tls: Tls | None, environment: Mapping[str, str]) -> tuple[str, Tls | None]:
+    """An address as gRPC dials it, and by which TLS: https:// asks for it. Raises Failure."""
+    if "://" in address:
+        found = _HOST.fullmatch(address.removeprefix(HTTPS)) if address.startswith(HTTPS) else None
+        if found is None:
+            raise Failure(f"address: found {address[:128]!r}; expected {ADDRESS_EXPECTED}")
+        address, tls = f"{found['host']}:{found['port'] or HTTPS_PORT}", tls or Tls()
+    authority = environment.get(TLS_CA)
+    if tls is not None and tls.ca is None and authority:
+        tls = replace(tls, ca=Path(authority))
+    return address, tls
 
 
 def known_address(settings: Settings, *, running: bool = True) -> str:
@@ -84,16 +104,16 @@ def _reachable(listening: Address) -> Address:
 
 
 def connected(command: Callable[..., R], *, seconds: float = 10.0) -> Callable[..., R]:
-    """The options that say which sidecar to ask; the command gets them as its first argument, a Connection.
+    """The options that say which sidecar or desk to ask; the command gets them as its first argument, a Connection.
 
     `seconds` are what it may take where --timeout is left out.
     """
 
-    @click.option("--address", metavar="ADDRESS", help="unix:PATH or HOST:PORT [REMIT_ADDRESS].")
+    @click.option("--address", metavar="ADDRESS", help=f"{ADDRESS_EXPECTED} [REMIT_ADDRESS].")
     @click.option("--token-file", type=FILE, help="A file with your credential [REMIT_TOKEN, REMIT_TOKEN_FILE].")
     @click.option("--state", type=click.Path(file_okay=False, path_type=Path), help="State directory [REMIT_STATE].")
     @click.option("--timeout", type=click.FloatRange(0.1, 600), default=seconds, show_default=True, help="Seconds.")
-    @click.option("--tls-ca", type=FILE, help="Use TLS; verify the sidecar with this (PEM).")
+    @click.option("--tls-ca", type=FILE, help="Use TLS; who signed its certificate (PEM) [REMIT_TLS_CA].")
     @click.option("--tls-cert", type=FILE, help="Your client certificate (PEM).")
     @click.option("--tls-key", type=FILE, help="Its key (PEM).")
     @wraps(command)
@@ -137,19 +157,30 @@ def explained(error: AioRpcError, rpc: str, target: Target) -> Failure:
 
 def explained_error(error: RemitError, target: Target) -> Failure:
     """The same for what the SDK raises."""
+    where, text = target.address, str(error)
     if isinstance(error, Unauthenticated):
         how = "it knows nobody with this credential" if target.token else "no credential was given"
-        return Failure(f"the sidecar at {target.address} refuses: {how}; expected one in --token-file or REMIT_TOKEN")
+        return Failure(f"{where} refuses: {how}; expected one in --token-file, REMIT_TOKEN or REMIT_TOKEN_FILE")
     if isinstance(error, Unavailable):
-        if StatusCode.DEADLINE_EXCEEDED.name in str(error):
-            return Unreachable(f"the sidecar at {target.address} did not answer in time; give it longer with --timeout")
-        if StatusCode.INTERNAL.name in str(error):
-            return Unreachable(f"the sidecar at {target.address} failed ({error})")
-        return Unreachable(
-            f"no answer from a sidecar at {target.address} ({_brief(str(error))}); start one with `remit up`, "
-            "or name another with --address"
-        )
-    return Failure(str(error))
+        if StatusCode.UNIMPLEMENTED.name in text:
+            return Failure(f"{where} does not serve agents: it is a desk; ask a sidecar with --address")
+        if StatusCode.DEADLINE_EXCEEDED.name in text:
+            return Unreachable(f"{where} did not answer in time; give it longer with --timeout")
+        if StatusCode.INTERNAL.name in text:
+            return Unreachable(f"{where} failed ({text})")
+        return Unreachable(f"no answer from a sidecar at {where} ({_brief(text)}); {_advice(text, target)}")
+    return Failure(text)
+
+
+def _advice(text: str, target: Target) -> str:
+    """What to do where there was no answer."""
+    if "CERTIFICATE_VERIFY_FAILED" in text:
+        return f"name who signed its certificate with --tls-ca or {TLS_CA}"
+    if target.tls is not None and "handshake" in text.lower():
+        return "it speaks no TLS, or wants a certificate of yours: --tls-cert and --tls-key"
+    if target.tls is None and "Connection refused" not in text and not target.address.startswith("unix:"):
+        return f"if it speaks TLS, name it as {HTTPS}{target.address}"
+    return "start one with `remit up`, or name another, or a desk, with --address"
 
 
 def _brief(text: str) -> str:

@@ -17,6 +17,7 @@ INTERRUPTED = 130
 HELP = {"help_option_names": ["-h", "--help"]}
 COMMANDS = {
     "up": Lazily("remit.cli.up", "Run the sidecar."),
+    "desk": Lazily("remit.cli.desk", "Run the desk: people's address over a store that sidecars share."),
     "demo": Lazily("remit.cli.demo", "See the same agents without Remit, then with it."),
     "check": Lazily("remit.cli.check", "Check the catalogue and all policies, without running anything."),
     "authorize": Lazily("remit.cli.authorize", "Ask, as an agent, whether an action may be done."),
