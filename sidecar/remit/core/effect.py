@@ -190,7 +190,7 @@ class Record:
 class Commit:
     """One caller's transaction. `versions` None where nothing was judged on facts (settling, lapsing).
 
-    `subject`/`workflow` name whose label and workflow versions are meant.
+    `subject`/`workflow` name whose label and workflow versions are meant; `action` what was decided on, "" for nothing.
     """
 
     record: Record
@@ -198,6 +198,7 @@ class Commit:
     versions: Versions | None = None
     subject: str = ""
     workflow: str = ""
+    action: str = ""
 
 
 @dataclass(frozen=True, slots=True)

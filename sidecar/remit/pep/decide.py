@@ -293,6 +293,7 @@ async def _store(
         parent=request.context.parent if draft.facts else "",
         id=draft.id,
         time=draft.time,
+        action=request.action,
     )
     _, outcome = await write(world, entry, effects, versions)
     world.observer.stage("store", perf_counter() - started)

@@ -25,6 +25,7 @@ class Entry:
     ref: str = ""
     id: str = ""  # "" for a new one
     time: int = 0  # 0 for now
+    action: str = ""  # what was decided on
 
 
 async def write(
@@ -42,7 +43,7 @@ async def write(
         body=canonical(entry.body),
         salt=world.ids.salt(),
     )
-    commit = Commit(record, effects, versions, subject=entry.subject, workflow=entry.workflow)
+    commit = Commit(record, effects, versions, subject=entry.subject, workflow=entry.workflow, action=entry.action)
     return record.id, await world.store.commit(commit)
 
 

@@ -17,16 +17,26 @@ from remit.backends.store_shared.effects import shipped
 from remit.backends.store_sqlite import SqliteStore
 from remit.backends.store_sqlite.ledger import Ledger
 from remit.backends.store_sqlite.rows import CHECKPOINTS, JOURNAL, checkpoint_row
-from remit.core.effect import AdjustBudget, Commit, Committed
-from remit.core.model import BudgetRoom, BudgetRow
+from remit.core.effect import AdjustBudget, Commit, Committed, Record
+from remit.core.model import BudgetRow
 from remit.ports import CheckpointRow, JournalRow
 
 KEPT_RECORDS = 4096
 """Shipped records that stay, so that what was just decided is found without asking the shared store."""
 
 _OUTBOX = "CREATE TABLE IF NOT EXISTS outbox (sequence INTEGER PRIMARY KEY, effects BLOB NOT NULL) STRICT"
+_LEFT = """
+    SELECT adjusted - spent - held FROM budget WHERE budget = ? AND scope = ? AND start_ns = ? AND end_ns = ?
+"""
 _DID = "SELECT effects FROM outbox"
-_TERM_TABLES = ("reservation", "budget", "burn", "spending", "usage", "kept")
+_CLEAR = (
+    "DELETE FROM reservation",
+    "DELETE FROM budget",
+    "DELETE FROM burn",
+    "DELETE FROM spending",
+    "DELETE FROM usage",
+    "DELETE FROM kept",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,19 +93,36 @@ class LocalStore(SqliteStore):
         effects = [each for (raw,) in did for each in orjson.loads(raw)]
         return Parcel(records, effects, [checkpoint_row(self.log, row) for row in heads])
 
-    def unshipped(self, after: int) -> int:
-        """How many records come after that sequence."""
-        last: int = self._read.value("SELECT max(sequence) FROM journal") or 0
-        return max(0, last - after)
+    @property
+    def last(self) -> int:
+        """The sequence of the last durable record."""
+        return self._read.value("SELECT max(sequence) FROM journal") or 0
 
-    def left(self, row: BudgetRow) -> BudgetRoom:
-        """A slice as it stands: its limit is what was allotted."""
-        return self._room(replace(row, limit=0))
+    def left(self, row: BudgetRow) -> int:
+        """What a slice has left to be reserved, in nanos; below 0 where it was overrun."""
+        room = self._room(replace(row, limit=0))
+        return room.limit - room.spent - room.held
 
-    def slices(self) -> Sequence[BudgetRoom]:
-        """Every row of which something is allotted, held or spent."""
-        sql = "SELECT budget, scope, start_ns, end_ns, adjusted, spent, held FROM budget"
-        return [BudgetRoom(BudgetRow(*row[:4], 0), *row[4:]) for row in self._read.all(sql)]
+    def slices(self) -> Sequence[BudgetRow]:
+        """Every row of which something is allotted here."""
+        sql = "SELECT budget, scope, start_ns, end_ns, 0 FROM budget WHERE adjusted > 0"
+        return [BudgetRow(*row) for row in self._read.all(sql)]
+
+    async def give_back(self, row: BudgetRow, keep: int, record: Callable[[int], Record]) -> int:
+        """Give back what a slice has left beyond `keep`; how much it was. `record` makes the record of an amount."""
+        return await self._group.submit(lambda: self._give_back(row, keep, record))
+
+    def _give_back(self, row: BudgetRow, keep: int, record: Callable[[int], Record]) -> int:
+        found = self._db.one(_LEFT, row.budget, row.scope, row.start, row.end)
+        amount = (found[0] if found else 0) - keep
+        if amount <= 0:
+            return 0
+        self._perform(Commit(record(amount), (AdjustBudget(row, -amount),)))
+        return amount
+
+    async def blank(self, id: str) -> None:
+        """Take a record's body away here too, by an act that is journalled elsewhere."""
+        await self._group.submit(lambda: self._blank(id))
 
     async def forget(self, upto: int) -> None:
         """Drop what was shipped, but for the newest records."""
@@ -105,6 +132,11 @@ class LocalStore(SqliteStore):
         """A term has ended, and everything of it was shipped: nothing is allotted, held or kept here any more."""
         await self._group.submit(self._clear)
 
+    def _blank(self, id: str) -> None:
+        self._sign()  # so that an opening does not look for the body
+        self._db.do("UPDATE journal SET body = NULL, salt = NULL WHERE id = ?", id)
+        self._wal_holds_erased = True
+
     def _drop(self, upto: int) -> None:
         self._db.do("DELETE FROM outbox WHERE sequence <= ?", upto)
         signed = self._chain.signed.size if self._chain.signed else 0
@@ -113,5 +145,5 @@ class LocalStore(SqliteStore):
         self._db.do("DELETE FROM checkpoint WHERE size < ?", signed)
 
     def _clear(self) -> None:
-        for table in _TERM_TABLES:
-            self._db.do(f"DELETE FROM {table}")
+        for statement in _CLEAR:
+            self._db.do(statement)

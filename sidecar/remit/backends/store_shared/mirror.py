@@ -197,7 +197,9 @@ class Mirror:
             each.used = False
         return sorted({flow.workflow.id for flow in flows if flow.workflow}), [room.room.row for room in rooms]
 
-    def compared(self, *, closed: Iterable[str], flows: Iterable[str], rooms: Sequence[BudgetRoom], asked: float) -> None:
+    def compared(
+        self, *, closed: Iterable[str], flows: Iterable[str], rooms: Sequence[BudgetRoom], asked: float
+    ) -> None:
         """What the comparison found, asked at that moment."""
         for workflow in closed:
             self.ended(workflow)

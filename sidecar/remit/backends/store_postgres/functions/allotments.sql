@@ -81,7 +81,7 @@ CREATE OR REPLACE FUNCTION term_facts(p jsonb) RETURNS jsonb LANGUAGE sql STABLE
                      ORDER BY time, id), '[]') FROM halt)),
         'members', (SELECT count(*) FROM log WHERE kind = 'local' AND lease > clock_timestamp()),
         'rows', (SELECT coalesce(jsonb_agg(jsonb_build_array(b.budget, b.scope, b.start_ns, b.end_ns)), '[]')
-                 FROM allotment a JOIN budget b ON b.id = a.budget WHERE a.log = p->>'log' AND a.recalled),
+                 FROM allotment a JOIN budget b ON b.id = a.budget WHERE a.log = p->>'log' AND a.recalled AND a.allotted > a.drawn),
         'subjects', (SELECT coalesce(jsonb_agg(subject), '[]') FROM home WHERE log = p->>'log' AND recalled),
         'closed', (SELECT coalesce(jsonb_agg(id), '[]') FROM workflow WHERE closed_by <> '' AND id IN (
             SELECT jsonb_array_elements_text(p->'flows'))),
@@ -141,7 +141,8 @@ BEGIN
             -- What it overdrew is spent or held in the row already: only what is positive is a claim.
             UPDATE budget SET held = held - least(granted, greatest(0, a.drawn - a.allotted))
             FROM allotment a WHERE budget.id = one.id AND a.budget = one.id AND a.log = p->>'log';
-            UPDATE allotment SET allotted = allotted + granted WHERE budget = one.id AND log = p->>'log';
+            UPDATE allotment SET allotted = allotted + granted, recalled = false
+            WHERE budget = one.id AND log = p->>'log';
         END IF;
         SELECT * INTO now FROM budget WHERE id = one.id;
         answer := answer || jsonb_build_object('granted', granted, 'limit', now.limit_nanos + now.adjusted,
@@ -150,30 +151,33 @@ BEGIN
     RETURN answer;
 END $$;
 
--- Whose session it is, if nobody else's lease holds it: and the answers kept for the subject, so that the writer
--- knows which keys are new (null where there are more than `most`).
--- {log, subject, most} -> {home: bool, kept: [[rpc, key]] or null}
-CREATE OR REPLACE FUNCTION settle_home(p jsonb) RETURNS jsonb LANGUAGE plpgsql SECURITY DEFINER AS $$
+-- Whose sessions they are, where nobody else's lease holds them: and the answers kept for each, so that the writer knows
+-- which keys are new (null where there are more than `most`).
+-- {log, subjects, most} -> {subject: [[rpc, key]] or null}, without those that are another's
+CREATE OR REPLACE FUNCTION settle_homes(p jsonb) RETURNS jsonb LANGUAGE plpgsql SECURITY DEFINER AS $$
 DECLARE
+    one text;
     known jsonb;
+    answer jsonb := '{}';
 BEGIN
     IF NOT is_leased(p->>'log') THEN
         RAISE EXCEPTION 'log % has no lease', p->>'log' USING ERRCODE = 'RM001';
     END IF;
-    -- Commits of others that concern the subject have ended, and see the home from now on.
-    PERFORM pg_advisory_xact_lock(1, hashtext(p->>'subject'));
-    INSERT INTO home (subject, log) VALUES (p->>'subject', p->>'log')
-    ON CONFLICT (subject) DO UPDATE SET log = excluded.log, recalled = false
-        WHERE home.log = excluded.log OR NOT is_leased(home.log);
-    IF NOT FOUND THEN
-        RETURN '{"home": false}';
-    END IF;
-    SELECT jsonb_agg(jsonb_build_array(k.rpc, k.key)) INTO known FROM (
-        SELECT rpc, key FROM kept WHERE subject = p->>'subject' LIMIT (p->>'most')::bigint + 1) AS k;
-    IF jsonb_array_length(known) > (p->>'most')::bigint THEN
-        RETURN '{"home": true, "kept": null}';
-    END IF;
-    RETURN jsonb_build_object('home', true, 'kept', coalesce(known, '[]'));
+    FOR one IN SELECT value FROM jsonb_array_elements_text(p->'subjects') ORDER BY hashtext(value) LOOP
+        -- Commits of others that concern the subject have ended, and see the home from now on.
+        PERFORM pg_advisory_xact_lock(1, hashtext(one));
+        INSERT INTO home (subject, log) VALUES (one, p->>'log')
+        ON CONFLICT (subject) DO UPDATE SET log = excluded.log, recalled = false
+            WHERE home.log = excluded.log OR NOT is_leased(home.log);
+        CONTINUE WHEN NOT FOUND;
+        SELECT jsonb_agg(jsonb_build_array(k.rpc, k.key)) INTO known FROM (
+            SELECT rpc, key FROM kept WHERE subject = one LIMIT (p->>'most')::bigint + 1) AS k;
+        IF jsonb_array_length(known) > (p->>'most')::bigint THEN
+            known := 'null';
+        END IF;
+        answer := answer || jsonb_build_object(one, coalesce(known, '[]'));
+    END LOOP;
+    RETURN answer;
 END $$;
 
 -- {log, subjects: […]}
@@ -240,7 +244,7 @@ END $$;
 -- {log, first, records: […], checkpoints: […], effects: [{do, …}]} -> {sequence}: what is there now
 CREATE OR REPLACE FUNCTION ship(p jsonb) RETURNS jsonb LANGUAGE plpgsql SECURITY DEFINER AS $$
 DECLARE
-    mine log;
+    mine log := hold_log(p->>'log');
     one jsonb;
     bound reservation;
     rows bigint[];
@@ -255,7 +259,6 @@ DECLARE
     allotteds bigint[] := '{}';
     times bigint[] := '{}';
 BEGIN
-    SELECT * INTO mine FROM log WHERE name = p->>'log' FOR UPDATE;
     IF mine.sequence + 1 <> (p->>'first')::bigint THEN
         RETURN jsonb_build_object('sequence', mine.sequence);  -- shipped before, or from a future that is lost
     END IF;
@@ -283,6 +286,9 @@ BEGIN
             WHERE decision = one->>'decision' AND state = 'held';
         WHEN 'end' THEN
             SELECT * INTO bound FROM reservation WHERE decision = one->>'decision' FOR UPDATE;
+            IF NOT FOUND THEN
+                RAISE EXCEPTION 'log % ends a reservation that it never made', mine.name USING ERRCODE = 'RM105';
+            END IF;
             -- What it has spent now: a local end is final, whatever others presumed when the lease had passed.
             cost := CASE one->>'how' WHEN 'settled' THEN (one->>'cost')::bigint WHEN 'voided' THEN 0
                     ELSE bound.amount END;
@@ -326,11 +332,7 @@ BEGIN
             PERFORM book(change.id, change.held + cost, change.spent, change.time);
         END IF;
     END LOOP;
-    INSERT INTO checkpoint (log, size, hash, time, note)
-    SELECT mine.name, (value->>0)::bigint, decode(value->>1, 'hex'), (value->>2)::bigint, value->>3
-    FROM jsonb_array_elements(p->'checkpoints') ON CONFLICT DO NOTHING;
-    UPDATE log SET signed = greatest(signed, (SELECT coalesce(max(size), 0) FROM checkpoint WHERE log = mine.name))
-    WHERE name = mine.name AND jsonb_array_length(p->'checkpoints') > 0;
+    PERFORM keep_checkpoint(mine.name, value) FROM jsonb_array_elements(p->'checkpoints');
     RETURN jsonb_build_object('sequence', (SELECT sequence FROM log WHERE name = mine.name));
 END $$;
 
