@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import Any, LiteralString, cast
+from typing import Any
 
 import psycopg
 from psycopg import sql
@@ -125,11 +125,11 @@ def _migrate(connection: psycopg.Connection[Any], now: int) -> Migrated:
     if before > len(scripts):
         check_version(before)
     for number, script in enumerate(scripts[before:], before + 1):
-        connection.execute(_sql(script))
+        connection.execute(script)
         connection.execute("INSERT INTO migration VALUES (%s, %s)", [number, now])
     connection.execute(_DROP_FUNCTIONS)
     for script in _scripts("functions"):
-        connection.execute(_sql(script))
+        connection.execute(script)
     connection.execute(_SECURE)
     connection.execute("SELECT prepare_months(jsonb_build_object('time', %s::bigint))", [now])
     connection.execute(_GRANTS)
@@ -152,7 +152,7 @@ def _make_roles(connection: psycopg.Connection[Any]) -> None:
     for statement in missing:
         try:
             with connection.transaction():
-                connection.execute(_sql(statement))
+                connection.execute(statement.encode())
         except psycopg.errors.DuplicateObject:
             continue  # made for another database of this server, at this moment
         except psycopg.errors.UniqueViolation:
@@ -192,12 +192,7 @@ def _version(connection: psycopg.Connection[Any]) -> int:
     return int(row[0]) if row else 0
 
 
-def _scripts(folder: str) -> Sequence[str]:
+def _scripts(folder: str) -> Sequence[bytes]:
     """The texts of a folder's .sql files, in the order of their names."""
     found = [each for each in files(_PACKAGE).joinpath(folder).iterdir() if each.name.endswith(".sql")]
-    return [each.read_text(encoding="utf-8") for each in sorted(found, key=lambda each: each.name)]
-
-
-def _sql(script: str) -> LiteralString:
-    """A script of ours: it holds no value of anybody's."""
-    return cast(LiteralString, script)
+    return [each.read_bytes() for each in sorted(found, key=lambda each: each.name)]
