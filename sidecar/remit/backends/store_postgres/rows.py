@@ -1,0 +1,90 @@
+"""From PostgreSQL's rows to ours.
+
+Journal rows may come from a database that was tampered with, constraints and all: what is not there becomes a surrogate,
+which no header that we wrote has. So verification names the record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from remit.core.checkpoint import CheckpointRow
+from remit.core.effect import Record
+from remit.core.journal import JournalRow
+from remit.core.model import BudgetRoom, BudgetRow, Halt
+from remit.ports import Reservation, WorkflowState
+
+Row = Sequence[Any]
+
+JOURNAL = "log, sequence, time, kind, id, subject, workflow, parent, ref, previous, hash, body_hash, salt, body"
+CHECKPOINTS = "log, size, hash, time, note"
+BUDGETS = "budget, scope, start_ns, end_ns, limit_nanos, adjusted, spent, held"
+RESERVATIONS = "decision, subject, workflow, service, variant, owner, amount, spent, deadline, state, report_digest"
+WORKFLOWS = "id, opener, purposes, agents, expires, closed_by, version"
+HALTS = "id, scope, value, placed_by, reason, time"
+
+
+def journal_row(row: Row) -> JournalRow:
+    """A row of JOURNAL."""
+    log, sequence, time, kind, id, subject, workflow, parent, ref, previous, hash_, body_hash, salt, body = row
+    record = Record(
+        kind=_text(kind),
+        id=_text(id),
+        time=_number(time),
+        subject=_text(subject),
+        workflow=_text(workflow),
+        parent=_text(parent),
+        ref=_text(ref),
+        body=_bytes(body),
+        salt=_bytes(salt),
+    )
+    previous, hash_, body_hash = map(_bytes, (previous, hash_, body_hash))
+    return JournalRow(_text(log), _number(sequence), record, previous, hash_, body_hash, erased=body is None)
+
+
+def checkpoint_row(row: Row) -> CheckpointRow:
+    """A row of CHECKPOINTS."""
+    log, size, hash_, time, note = row
+    return CheckpointRow(_text(log), _number(size), _bytes(hash_), _number(time), _text(note))
+
+
+def budget_room(row: Row) -> BudgetRoom:
+    """A row of BUDGETS."""
+    budget, scope, start, end, limit, adjusted, spent, held = row
+    return BudgetRoom(BudgetRow(budget, scope, start, end, limit), limit + adjusted, spent, held)
+
+
+def room_of(row: BudgetRow, found: Row | None) -> BudgetRoom:
+    """What is in a row that was asked for: (adjusted, spent, held), None where nothing was written yet."""
+    adjusted, spent, held = found or (0, 0, 0)
+    return BudgetRoom(row, row.limit + adjusted, spent, held)
+
+
+def reservation(row: Row) -> Reservation:
+    """A row of RESERVATIONS."""
+    return Reservation(*row)
+
+
+def workflow(row: Row) -> WorkflowState:
+    """A row of WORKFLOWS."""
+    id, opener, purposes, agents, expires, closed_by, version = row
+    state = "closed" if closed_by else "open"
+    return WorkflowState(id, opener, tuple(purposes), tuple(agents), expires, state, version)
+
+
+def halt(row: Row) -> Halt:
+    """A row of HALTS."""
+    return Halt(*row)
+
+
+def _text(stored: object) -> str:
+    return stored if isinstance(stored, str) else "\udc00"
+
+
+def _bytes(stored: object) -> bytes:
+    return stored if isinstance(stored, bytes) else b""
+
+
+def _number(stored: object) -> int:
+    return stored if isinstance(stored, int) else -1
