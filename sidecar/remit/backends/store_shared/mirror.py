@@ -193,8 +193,10 @@ class Mirror:
         """The workflows and rows that were used since this was last asked: what is to be compared."""
         flows = [flow for home in self._homes.values() for flow in home.flows.values() if flow.used]
         rooms = [room for room in self._rooms.values() if room.used]
-        for each in (*flows, *rooms):
-            each.used = False
+        for flow in flows:
+            flow.used = False
+        for room in rooms:
+            room.used = False
         return sorted({flow.workflow.id for flow in flows if flow.workflow}), [room.room.row for room in rooms]
 
     def compared(

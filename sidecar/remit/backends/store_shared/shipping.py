@@ -28,6 +28,10 @@ class Calls(Protocol):
         """The function's answer. Raises StoreUnavailable; what was asked for may have happened all the same."""
         ...
 
+    async def close(self) -> None:
+        """Let go of it."""
+        ...
+
 
 class Shipping:
     """Ships a local log. `shipped` is how far it has come."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from time import monotonic as system_monotonic
 
@@ -71,7 +72,8 @@ class SharedStore:
         ids: Ids,
         monotonic: Callable[[], float] = system_monotonic,
     ) -> None:
-        self._remote, self._local, self._calls, self._actions = remote, local, calls, actions
+        self._remote, self._local, self._actions = remote, local, actions
+        self._calls, self._pulses = calls, pulses
         self._clock, self._monotonic = clock, monotonic
         self._mirror = Mirror(monotonic)
         self._keeper = Keeper(local, self._mirror, calls, pulses, clock=clock, ids=ids, monotonic=monotonic)
@@ -347,10 +349,9 @@ class SharedStore:
         try:
             await self._keeper.stop()
         finally:
-            try:
-                await self._local.close()
-            finally:
-                await self._remote.close()
+            async with AsyncExitStack() as closing:
+                for each in (self._remote, self._calls, self._pulses, self._local):
+                    closing.push_async_callback(each.close)
 
 
 def _reserved(commit: Commit) -> tuple[tuple[BudgetRow, ...], int]:

@@ -31,6 +31,10 @@ class Pulses(Protocol):
         """Wait until something is told to all members, or for so long."""
         ...
 
+    async def close(self) -> None:
+        """Let go of it."""
+        ...
+
 
 class Term:
     """`rows` and `subjects` are what others want back, as of the last pulse."""
@@ -85,7 +89,7 @@ class Term:
 
     def _take(self, answer: Mapping[str, Any]) -> None:
         self.members = int(answer["members"])
-        self.rows = [BudgetRow(*row, 0) for row in answer["rows"]]
+        self.rows = [BudgetRow(budget, scope, start, end, 0) for budget, scope, start, end in answer["rows"]]
         self.subjects = answer["subjects"]
         halts = answer["halts"]
         self._mirror.halted(int(halts["version"]), [Halt(*each) for each in halts["list"]])
