@@ -32,7 +32,7 @@ async def open_shared(
     careless: bool = False,
     local_type: type[LocalStore] = LocalStore,
 ) -> SharedStore:
-    """Decide `actions` ahead of `remote`, whose server is `server`, in a file of `directory`. Owns `remote` from then on.
+    """Decide `actions` ahead of `remote`, which `server` has, in a file of `directory`; owns `remote` from then on.
 
     What an earlier run left in the file is shipped before this returns. Raises StoreUnavailable.
     """
