@@ -32,13 +32,10 @@ def _budgets(told: OverviewFake) -> None:
         row = BudgetRow(budget=name, scope=scope, start=MONTH, end=NEXT, limit=limit * EUR)
         told.rooms.append(BudgetRoom(row, limit * EUR, spent * EUR + 250_000_000 * bool(spent), held * EUR))
         hours = range((NOW - MONTH) // HOUR)
-        weights = [3 if 7 <= each % 24 <= 18 else 0 for each in hours]
-        weights = [each * (2 + at % 5) for at, each in enumerate(weights)]
-        total = sum(weights) or 1
+        weights = [(3 if 7 <= at % 24 <= 18 else 0) * (2 + at % 5) * (60 + at * (at > 300)) for at in hours]
+        shares = [weight * 10**6 // (sum(weights) or 1) for weight in weights]
         told.burns[name, scope] = [
-            Burn(MONTH + at * HOUR, spent * EUR * weight // total)
-            for at, weight in enumerate(weights)
-            if weight * spent
+            Burn(MONTH + at * HOUR, spent * EUR // 10**6 * share) for at, share in enumerate(shares) if share * spent
         ]
     for agent, spent in (("support", 20), ("analysis", 7)):
         row = BudgetRow(budget="agent-day", scope=agent, start=TODAY, end=TODAY + DAY, limit=20 * EUR)

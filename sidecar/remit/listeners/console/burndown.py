@@ -14,6 +14,7 @@ from remit.ports import Burn
 
 HOUR = 3600 * 10**9
 WIDTH, HEIGHT, HOURLY = 1000, 400, 100
+_UNIT, _HUNDREDTH, _MINUTE = 10**9, 10**7, 60 * 10**9
 MAX_POINTS = 400
 """Of the line; more hours than that are drawn by their last one in each stretch."""
 MAX_HOURS = 744
@@ -113,14 +114,17 @@ def burn_down(room: BudgetRoom, burns: Sequence[Burn], now: int) -> BurnDown:
 
 
 def _even(limit: int, passed: int, length: int) -> int:
-    return limit * min(max(passed, 0), length) // length
+    """What an even pace spends in the time that has passed; from a whole unit on in whole hundredths."""
+    nanos = limit * min(max(passed, 0), length) // length
+    return nanos - nanos % _HUNDREDTH if nanos >= _UNIT else nanos
 
 
 def _used_up(room: BudgetRoom, start: int, now: int) -> int:
-    """When the limit is reached at the pace so far, if that is within the window and ahead; else 0."""
+    """When the limit is reached at the pace so far, to the minute, if that is within the window; else 0."""
     if not 0 < room.spent < room.limit or now <= start:
         return 0
     time = start + (now - start) * room.limit // room.spent
+    time -= time % _MINUTE
     return time if time < room.row.end else 0
 
 

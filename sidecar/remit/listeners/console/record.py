@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from remit.core.journal import JournalRow
-from remit.core.phrases import SEAL, Names, about_words, cost_words, resource_words, said
+from remit.core.phrases import SEAL, Names, cost_words, resource_words, said
 from remit.core.reason import EXPLANATIONS, known
+from remit.core.reason import Reason as Known
 from remit.core.records import Node, items, mapping, nanos, text
 from remit.core.text import amount, clean, moment
-from remit.listeners.console.tree import About
+from remit.listeners.console.tree import About, about
 
 MAX_TEXT = 4000
 MAX_PAIRS = 200
@@ -113,7 +114,7 @@ def record(row: JournalRow, node: Node, names: Names) -> Shown:
         halts=_texts(facts.get("halts")),
         cost=_cost(node) if decided else (),
         sent=_flat(body.get("sent")),
-        about=[About(each.id, names.name(each.id), each.time, *about_words(each)) for each in node.about],
+        about=[about(each, names) for each in node.about],
         place=_place(row, text(body.get("revision"))),
         rest=() if decided else _flat(body),
         workflow=entry.workflow,
@@ -206,8 +207,8 @@ def _reason(reason: Mapping[str, Any]) -> Reason:
     code = text(reason.get("code"))
     ours = known(code)
     explained = EXPLANATIONS[ours] if ours else None
-    means, remedy = (explained.raised, explained.remedy) if explained else ("", "")
-    return Reason(text(reason.get("policy")), code, means, remedy)
+    remedy = explained.remedy if explained and ours is not Known.ALLOWED else ""
+    return Reason(text(reason.get("policy")), code, explained.raised if explained else "", remedy)
 
 
 def _pairs(*pairs: tuple[str, object]) -> Pairs:

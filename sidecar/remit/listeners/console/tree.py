@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from remit.core.journal import JournalRow
 from remit.core.phrases import Names, about_words, resource_words, said, told
-from remit.core.records import Node, from_row, grow, mapping, summary, text
+from remit.core.records import Entry, Node, from_row, grow, mapping, summary, text
 
 PAGE = 200
 """Records on a page."""
@@ -24,6 +24,7 @@ class About:
     id: str
     name: str
     time: int
+    clock: str  # the time, without the day where that is told once for all
     words: str
     error: str
 
@@ -35,6 +36,7 @@ class Branch:
     id: str
     name: str
     time: int
+    clock: str
     subject: str
     kind: str
     erased: bool
@@ -94,6 +96,11 @@ def tree(rows: Sequence[JournalRow], number: int) -> Tree:
     )
 
 
+def about(entry: Entry, names: Names) -> About:
+    """What a record says of the one that it is about."""
+    return About(entry.id, names.name(entry.id), entry.time, names.time(entry.time), *about_words(entry))
+
+
 def _branches(nodes: Sequence[Node], names: Names) -> list[Branch]:
     """The depth of a tree is bounded (core/records.py), and so is this recursion."""
     return [_branch(each, names) for each in nodes]
@@ -106,6 +113,7 @@ def _branch(node: Node, names: Names) -> Branch:
         id=entry.id,
         name=names.name(entry.id),
         time=entry.time,
+        clock=names.time(entry.time),
         subject=entry.subject,
         kind=entry.kind,
         erased=entry.erased,
@@ -114,7 +122,7 @@ def _branch(node: Node, names: Names) -> Branch:
         what=f"{said(body.get('action'))} {resource_words(mapping(body.get('resource')))}" if decided else "",
         facts=told(node, names) if decided else (),
         follows=entry.parent if node.over is None else "",
-        about=[About(each.id, names.name(each.id), each.time, *about_words(each)) for each in node.about],
+        about=[about(each, names) for each in node.about],
         children=_branches(node.children, names),
         set_in=0 < node.depth <= _TWIGS,
     )

@@ -175,6 +175,11 @@ def iso(time_ns: int) -> str:
     return "" if said == "never" else said.replace(" ", "T")
 
 
+def seconds(time_ns: int) -> str:
+    """A time for people, without its fraction: for what was set, or computed, and not measured."""
+    return moment(time_ns - time_ns % 10**9).replace(".000Z", "Z")
+
+
 def linkable(id: object) -> bool:
     """Whether this is an id that there can be a page of."""
     return isinstance(id, str) and ID.fullmatch(id) is not None
@@ -210,6 +215,7 @@ def _environment() -> Environment:
         "iso": iso,
         "linkable": linkable,
         "moment": moment,
+        "seconds": seconds,
         "signs": SIGNS,
         "to": to,
     }
