@@ -36,12 +36,16 @@ Connect = Callable[[], Awaitable[Connection]]
 """Makes a connection, autocommitting, or raises psycopg's errors, OSError or StoreUnavailable."""
 
 _LOOK_SECONDS = 0.1  # at the latest, should the loop have missed that the socket can be read
-_SET_UP = (
-    "SELECT pg_catalog.set_config('default_transaction_read_only', 'on', false),"
-    f" pg_catalog.set_config('statement_timeout', '{int(STATEMENT_SECONDS * 1000)}', false),"
-    f" pg_catalog.set_config('lock_timeout', '{int(STATEMENT_SECONDS * 1000)}', false),"
-    " pg_catalog.set_config('jit', 'off', false)"
-)
+_SETTINGS = {
+    "search_path": "pg_catalog",
+    "client_encoding": "UTF8",
+    "default_transaction_read_only": "on",
+    "row_security": "on",
+    "jit": "off",
+    "statement_timeout": str(int(STATEMENT_SECONDS * 1000)),
+    "lock_timeout": str(int(STATEMENT_SECONDS * 1000)),
+}
+_SET = "SELECT set_config(s.name, s.value, false) FROM unnest(%s::text[], %s::text[]) s(name, value)"
 _TIMED_OUT = "57014"  # query_canceled
 _LEAVING = ("57P01", "57P02", "57P03", "57P05")  # it is being shut down, or was restarted
 _STALE = "0A000"  # feature_not_supported: what was prepared has other columns by now
@@ -124,7 +128,7 @@ class ReadPool:
             async with asyncio.timeout(CONNECT_SECONDS):
                 connection = await self._connect()
                 try:
-                    await connection.execute(_SET_UP.encode())
+                    await connection.execute(_SET, [list(_SETTINGS), list(_SETTINGS.values())])
                 except BaseException:
                     await connection.close()
                     raise

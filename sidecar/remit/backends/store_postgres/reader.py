@@ -7,6 +7,7 @@ index in that order, so that the size of the journal makes no page slow.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import orjson
@@ -57,12 +58,12 @@ _FACTS = Query(
     "SELECT remit.facts($1::text, $2::text, $3::text, $4::text, $5::text[], $6::text[], $7::bigint[], $8::bigint[])"
 )
 _KEPT = Query("SELECT digest, answer FROM remit.kept WHERE (subject, rpc, key) = ($1::text, $2::text, $3::text)")
-_WORKFLOW = Query(f"SELECT {WORKFLOWS} FROM remit.workflow WHERE id = $1::text")
+_WORKFLOW = Query(f"{WORKFLOWS} WHERE id = $1::text")
 _TRACED = Query("SELECT workflow FROM remit.trace WHERE (subject, trace) = ($1::text, $2::text)")
-_RESERVATION = Query(f"SELECT {RESERVATIONS} FROM remit.reservation WHERE decision = $1::text")
+_RESERVATION = Query(f"{RESERVATIONS} WHERE decision = $1::text")
 # What a writer decided by its slices is its own to end while its lease lasts.
 _DUE = Query(f"""
-    SELECT {RESERVATIONS} FROM remit.reservation
+    {RESERVATIONS}
     WHERE state = 'held' AND deadline <= $1::bigint AND (allotted = '' OR NOT EXISTS (
         SELECT FROM remit.log WHERE log.name = reservation.allotted AND log.lease > clock_timestamp()))
     ORDER BY deadline, decision LIMIT $2::bigint
@@ -76,57 +77,60 @@ _ROOMS = Query("""
     ORDER BY place
 """)
 _USED = Query(f"""
-    SELECT {BUDGETS} FROM remit.budget
+    {BUDGETS}
     WHERE start_ns <= $1::bigint AND (end_ns = 0 OR end_ns > $1::bigint)
       AND (spent <> 0 OR held <> 0 OR adjusted <> 0)
     ORDER BY budget, scope, start_ns
 """)
-_HALTS = Query(f"SELECT {HALTS} FROM remit.halt ORDER BY time, id")
+_HALTS = Query(f"{HALTS} ORDER BY time, id")
 _SPENDING = Query("""
     SELECT subject, service, variant, owner, cost, overrun, unit, quantity
     FROM remit.spending LEFT JOIN remit.usage USING (subject, service, variant, owner)
     ORDER BY subject, service, variant, owner, unit
 """)
-_RECORD = Query(f"SELECT {JOURNAL} FROM remit.journal WHERE id = $1::text")
+_RECORD = Query(f"{JOURNAL} WHERE id = $1::text")
 _ABOUT = Query(f"""
-    SELECT {JOURNAL} FROM remit.journal WHERE ref = $1::text AND ref <> '' ORDER BY time, log, sequence
+    {JOURNAL} WHERE ref = $1::text AND ref <> '' ORDER BY time, log, sequence
 """)
 _TRACE = Query(f"""
-    SELECT {JOURNAL} FROM remit.journal WHERE workflow = $1::text AND workflow <> ''
+    {JOURNAL} WHERE workflow = $1::text AND workflow <> ''
     ORDER BY time, log, sequence LIMIT $2::bigint
 """)
-_FLOWS = Query(f"SELECT {WORKFLOWS} FROM remit.workflow ORDER BY id DESC LIMIT $1::bigint")
-_FLOWS_BEFORE = Query(f"SELECT {WORKFLOWS} FROM remit.workflow WHERE id < $1::text ORDER BY id DESC LIMIT $2::bigint")
+_FLOWS = Query(f"{WORKFLOWS} ORDER BY id DESC LIMIT $1::bigint")
+_FLOWS_BEFORE = Query(f"{WORKFLOWS} WHERE id < $1::text ORDER BY id DESC LIMIT $2::bigint")
 _LATEST = Query(f"""
-    SELECT {JOURNAL} FROM remit.journal WHERE kind = 'decision' AND time < $1::bigint
+    {JOURNAL} WHERE kind = 'decision' AND time < $1::bigint
     ORDER BY time DESC, log DESC, sequence DESC LIMIT $2::bigint
 """)
 _BURNED = Query("""
     SELECT burn.hour, burn.spent FROM remit.budget JOIN remit.burn ON burn.budget = budget.id
     WHERE (budget.budget, scope, start_ns, end_ns) = ($1::text, $2::text, $3::bigint, $4::bigint) ORDER BY burn.hour
 """)
-# Answers of many (the empty subject) may have told of anybody; where one is known to have, it is told once. OFFSET 0:
-# the newest are found first, and only then is each one's record looked up.
-_SEEN = """
-    (SELECT time, log, decision, sight FROM remit.seen WHERE seen_table = $1::text AND subject = {}::bytea
+# Answers of many (the empty subject) may have told of anybody; where one is known to have, it is told once.
+_NEWEST = """
+    (SELECT time, log, decision, sight FROM remit.seen WHERE seen_table = $1::text AND subject = $2::bytea
+     ORDER BY time DESC, log DESC, decision DESC LIMIT $3::bigint)
+    UNION ALL
+    (SELECT time, log, decision, sight FROM remit.seen WHERE seen_table = $1::text AND subject = ''
      ORDER BY time DESC, log DESC, decision DESC LIMIT $3::bigint)
 """
-_SIGHTINGS = Query(f"""
+# OFFSET 0: the newest are found first, and only then is each one's record looked up.
+_SIGHTINGS = Query(
+    f"""
     SELECT record.*, newest.sight FROM (
-        SELECT time, log, decision, min(sight) AS sight
-        FROM ({_SEEN.format("$2")} UNION ALL {_SEEN.format("''")}) AS either
+        SELECT time, log, decision, min(sight) AS sight FROM ({_NEWEST}) AS either
         GROUP BY time, log, decision ORDER BY time DESC, log DESC, decision DESC LIMIT $3::bigint
-    ) AS newest CROSS JOIN LATERAL (
-        SELECT {JOURNAL} FROM remit.journal
+    ) AS newest CROSS JOIN LATERAL ({JOURNAL}
         WHERE (journal.log, journal.sequence, journal.time) = (newest.log, newest.decision, newest.time) OFFSET 0
     ) AS record
     ORDER BY newest.time DESC, newest.log DESC, newest.decision DESC
-""")
+"""  # noqa: S608 (constants)
+)
 _JOURNAL = Query(f"""
-    SELECT {JOURNAL} FROM remit.journal WHERE log = $1::text AND sequence > $2::bigint
+    {JOURNAL} WHERE log = $1::text AND sequence > $2::bigint
     ORDER BY sequence LIMIT $3::bigint
 """)
-_CHECKPOINTS = Query(f"SELECT {CHECKPOINTS} FROM remit.checkpoint WHERE log = $1::text ORDER BY size")
+_CHECKPOINTS = Query(f"{CHECKPOINTS} WHERE log = $1::text ORDER BY size")
 
 
 class PostgresReader:
@@ -145,7 +149,7 @@ class PostgresReader:
         found = orjson.loads(text)
         labels = join(
             [
-                {label: sources for label, sources in found["session"] or ()},
+                dict(found["session"] or ()),
                 *({label: (source,)} for label, source in found["shares"] or ()),
             ]
         )
@@ -197,12 +201,12 @@ class PostgresReader:
 
     async def spending(self) -> Sequence[SpendRow]:
         """Totals since the store began."""
-        totals: dict[Row, dict[str, int]] = {}
+        totals: dict[tuple[Any, ...], dict[str, int]] = {}
         for *total, unit, quantity in await self._reads.rows(_SPENDING):
             usage = totals.setdefault(tuple(total), {})
             if unit is not None:
                 usage[unit] = quantity
-        return tuple(SpendRow(*total, usage=usage) for total, usage in totals.items())
+        return tuple(replace(SpendRow(*total), usage=usage) for total, usage in totals.items())
 
     async def record(self, id: str) -> JournalRow | None:
         """A record by its id."""

@@ -1,7 +1,7 @@
 """From PostgreSQL's rows to ours.
 
-Journal rows may come from a database that was tampered with, constraints and all: what is not there becomes a surrogate,
-which no header that we wrote has. So verification names the record.
+Journal rows may come from a database that was tampered with, constraints and all: text that is not there becomes a
+surrogate, which no header that we wrote has. So verification names the record.
 """
 
 from __future__ import annotations
@@ -17,12 +17,18 @@ from remit.ports import Reservation, WorkflowState
 
 Row = Sequence[Any]
 
-JOURNAL = "log, sequence, time, kind, id, subject, workflow, parent, ref, previous, hash, body_hash, salt, body"
-CHECKPOINTS = "log, size, hash, time, note"
-BUDGETS = "budget, scope, start_ns, end_ns, limit_nanos, adjusted, spent, held"
-RESERVATIONS = "decision, subject, workflow, service, variant, owner, amount, spent, deadline, state, report_digest"
-WORKFLOWS = "id, opener, purposes, agents, expires, closed_by, version"
-HALTS = "id, scope, value, placed_by, reason, time"
+JOURNAL = """
+    SELECT log, sequence, time, kind, id, subject, workflow, parent, ref, previous, hash, body_hash, salt, body
+    FROM remit.journal
+"""
+CHECKPOINTS = "SELECT log, size, hash, time, note FROM remit.checkpoint"
+BUDGETS = "SELECT budget, scope, start_ns, end_ns, limit_nanos, adjusted, spent, held FROM remit.budget"
+RESERVATIONS = """
+    SELECT decision, subject, workflow, service, variant, owner, amount, spent, deadline, state, report_digest
+    FROM remit.reservation
+"""
+WORKFLOWS = "SELECT id, opener, purposes, agents, expires, closed_by, version FROM remit.workflow"
+HALTS = "SELECT id, scope, value, placed_by, reason, time FROM remit.halt"
 
 
 def journal_row(row: Row) -> JournalRow:
