@@ -18,6 +18,7 @@ HELP = {"help_option_names": ["-h", "--help"]}
 COMMANDS = {
     "up": Lazily("remit.cli.up", "Run the sidecar."),
     "desk": Lazily("remit.cli.desk", "Run the desk: people's address over a store that sidecars share."),
+    "store": Lazily("remit.cli.store", "Migrate the PostgreSQL that members share; see who writes to it."),
     "demo": Lazily("remit.cli.demo", "See the same agents without Remit, then with it."),
     "check": Lazily("remit.cli.check", "Check the catalogue and all policies, without running anything."),
     "authorize": Lazily("remit.cli.authorize", "Ask, as an agent, whether an action may be done."),
