@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
 
 from aiohttp import web
 
@@ -35,6 +36,60 @@ Checks = Callable[[], Mapping[str, str]]
 _log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """An answer, whatever serves it: `headers` beside those of every answer."""
+
+    status: int
+    body: bytes
+    headers: Mapping[str, str]
+
+
+class Health:
+    """What is told on each of the paths."""
+
+    def __init__(self, exposition: Exposition, checks: Checks) -> None:
+        self._exposition = exposition
+        self._checks = checks
+        self._paths: Mapping[str, Callable[[str], Awaitable[Told]]] = {
+            "/metrics": self._metrics,
+            "/healthz": self._alive,
+            "/readyz": self._ready,
+        }
+
+    @property
+    def paths(self) -> Collection[str]:
+        """All there are."""
+        return self._paths.keys()
+
+    async def answer(self, method: str, path: str, accept: str) -> Told:
+        """The answer to a request whose Accept header (or "") is given."""
+        serve = self._paths.get(path)
+        if serve is None:
+            return told(404, {"error": f"there are {', '.join(self._paths)}"})
+        if method != "GET":
+            return told(405, {"error": "GET alone"}, {"Allow": "GET"})
+        try:
+            return await serve(accept)
+        except RemitError as error:
+            _log.error("%s failed: %s", path, error)
+        except Exception:
+            _log.exception("%s failed", path)
+        return told(500, {"error": "an error of the sidecar's own; its log tells more"})
+
+    async def _metrics(self, accept: str) -> Told:
+        text, content_type = await self._exposition(accept)
+        return Told(200, text, {"Content-Type": content_type})
+
+    async def _alive(self, accept: str) -> Told:
+        return told(200, {"alive": True})
+
+    async def _ready(self, accept: str) -> Told:
+        checks = self._checks()
+        ready = not any(checks.values())
+        return told(200 if ready else 503, {"ready": ready, "checks": {**checks}})
+
+
 class OpsListener:
     """Serves health and metrics. `hosts` are further names that it may be called by."""
 
@@ -46,15 +101,9 @@ class OpsListener:
         hosts: Iterable[str] = (),
         connection_seconds: float = CONNECTION_SECONDS,
     ) -> None:
-        self._exposition = exposition
-        self._checks = checks
+        self._health = Health(exposition, checks)
         self._hosts = frozenset((*LOOPBACK, *(each.lower() for each in hosts)))
         self._seconds = connection_seconds
-        self._paths: Mapping[str, Callable[[web.BaseRequest], Awaitable[web.Response]]] = {
-            "/metrics": self._metrics,
-            "/healthz": self._alive,
-            "/readyz": self._ready,
-        }
         self._server: web.Server | None = None
         self._listening: asyncio.Server | None = None
 
@@ -82,47 +131,25 @@ class OpsListener:
             await self._server.shutdown(1.0)
 
     async def _serve(self, request: web.BaseRequest) -> web.Response:
-        response = await self._answer(request)
+        answer = await self._answer(request)
+        response = web.Response(status=answer.status, body=answer.body, headers=answer.headers)
         response.headers.update(SECURITY_HEADERS)
         response.force_close()
         return response
 
-    async def _answer(self, request: web.BaseRequest) -> web.Response:
+    async def _answer(self, request: web.BaseRequest) -> Told:
         if not self._is_called_by(request):
-            return _told(421, {"error": "this is not the host that was asked for"})
-        serve = self._paths.get(request.path)
-        if serve is None:
-            return _told(404, {"error": f"there are {', '.join(self._paths)}"})
-        if request.method != "GET":
-            return _told(405, {"error": "GET alone"}, {"Allow": "GET"})
-        try:
-            return await serve(request)
-        except RemitError as error:
-            _log.error("%s failed: %s", request.path, error)
-        except Exception:
-            _log.exception("%s failed", request.path)
-        return _told(500, {"error": "an error of the sidecar's own; its log tells more"})
+            return ANOTHER_HOST
+        return await self._health.answer(request.method, request.path, request.headers.get("Accept", ""))
 
     def _is_called_by(self, request: web.BaseRequest) -> bool:
         """Whether Host is a name of ours, or the very address that was dialled (a pod's, for a probe)."""
         named = request.headers.getall("Host", [])
         if len(named) != 1:
             return False
-        host = _without_port(named[0])
+        host = without_port(named[0])
         own = request.transport.get_extra_info("sockname") if request.transport else None
         return host in self._hosts or (own is not None and host == own[0])
-
-    async def _metrics(self, request: web.BaseRequest) -> web.Response:
-        text, content_type = await self._exposition(request.headers.get("Accept", ""))
-        return web.Response(body=text, headers={"Content-Type": content_type})
-
-    async def _alive(self, request: web.BaseRequest) -> web.Response:
-        return _told(200, {"alive": True})
-
-    async def _ready(self, request: web.BaseRequest) -> web.Response:
-        checks = self._checks()
-        ready = not any(checks.values())
-        return _told(200 if ready else 503, {"ready": ready, "checks": {**checks}})
 
 
 class _Closed(asyncio.Protocol):
@@ -132,13 +159,17 @@ class _Closed(asyncio.Protocol):
         transport.close()
 
 
-def _without_port(host: str) -> str:
+def without_port(host: str) -> str:
+    """The name in a Host header."""
     host = host.strip().lower()
     if host.startswith("["):
         return host[1:].partition("]")[0]
     return host.partition(":")[0]
 
 
-def _told(status: int, body: Mapping[str, object], headers: Mapping[str, str] | None = None) -> web.Response:
-    text = json.dumps(body).encode() + b"\n"
-    return web.Response(status=status, body=text, headers=headers, content_type="application/json")
+def told(status: int, body: Mapping[str, object], headers: Mapping[str, str] | None = None) -> Told:
+    """An answer in JSON."""
+    return Told(status, json.dumps(body).encode() + b"\n", {"Content-Type": "application/json", **(headers or {})})
+
+
+ANOTHER_HOST = told(421, {"error": "this is not the host that was asked for"})
