@@ -8,6 +8,8 @@ import pytest
 from counts import COUNTS, PROFILE, SEED
 from fakes.postgres_server import fresh_fixture as fresh_fixture
 from fakes.postgres_server import postgres_fixture as postgres_fixture
+from fakes.store_postgres import installation_fixture as installation_fixture
+from fakes.store_postgres import shared_installation_fixture as shared_installation_fixture
 from hypothesis import HealthCheck, settings
 
 # Readline, loaded by whoever starts us, leaves the width of its terminal there; what we run writes into pipes.

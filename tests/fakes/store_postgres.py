@@ -1,0 +1,159 @@
+"""Installations on a real PostgreSQL: a migrated database, its members' roles, and stores opened on it.
+
+`installation` is a fixture of tests/conftest.py: one database a test process, emptied before each test, which is a
+hundred times cheaper than a new one. `new_installation` makes one that nobody else has.
+"""
+
+from __future__ import annotations
+
+import itertools
+import secrets
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import psycopg
+import pytest
+from fakes.postgres_server import OWNER, PostgresServer
+from psycopg import sql
+from remit.backends.store_postgres.migrate import migrate
+from remit.backends.store_postgres.session import Server
+from remit.core.database_url import PostgresPlace
+
+SIDECAR, DESK, AUDITOR = "remit_test_sidecar", "remit_test_desk", "remit_test_auditor"
+_GRANTED = {SIDECAR: "remit_sidecar", DESK: "remit_desk"}
+_AUDITED = "remit.log, remit.journal, remit.checkpoint"  # what verifying the journal needs
+_NAMES = itertools.count(1)
+_STRANGERS = """
+SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity
+WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'
+"""
+# Deleting the few rows of a test takes a millisecond, truncating the tables a hundred. Guards look away meanwhile.
+_EMPTY = """
+DO $$
+DECLARE
+    one regclass;
+BEGIN
+    SET LOCAL session_replication_role = replica;
+    FOR one IN SELECT oid FROM pg_class WHERE relnamespace = 'remit'::regnamespace AND relkind IN ('r', 'p')
+               AND NOT relispartition AND relname NOT IN ('migration', 'journal_months', 'shared') LOOP
+        IF pg_total_relation_size(one) > 4000000 THEN
+            EXECUTE format('TRUNCATE %s CASCADE', one);
+        ELSE
+            EXECUTE format('DELETE FROM %s', one);
+        END IF;
+    END LOOP;
+    UPDATE remit.shared SET halts = 0;
+END $$
+"""
+
+
+@dataclass
+class Installation:
+    """A migrated database. Its member roles can log in; `passwords` are theirs and the owner's."""
+
+    server: PostgresServer
+    name: str
+    passwords: dict[str, str] = field(repr=False)
+    _owner: psycopg.Connection[Any] | None = field(default=None, repr=False)
+
+    @property
+    def owner(self) -> psycopg.Connection[Any]:
+        """A connection of the owner's, a superuser; it commits by itself and stays open."""
+        if self._owner is None or self._owner.closed:
+            self._owner = self.server.connect(self.name)
+        return self._owner
+
+    def place(self, role: str = SIDECAR) -> PostgresPlace:
+        """Where a role finds it."""
+        return PostgresPlace(self.server.host, self.server.port, role, self.name, {"sslmode": "disable"})
+
+    def url(self, role: str = SIDECAR, *, more: str = "") -> str:
+        """The same as a URL, without a password."""
+        return self.server.url(role, self.name, more=more)
+
+    def reached(self, role: str = SIDECAR, **settings: str) -> Server:
+        """How a store reaches it; `settings` of libpq's go before the others, as another port."""
+
+        async def password() -> bytes:
+            return self.passwords[role].encode()
+
+        place = self.place(role)
+        named = {"host": place.host, "port": str(place.port), "user": role, "dbname": self.name, **place.settings}
+        return Server({**named, **settings}, password, f"{place.host}:{place.port}/{self.name}")
+
+    def connect(self, role: str = SIDECAR) -> psycopg.Connection[Any]:
+        """A connection of a role's, which commits by itself."""
+        return psycopg.connect(
+            host=self.server.host,
+            port=self.server.port,
+            user=role,
+            password=self.passwords[role],
+            dbname=self.name,
+            autocommit=True,
+        )
+
+    def run(self, statements: str) -> None:
+        """Run statements as the owner."""
+        self.owner.execute(statements.encode())
+
+    def rows(self, statement: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        """Rows as the owner sees them."""
+        return self.owner.execute(statement.encode(), parameters or None).fetchall()
+
+    def cut(self) -> int:
+        """End every other connection, as a network or a server does; how many."""
+        return int(self.rows(_STRANGERS)[0][0])
+
+    def empty(self) -> None:
+        """As it was migrated: nobody connected, nothing written."""
+        self.cut()
+        self.run(_EMPTY)
+
+    def close(self) -> None:
+        """Let go of the owner's connection."""
+        if self._owner is not None:
+            self._owner.close()
+
+
+@contextmanager
+def new_installation(server: PostgresServer) -> Iterator[Installation]:
+    """A migrated database; dropped afterwards, whoever is connected."""
+    name = f"remit{next(_NAMES)}_{secrets.token_hex(3)}"
+    server.run(f"CREATE DATABASE {name}")
+    made = Installation(server, name, {OWNER: server.passwords[OWNER]})
+    try:
+        migrate(made.owner, 0)
+        for role in (SIDECAR, DESK, AUDITOR):
+            made.passwords[role] = _login(made.owner, role)
+        made.run(f"GRANT USAGE ON SCHEMA remit TO {AUDITOR}; GRANT SELECT ON {_AUDITED} TO {AUDITOR}")
+        yield made
+    finally:
+        made.close()
+        server.run(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(scope="session", name="shared_installation")
+def shared_installation_fixture(postgres: PostgresServer) -> Iterator[Installation]:
+    """The test process's; use `installation`."""
+    with new_installation(postgres) as made:
+        yield made
+
+
+@pytest.fixture(name="installation")
+def installation_fixture(shared_installation: Installation) -> Installation:
+    """An installation in which nothing has happened yet."""
+    shared_installation.empty()
+    return shared_installation
+
+
+def _login(owner: psycopg.Connection[Any], role: str) -> str:
+    """Let a role log in with a new password."""
+    password = secrets.token_urlsafe(18)
+    if not owner.execute("SELECT FROM pg_roles WHERE rolname = %s", [role]).fetchone():
+        owner.execute(sql.SQL("CREATE ROLE {} LOGIN").format(sql.Identifier(role)))
+        if role in _GRANTED:
+            owner.execute(sql.SQL("GRANT {} TO {}").format(sql.Identifier(_GRANTED[role]), sql.Identifier(role)))
+    owner.execute(sql.SQL("ALTER ROLE {} PASSWORD {}").format(sql.Identifier(role), sql.Literal(password)))
+    return password
