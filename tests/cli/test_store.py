@@ -46,6 +46,7 @@ def test_members_are_shown_with_their_logs(remit: Remit, store: PostgresDatabase
     with store.server.connect(store.name) as connection:
         connection.execute("SELECT pg_advisory_lock(2, number::integer) FROM remit.log WHERE name = 'a'")
         shown = remit("store", "status", "--json").document["members"]
+        table = remit("store", "status").out.splitlines()
 
     assert [(each["log"], each["kind"], each["running"], each["revision"]) for each in shown] == [
         ("a", "sidecar", True, "r1"),
@@ -53,7 +54,7 @@ def test_members_are_shown_with_their_logs(remit: Remit, store: PostgresDatabase
     ]
     assert [(each["records"], each["last_ns"]) for each in shown] == [(0, None), (0, None)]
     assert [each["lease_seconds"] > 3500 for each in shown] == [False, True]
-    assert remit("store", "status").out.splitlines()[2].split()[:3] == ["a", "sidecar", "yes"]
+    assert table[2].split()[:3] == ["a", "sidecar", "yes"]
 
 
 def test_what_is_no_store_is_told_with_what_to_run(remit: Remit, store: PostgresDatabase) -> None:

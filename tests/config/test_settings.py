@@ -73,7 +73,9 @@ def test_every_setting_can_be_written_in_the_file() -> None:
             http=Address("0.0.0.0", 7461),
             hosts=("desk.internal",),
             public_url="https://desk.example.com",
-            oidc=OidcSettings("https://id.example.com/realm", "remit", Path("/secrets/oidc"), "sub"),
+            oidc=OidcSettings(
+                "https://id.example.com/realm", "remit", Path("/secrets/oidc"), "sub", here / "tls/id-ca.crt"
+            ),
             tls=TlsSettings(cert=here / "tls/desk.crt", key=here / "tls/desk.key", client_ca=here / "tls/ca.crt"),
         ),
         egress=EgressSettings(on=True, binary=Path("/usr/local/bin/envoy"), access_log=True, tls=True),
@@ -105,6 +107,7 @@ VALUES: dict[str, tuple[str, object]] = {
     "desk.oidc.client_id": ("remit", "remit"),
     "desk.oidc.client_secret_file": ("secret", Path("secret")),
     "desk.oidc.claim": ("preferred_username", "preferred_username"),
+    "desk.oidc.ca": ("ca", Path("ca")),
     "desk.tls.cert": ("dc", Path("dc")),
     "desk.tls.key": ("dk", Path("dk")),
     "desk.tls.client_ca": ("dca", Path("dca")),

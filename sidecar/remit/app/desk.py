@@ -37,4 +37,6 @@ class Desk(Member):
         if desk.grpc is not None:
             await self._serve_grpc(stack, [tcp(desk.grpc, desk.tls)])
         self._metrics.expose(self._store, self._clock)
-        await self._serve_ops(stack, desk.http, self._settings.ops)
+        if desk.http is not None:
+            await self._serve_console(stack, desk.http, desk.tls)
+        await self._serve_ops(stack, self._settings.ops)

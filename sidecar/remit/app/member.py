@@ -19,6 +19,7 @@ from typing import Any, ClassVar
 
 from joserfc.jwk import OKPKey
 
+from remit.app.console import serve_console
 from remit.app.files import Files
 from remit.app.secrets import Secrets
 from remit.app.stores import OpenedStore, open_store
@@ -255,6 +256,24 @@ class Member(ABC):
         self.addresses += await grpc.start()
         stack.push_async_callback(grpc.stop, limits.drain_seconds)
         self._servers["gRPC"] = grpc.ended
+
+    async def _serve_console(self, stack: AsyncExitStack, address: ListenOn, tls: TlsSettings | None) -> None:
+        """Serve people's web pages, with health and metrics beside them."""
+        bound = await serve_console(
+            stack,
+            address,
+            pipeline=self._pipeline,
+            identities=self._identity,
+            metrics=self._metrics,
+            checks=self._checks,
+            clock=self._clock,
+            ids=self._ids,
+            desk=self._settings.desk,
+            tls=tls,
+            drain_seconds=self._settings.limits.drain_seconds,
+            progress=self._progress,
+        )
+        self.addresses += (bound,)
 
     async def _serve_ops(self, stack: AsyncExitStack, *addresses: ListenOn | None) -> None:
         """Serve health and metrics at each of these addresses."""

@@ -57,7 +57,12 @@ class App(Member):
         if not self._shared:
             # What many members share, one of them tells: the desk.
             self._metrics.expose(self._store, self._clock)
-        await self._serve_ops(stack, self._settings.http, self._settings.ops)
+        settings = self._settings
+        if settings.console and settings.http is not None:
+            await self._serve_console(stack, settings.http, settings.tls)
+            await self._serve_ops(stack, settings.ops)
+        else:
+            await self._serve_ops(stack, settings.http, settings.ops)
 
     async def _take(self, catalogue: Catalogue, bundle: Bundle) -> None:
         """Envoy knows a catalogue before decisions are made by it, and the old one again where OPA refuses."""

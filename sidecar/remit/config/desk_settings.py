@@ -22,12 +22,17 @@ _URL_EXPECTED = "https://HOST[:PORT]{} (http:// on loopback alone)"
 
 @dataclass(frozen=True, slots=True)
 class OidcSettings:
-    """A provider by which people sign in to the console; `claim` is who they are in the catalogue."""
+    """A provider by which people sign in to the console; `claim` is who they are in the catalogue.
+
+    Without `client_secret_file` the desk is a public client there. `ca` (PEM) signs the provider's certificate, where
+    none of the system's authorities does.
+    """
 
     issuer: str
     client_id: str
-    client_secret_file: Path
+    client_secret_file: Path | None = None
     claim: str = "email"
+    ca: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +73,9 @@ def _oidc(keys: Section) -> OidcSettings:
     return OidcSettings(
         issuer=keys.require("issuer", _issuer, ""),
         client_id=keys.require("client_id", text(_CLIENT, "the id that the provider gave this desk"), ""),
-        client_secret_file=keys.require("client_secret_file", path, Path()),
+        client_secret_file=keys.read("client_secret_file", path, None),
         claim=keys.read("claim", text(_CLAIM, "a claim's name, such as email"), "email"),
+        ca=keys.read("ca", path, None),
     )
 
 

@@ -108,6 +108,7 @@ VARIABLES: Mapping[str, str] = {
     "desk.oidc.client_id": "REMIT_DESK_OIDC_CLIENT_ID",
     "desk.oidc.client_secret_file": "REMIT_DESK_OIDC_CLIENT_SECRET_FILE",
     "desk.oidc.claim": "REMIT_DESK_OIDC_CLAIM",
+    "desk.oidc.ca": "REMIT_DESK_OIDC_CA",
     "desk.tls.cert": "REMIT_DESK_TLS_CERT",
     "desk.tls.key": "REMIT_DESK_TLS_KEY",
     "desk.tls.client_ca": "REMIT_DESK_TLS_CLIENT_CA",
