@@ -11,14 +11,19 @@ import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Any
 
 import psycopg
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from fakes.commits import EVERY, START
 from fakes.postgres_server import OWNER, PostgresServer
+from fakes.world import FakeClock, FakeIds
 from psycopg import sql
 from remit.backends.store_postgres.migrate import migrate
 from remit.backends.store_postgres.session import Server
+from remit.backends.store_postgres.store import PostgresStore
 from remit.core.database_url import PostgresPlace
 
 SIDECAR, DESK, AUDITOR = "remit_test_sidecar", "remit_test_desk", "remit_test_auditor"
@@ -117,6 +122,38 @@ class Installation:
             self._owner.close()
 
 
+async def open_store(
+    installation: Installation,
+    log: str = "log_a",
+    *,
+    role: str = SIDECAR,
+    store_type: type[PostgresStore] = PostgresStore,
+    server: Server | None = None,
+    **parts: Any,
+) -> PostgresStore:
+    """A member's store, whose clock stands still. `server` where it is not to be reached directly.
+
+    The server of the tests does not wait for its disk, so that it is taken for careless.
+    """
+    given: dict[str, Any] = {
+        "kind": "desk" if role == DESK else "sidecar",
+        "key": key_of(log),
+        "clock": FakeClock(START),
+        "ids": FakeIds(),
+        "checkpoint_records": EVERY,
+        "careless": True,
+        **parts,
+    }
+    store = await store_type.open(server or installation.reached(role), log=log, **given)
+    store.activate("r1")
+    return store
+
+
+def key_of(log: str) -> Ed25519PrivateKey:
+    """The key of a log, the same each time."""
+    return Ed25519PrivateKey.from_private_bytes(sha256(log.encode()).digest())
+
+
 @contextmanager
 def new_installation(server: PostgresServer) -> Iterator[Installation]:
     """A migrated database; dropped afterwards, whoever is connected."""
@@ -126,7 +163,7 @@ def new_installation(server: PostgresServer) -> Iterator[Installation]:
     try:
         migrate(made.owner, 0)
         for role in (SIDECAR, DESK, AUDITOR):
-            made.passwords[role] = _login(made.owner, role)
+            made.passwords[role] = _login(made.owner, role, server)
         made.run(f"GRANT USAGE ON SCHEMA remit TO {AUDITOR}; GRANT SELECT ON {_AUDITED} TO {AUDITOR}")
         yield made
     finally:
@@ -148,12 +185,12 @@ def installation_fixture(shared_installation: Installation) -> Installation:
     return shared_installation
 
 
-def _login(owner: psycopg.Connection[Any], role: str) -> str:
-    """Let a role log in with a new password."""
-    password = secrets.token_urlsafe(18)
-    if not owner.execute("SELECT FROM pg_roles WHERE rolname = %s", [role]).fetchone():
-        owner.execute(sql.SQL("CREATE ROLE {} LOGIN").format(sql.Identifier(role)))
+def _login(owner: psycopg.Connection[Any], role: str, server: PostgresServer) -> str:
+    """Let a role log in, with the password that it has in every installation of this server."""
+    password = sha256(f"{server.passwords[OWNER]} {role}".encode()).hexdigest()
+    if owner.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [role]).fetchone() is None:
+        named = sql.Identifier(role)
+        owner.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(named, sql.Literal(password)))
         if role in _GRANTED:
-            owner.execute(sql.SQL("GRANT {} TO {}").format(sql.Identifier(_GRANTED[role]), sql.Identifier(role)))
-    owner.execute(sql.SQL("ALTER ROLE {} PASSWORD {}").format(sql.Identifier(role), sql.Literal(password)))
+            owner.execute(sql.SQL("GRANT {} TO {}").format(sql.Identifier(_GRANTED[role]), named))
     return password
