@@ -148,7 +148,9 @@ def trouble_page(request: Request, status: int, told: str) -> HTMLResponse:
     live = request.headers.get("HX-Request") == "true"
     template = "trouble_live.html" if live else "trouble.html"
     title = _TITLES.get(status, "Something went wrong")
-    return page(request, template, status=status, title=title, told=told, code=int(status))
+    return page(
+        request, template, status=status, title=title, told=told, code=int(status), asking=request.method == "GET"
+    )
 
 
 def to(path: str, /, *parts: str, **query: str) -> str:

@@ -1,0 +1,423 @@
+"""The console's pages: what they show, to whom, and what they say when something is wrong."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from fakes.console_fake import CSRF, EUR, OverviewFake, body, harness, person
+from fakes.console_html import Page
+from fakes.console_story import LIVE, OLD, story
+from remit.core.errors import PolicyFailure, StoreUnavailable
+from remit.core.model import Subject
+from remit.core.reason import Reason
+from remit.ports import WorkflowState
+from starlette.testclient import TestClient
+
+PAGES = [
+    "/",
+    "/budgets",
+    "/budget?id=cx-month",
+    "/budget?id=agent-day&scope=support",
+    "/budget?id=pilot",
+    "/workflows",
+    f"/workflows/{LIVE}",
+    f"/workflows/{OLD}",
+    "/decisions",
+    "/decisions/d_02",
+    "/decisions/d_03",
+    "/decisions/t_04",
+    "/decisions/d_10",
+    "/halts",
+    "/decisions/none",
+    "/budget?id=none",
+]
+
+
+@pytest.fixture(name="overview")
+def overview_fixture() -> OverviewFake:
+    return story()
+
+
+@pytest.fixture(name="client")
+def client_fixture(overview: OverviewFake) -> TestClient:
+    return TestClient(harness(overview))
+
+
+def as_somebody(overview: OverviewFake, subject: Subject | None) -> TestClient:
+    return TestClient(harness(overview, subject=lambda: subject))
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_every_page_can_be_read_without_a_mouse_or_eyes(client: TestClient, path: str) -> None:
+    """One heading, a language, a way past the navigation, a label for each field, a header for each column."""
+    page = Page(client.get(path).text)
+
+    assert len(page.all("h1")) == 1 and page.all("h1")[0].text.strip()
+    assert page.all("html")[0].attributes == {"lang": "en"}
+    assert page.all("a")[0].attributes == {"class": "skip", "href": "#main"}
+    assert page.all("title")[0].text.endswith("Remit desk")
+    labelled = {each.attributes["for"] for each in page.all("label")}
+    fields = [each for each in page.all("input") + page.all("select") if each.attributes.get("type") != "hidden"]
+    assert {each.attributes.get("id") for each in fields} <= labelled
+    assert all(each.attributes.get("scope") == "col" for each in page.all("th"))
+    ids = [each.attributes["id"] for each in page.elements if "id" in each.attributes]
+    assert len(ids) == len(set(ids))
+    assert all("aria-hidden" in each.attributes or "role" in each.attributes for each in page.all("svg"))
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_no_page_has_anything_inline(client: TestClient, path: str) -> None:
+    """No script or style in the page, no handler in an attribute, nothing from elsewhere."""
+    page = Page(client.get(path).text)
+
+    assert page.all("style") == [] and page.all("script") == []
+    for each in page.elements:
+        assert not [name for name in each.attributes if name.startswith("on") or name == "style"]
+        for name in ("href", "src", "action", "hx-get"):
+            assert each.attributes.get(name, "/")[0] in "/#"
+            assert not each.attributes.get(name, "/").startswith("//")
+
+
+def test_every_link_leads_somewhere(client: TestClient) -> None:
+    """Whatever is linked to from a page is there."""
+    found = {each.attributes["href"] for path in PAGES for each in Page(client.get(path).text).all("a")}
+    missing = {each for each in found if each[0] == "/" and client.get(each).status_code != 200}
+
+    assert missing == set()
+    assert len(found) > 40
+
+
+def test_the_first_page_tells_what_needs_eyes(client: TestClient) -> None:
+    """Halts with who and why, budgets near their limit, and what was refused before what was allowed."""
+    text = Page(client.get("/").text).text
+
+    assert "service mailer is halted by ana since 2026-11-26 14:45:00.000Z: bounces since the release" in text
+    assert "agent-day support 100 % used up 0 EUR left of 20 EUR" in text
+    assert "cx-month 90 % near its limit 46.75 EUR left of 500 EUR" in text
+    assert "ml-month" not in text
+    refused, latest = text.index("Refused or held"), text.index("Latest decisions")
+    assert "DENY" in text[refused:latest] and "HOLD" in text[refused:latest]
+    assert "ALLOW" not in text[refused:latest] and "ALLOW" in text[latest:]
+
+
+def test_a_calm_installation_says_so(overview: OverviewFake) -> None:
+    """Nothing to see is told, not left empty."""
+    text = Page(as_somebody(OverviewFake(), person()).get("/").text).text
+
+    for told in ("Nothing is halted.", "None of 0 has 80 %", "None of the latest 0", "Nothing has been decided yet."):
+        assert told in text
+
+
+def test_who_may_not_read_decisions_still_sees_budgets_and_halts(overview: OverviewFake) -> None:
+    """What is not for somebody leaves the rest of the first page as it is; its own page is a 403 that says why."""
+    client = as_somebody(overview, person("cleo", "finance"))
+    home, decisions = client.get("/"), client.get("/decisions")
+
+    assert "cx-month" in home.text and "mailer" in home.text and "only people with the role" in home.text
+    assert decisions.status_code == 403
+    assert "only people with the role auditor or operator see every decision" in Page(decisions.text).text
+
+
+def test_nobody_sees_nothing(overview: OverviewFake) -> None:
+    """Without a person no page shows anything, and no act is done."""
+    client = as_somebody(overview, None)
+    acts = [client.post(path, data={"scope": "all", "reason": "x"}) for path in ("/halts", "/halts/resume")]
+
+    assert {client.get(path).status_code for path in PAGES} == {401}
+    assert [each.status_code for each in acts] == [401, 401]
+    assert len(overview.stopped) == 2
+
+
+def test_budgets_are_told_exactly(client: TestClient) -> None:
+    """Limit, spent, held and left as exact decimals, with the window and the bar in words."""
+    page = Page(client.get("/budgets").text)
+
+    assert "500 EUR 431.25 EUR 22 EUR 46.75 EUR 2026-11-01 00:00:00Z to 2026-12-01 00:00:00Z 85 % has" in page.text
+    assert "80 EUR 12.345 EUR 0 EUR 67.655 EUR never ends" in page.text
+    bars = [each.attributes for each in page.all("svg") if each.attributes.get("class", "").startswith("bar")]
+    assert [each["aria-label"] for each in bars][:3] == [
+        "35 % spent or held",
+        "100 % spent or held",
+        "90 % spent or held",
+    ]
+
+
+def test_a_burn_down_has_a_picture_and_a_table(client: TestClient) -> None:
+    """Spending against the limit and an even pace, and the same hour by hour for who cannot see it."""
+    page = Page(client.get("/budget?id=cx-month").text)
+    classes = {each.attributes.get("class") for each in page.elements}
+
+    assert {"area", "pace", "limit", "line", "now", "hourly"} <= classes
+    assert "by an even pace about 428.29 EUR would be spent by now" in page.text
+    assert "At the pace so far the limit is reached on 2026-11-30 19:04:00Z." in page.text
+    assert len(page.all("tr")) == 310
+    endless = Page(client.get("/budget?id=pilot").text)
+    assert "pace" not in {each.attributes.get("class") for each in endless.elements}
+
+
+def test_workflows_are_paged_by_their_ids() -> None:
+    """Fifty a page, the newest first; the older ones are a link away, and each is seen once."""
+    overview = OverviewFake()
+    overview.flows = [WorkflowState(f"w_{n:04}", "a", (), (), 0, "closed", 1) for n in range(120)]
+    client, path, seen = TestClient(harness(overview)), "/workflows", []
+    while path:
+        links = [each.attributes["href"] for each in Page(client.get(path).text).all("a")]
+        seen += [each.removeprefix("/workflows/") for each in links if each.startswith("/workflows/w_")]
+        path = next((each for each in links if "before=" in each and each != path), "")
+
+    assert seen == [f"w_{n:04}" for n in reversed(range(120))]
+
+
+def test_decisions_are_paged_by_their_time() -> None:
+    """Fifty a page, each seen once."""
+    overview = OverviewFake()
+    for n in range(120):
+        overview.add(f"d_{n:04}", body())
+    client, path, seen = TestClient(harness(overview)), "/decisions", []
+    while path:
+        links = [each.attributes["href"] for each in Page(client.get(path).text).all("a")]
+        seen += [each.removeprefix("/decisions/") for each in links if each.startswith("/decisions/d_")]
+        path = next((each for each in links if "before=" in each and each != path), "")
+
+    assert seen == [f"d_{n:04}" for n in reversed(range(120))]
+
+
+def test_a_workflow_is_a_tree_across_logs(client: TestClient) -> None:
+    """Children below their parents whatever their log; reports and lapses with their decision; what was erased."""
+    text = Page(client.get(f"/workflows/{LIVE}").text).text
+
+    assert "open · 11 records · decisions: 4 ALLOW, 2 DENY, 1 HOLD, 1 erased; spent 0.0187 EUR" in text
+    assert "sidecar-b #1 ✓ ALLOW support api.call service openai/chat/small" in text
+    assert "cost 0.0137 EUR settled, of 0.02 EUR reserved sidecar-b #2 report succeeded settled" in text
+    assert "sidecar-a #6 lapse lapsed" in text
+    assert "labels held pii (from sidecar-a #2), untrusted" in text
+    assert "✕ DENY observed only analysis" in text
+    assert "erased support decision (body erased)" in text
+    assert text.index("sidecar-b #1") < text.index("sidecar-b #3") < text.index("sidecar-a #3")
+
+
+def test_a_long_workflow_is_paged() -> None:
+    """Two hundred records a page; a record whose parent is on another page names and links it."""
+    overview = OverviewFake()
+    overview.flows = [WorkflowState("w_long", "a", (), (), 0, "open", 1)]
+    for n in range(450):
+        overview.add(f"d_{n}", body(), workflow="w_long", parent=f"d_{n - 1}" if n else "")
+    client = TestClient(harness(overview))
+    pages = [Page(client.get(f"/workflows/w_long?page={n}").text) for n in (1, 2, 3)]
+    items = [[each for each in page.all("li") if each.attributes.get("id", "").startswith("r-")] for page in pages]
+
+    assert [len(each) for each in items] == [200, 200, 50]
+    assert "records 201 to 400" in pages[1].text
+    assert "follows d_199" in pages[1].text
+    assert "Later records" not in pages[2].text and "Earlier records" in pages[2].text
+
+
+def test_a_live_tree_comes_only_when_it_has_changed(overview: OverviewFake) -> None:
+    """Asked with what was seen, nothing comes until there is more; a failure that was shown is cleared."""
+    client = TestClient(harness(overview, htmx=b"//"))
+    page = Page(client.get(f"/workflows/{LIVE}").text)
+    path = next(each.attributes["hx-get"] for each in page.elements if "hx-get" in each.attributes)
+    same, lost = client.get(path), client.get(path + "&lost=1")
+    overview.add("d_99", body(), workflow=LIVE)
+    more = client.get(path)
+
+    assert (same.status_code, same.content) == (204, b"")
+    assert lost.status_code == 200 and 'id="lost" hx-swap-oob="innerHTML"' in lost.text
+    assert "r-d_99" in more.text and "12 records" in more.text
+    assert "<html" not in more.text
+
+
+def test_an_erasure_changes_a_live_tree(overview: OverviewFake) -> None:
+    """An erased body leaves the chain's hashes as they are, and is seen all the same."""
+    client = TestClient(harness(overview, htmx=b"//"))
+    page = Page(client.get(f"/workflows/{LIVE}").text)
+    path = next(each.attributes["hx-get"] for each in page.elements if "hx-get" in each.attributes)
+    overview.erase("d_03")
+
+    assert client.get(path).status_code == 200
+
+
+def test_a_closed_workflow_is_not_asked_for_again(overview: OverviewFake) -> None:
+    """The last answer of a live tree carries no further question."""
+    client = TestClient(harness(overview, htmx=b"//"))
+    path = f"/workflows/{LIVE}/live?page=1&seen=old"
+    before = client.get(path).text
+    overview.flows = [WorkflowState(LIVE, "a", (), (), 0, "closed", 2)]
+
+    assert "hx-get" in before and "hx-get" not in client.get(path).text
+
+
+def test_without_htmx_pages_work(client: TestClient) -> None:
+    """No script is named, nothing polls, and the refresh link is there."""
+    text = client.get(f"/workflows/{LIVE}").text
+
+    assert "<script" not in text and "hx-get" not in text and "every 2 seconds" not in text
+    assert ">Refresh</a>" in text
+    assert client.get("/static/htmx.js").status_code == 404
+
+
+def test_a_decision_tells_all_that_is_known_of_it(client: TestClient) -> None:
+    """Who, what, why, facts, labels, budgets, cost, reports, and the place in the journal."""
+    text = Page(client.get("/decisions/d_03").text).text
+
+    for told in (
+        "access.service: allowed A rule allowed the action and none denied or held it.",
+        "proved as spiffe://example/support",
+        "reason given draft an answer for the customer",
+        "prompt not kept in clear: string of 1841 bytes",
+        "held pii from d_02",
+        "obliges to log_prompt_digest",
+        "cx-month 500 EUR 431 EUR 22 EUR 47 EUR",
+        "0.0137 EUR settled, of 0.02 EUR reserved",
+        "report succeeded settled",
+        "log sidecar-b sequence 1 record d_03",
+        "policy revision r7-4f2c91",
+        "follows d_02",
+        f"workflow {LIVE}",
+        "estimate 0.02 EUR",
+    ):
+        assert told in text
+
+
+def test_a_refusal_says_what_would_change_it(client: TestClient) -> None:
+    """Remit's own codes come with what they mean and their remedy."""
+    text = Page(client.get("/decisions/d_05").text).text
+
+    assert "✕ DENY message.send agent mailer-agent/send" in text
+    assert "flow.clearance: flow_label_exceeds_clearance The session holds" in text
+    assert "Read no column that brings the label" in text
+
+
+def test_an_erased_body_is_told_as_such(client: TestClient) -> None:
+    """What is left is its place in the chain."""
+    text = Page(client.get("/decisions/d_10").text).text
+
+    assert "The body of this record was erased by a journalled act" in text
+    assert "Place in the journal" in text and "What was asked" not in text
+
+
+def test_a_halt_is_placed_and_lifted(client: TestClient, overview: OverviewFake) -> None:
+    """Policy's answer is shown with its reasons and its record, and what is in force then."""
+    asked = {"csrf": CSRF, "scope": "agent", "value": "support", "reason": "it loops"}
+    placed = Page(client.post("/halts", data=asked).text).text
+    lifted = Page(client.post("/halts/resume", data={**asked, "reason": "repaired"}).text).text
+
+    assert "✓ ALLOW halt agent support" in placed
+    assert "access.control: allowed ana may halt agent support" in placed
+    assert "placed h_3" in placed and "agent support it loops ana" in placed
+    assert "✓ ALLOW resume agent support" in lifted and "lifted h_3" in lifted
+    assert len(overview.stopped) == 2
+
+
+def test_a_refused_halt_says_why_and_keeps_what_was_filled_in(overview: OverviewFake) -> None:
+    """DENY is an answer with a reason; nothing is halted."""
+    client = as_somebody(overview, person("cleo", "auditor"))
+    asked = {"scope": "agent", "value": "support", "reason": "it loops"}
+    answer = client.post("/halts", data=asked)
+    page = Page(answer.text)
+
+    assert answer.status_code == 403 and len(overview.stopped) == 2
+    assert "✕ DENY halt agent support" in page.text and "it takes the role operator" in page.text
+    values = {each.attributes.get("name"): each.attributes.get("value") for each in page.all("input")}
+    assert (values["value"], values["reason"]) == ("support", "it loops")
+
+
+@pytest.mark.parametrize(
+    ("given", "field"),
+    [
+        ({"scope": "agent", "value": "support", "reason": " "}, "reason"),
+        ({"scope": "agent", "value": "", "reason": "why"}, "value"),
+        ({"scope": "agent", "value": "a b", "reason": "why"}, "value"),
+        ({"scope": "agent", "value": "nobody", "reason": "why"}, "value"),
+        ({"scope": "all", "value": "support", "reason": "why"}, "value"),
+        ({"scope": "planet", "value": "support", "reason": "why"}, "scope"),
+        ({"scope": "agent", "value": "support", "reason": "x" * 600}, "reason"),
+    ],
+)
+def test_a_wrong_field_is_named_beside_it(client: TestClient, given: dict[str, str], field: str) -> None:
+    """What was expected stands at the field, also for who cannot see it; nothing is halted."""
+    answer = client.post("/halts", data=given)
+    page = Page(answer.text)
+    wrong = [each.attributes for each in page.elements if "aria-invalid" in each.attributes]
+
+    assert answer.status_code == 400
+    assert [each["name"] for each in wrong] == [field]
+    assert any(each.attributes.get("id") == wrong[0]["aria-describedby"] for each in page.elements)
+
+
+def test_resuming_what_is_not_halted_says_so(client: TestClient) -> None:
+    """It may have been resumed by somebody else meanwhile."""
+    answer = client.post("/halts/resume", data={"scope": "agent", "value": "gone", "reason": "why"})
+    empty = client.post("/halts/resume", data={"scope": "service", "value": "mailer", "reason": ""})
+
+    assert answer.status_code == 404 and "nothing is halted for agent gone" in Page(answer.text).text
+    assert empty.status_code == 400 and "reason: expected a reason" in Page(empty.text).text
+
+
+def test_every_form_carries_its_token(client: TestClient) -> None:
+    """As many tokens as forms that post, on every page."""
+    for path in PAGES:
+        page = Page(client.get(path).text)
+        tokens = [each for each in page.all("input") if each.attributes.get("name") == "csrf"]
+        assert len(tokens) == len(page.all("form"))
+        assert {each.attributes["value"] for each in tokens} == {CSRF}
+        assert {each.attributes["method"] for each in page.all("form")} == {"post"}
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (StoreUnavailable("host db.internal:5432 refused"), "The store could not record the decision durably."),
+        (PolicyFailure(Reason.PDP_UNAVAILABLE, "socket"), "OPA could not be reached"),
+    ],
+)
+def test_what_cannot_be_reached_is_told_and_the_next_request_works(
+    overview: OverviewFake, client: TestClient, error: Any, told: str
+) -> None:
+    """A 503 with what it is and a way on, without the detail, which may name hosts; an act says that it may repeat."""
+    overview.failing = error
+    for path in PAGES[:10]:
+        answer = client.get(path)
+        assert answer.status_code == 503
+        assert told in Page(answer.text).text and "Try again" in answer.text
+        assert error.detail not in answer.text
+    act = client.post("/halts", data={"scope": "agent", "value": "support", "reason": "why"})
+    live = client.get(f"/workflows/{LIVE}/live", headers={"HX-Request": "true"})
+    overview.failing = None
+
+    assert act.status_code == 503 and "As far as is known, nothing was changed." in act.text
+    assert live.status_code == 503 and "<html" not in live.text and 'name="lost"' in live.text
+    assert {client.get(path).status_code for path in PAGES[:10]} == {200}
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/decisions/%00", 404),
+        ("/decisions/a%20b", 404),
+        ("/workflows/%E2%80%AEx", 404),
+        ("/workflows?before=%00", 400),
+        ("/decisions?before=-1", 400),
+        ("/decisions?before=99999999999999999999", 400),
+        (f"/workflows/{LIVE}?page=0", 400),
+        (f"/workflows/{LIVE}?page=9999", 400),
+        (f"/workflows/{LIVE}?page=%D9%A1", 400),
+        ("/budget?id=%00&scope=%3Cb%3E", 404),
+    ],
+)
+def test_what_is_asked_for_wrongly_is_never_asked_of_the_store(client: TestClient, path: str, status: int) -> None:
+    """An id or a number that cannot be one is told apart before anything is looked up."""
+    answer = client.get(path)
+
+    assert answer.status_code == status
+    Page(answer.text)
+
+
+def test_a_budget_without_a_limit_is_full(overview: OverviewFake) -> None:
+    """A limit of nothing, or less after an adjustment, leaves nothing, and no share of it is reckoned."""
+    room = overview.rooms[0]
+    overview.rooms = [type(room)(room.row, limit, 0, 0) for limit in (0, -5 * EUR)]
+    text = Page(TestClient(harness(overview)).get("/budgets").text).text
+
+    assert text.count("100 % used up") == 2
