@@ -1,4 +1,4 @@
-"""What every store must hold, whatever keeps it: one suite for the store in memory and the one on SQLite."""
+"""What every store must hold, whatever keeps it: one suite for those in memory, on SQLite and on PostgreSQL."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who saw whom, whatever keeps it: one suite for the store in memory and the one on SQLite."""
+"""Who saw whom, whatever keeps it: one suite for the stores in memory, on SQLite and on PostgreSQL."""
 
 from __future__ import annotations
 
