@@ -61,6 +61,11 @@ class Overviewed:
     halted: list[tuple[str, str, str, str]] = field(default_factory=list)
     read: list[str] = field(default_factory=list)
     failure: Exception | None = None
+    slow: bool = False
+    refused: Any = None
+
+    def __post_init__(self) -> None:
+        self.refused = self.refused or self._refused
 
     def _may(self, subject: Subject) -> None:
         if self.failure:
@@ -71,6 +76,8 @@ class Overviewed:
 
     async def budgets(self, subject: Subject, budget: str) -> Sequence[BudgetRoom]:
         self._may(subject)
+        if self.slow:
+            await asyncio.sleep(60)
         return []
 
     async def decision(self, subject: Subject, id: str) -> tuple[JournalRow, Sequence[JournalRow]]:
@@ -105,7 +112,7 @@ class Overviewed:
         self.halted.append((subject.id, scope, value, reason))
         raise NotFound("no such scope")
 
-    async def refused(self, peer: str, kind: str, detail: str) -> None:
+    async def _refused(self, peer: str, kind: str, detail: str) -> None:
         self.refusals.append((peer, kind, detail))
 
 
@@ -167,9 +174,9 @@ class Desk:
     def own(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    async def send(self, raw: bytes, seconds: float = 5) -> Answer:
+    async def send(self, raw: bytes, seconds: float = 5, address: str = "127.0.0.1") -> Answer:
         """Send bytes, and read the one response until the connection is closed."""
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        reader, writer = await asyncio.open_connection(address, self.port)
         try:
             writer.write(raw)
             async with asyncio.timeout(seconds):

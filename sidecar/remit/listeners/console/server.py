@@ -75,6 +75,7 @@ class _Server(uvicorn.Server):
                 lifespan="off",
                 interface="asgi3",
                 log_config=None,
+                log_level="error",  # what strangers send is no news
                 access_log=False,
                 server_header=False,
                 proxy_headers=False,
@@ -85,6 +86,7 @@ class _Server(uvicorn.Server):
         self._most = most
         self._times = times
         self._ticking: asyncio.Task[None] | None = None
+        self.servers = []
 
     async def begin(self, host: str, port: int, context: ssl.SSLContext | None) -> str:
         """Listen; the address."""
