@@ -133,9 +133,15 @@ BEGIN
     END LOOP;
 
     IF place > mine.sequence THEN
-        PERFORM write_rooms(till);
-        PERFORM tell_ends(ends);
-        PERFORM move_versions(changed);
+        IF till.id <> '{}' THEN
+            PERFORM write_rooms(till);
+        END IF;
+        IF ends <> '{}' THEN
+            PERFORM tell_ends(ends);
+        END IF;
+        IF changed <> '{}' THEN
+            PERFORM move_versions(changed);
+        END IF;
         UPDATE log SET sequence = place, head = top, revision = p->>'revision' WHERE name = mine.name;
     END IF;
     RETURN jsonb_build_object('sequence', place, 'outcomes', to_jsonb(outcomes));

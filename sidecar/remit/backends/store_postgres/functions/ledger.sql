@@ -1,14 +1,21 @@
+-- Functions that ask tables are in PL/pgSQL, which plans a statement once a session; one in SQL is planned at each call.
+--
 -- Money. A row has room if spent + held + the amount <= its limit + its adjustments (remit.core.reservation).
 --
 -- Whoever changes rows of `budget` locks all of them before, in the order of their ids. A batch then works on what it
 -- has read (`rooms`), so that a row has one new version for a batch, and what one caller did is undone by forgetting it.
 
 -- Locks rows, and gives what is in them.
-CREATE OR REPLACE FUNCTION lock_rooms(ids bigint[]) RETURNS rooms LANGUAGE sql AS $$
+CREATE OR REPLACE FUNCTION lock_rooms(ids bigint[]) RETURNS rooms LANGUAGE plpgsql AS $$
+DECLARE
+    till rooms;
+BEGIN
     SELECT coalesce(array_agg(b.id), '{}'), coalesce(array_agg(b.limit_nanos), '{}'),
            coalesce(array_agg(b.adjusted), '{}'), coalesce(array_agg(b.spent), '{}'), coalesce(array_agg(b.held), '{}')
-    FROM (SELECT * FROM budget WHERE id = ANY (ids) ORDER BY id FOR NO KEY UPDATE) AS b
-$$;
+    INTO till
+    FROM (SELECT * FROM budget WHERE id = ANY (ids) ORDER BY id FOR NO KEY UPDATE) AS b;
+    RETURN till;
+END $$;
 
 -- The ids of rows by their keys, in the same order; those that are missing are made.
 -- [[budget, scope, start, end, limit], …]
@@ -33,14 +40,15 @@ BEGIN
 END $$;
 
 -- Writes rooms back.
-CREATE OR REPLACE FUNCTION write_rooms(till rooms) RETURNS void LANGUAGE sql AS $$
+CREATE OR REPLACE FUNCTION write_rooms(till rooms) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
     UPDATE budget b
     SET limit_nanos = t.limit_nanos, adjusted = t.adjusted, spent = t.spent, held = t.held
     FROM unnest(till.id, till.limit_nanos, till.adjusted, till.spent, till.held)
         AS t (id, limit_nanos, adjusted, spent, held)
     WHERE b.id = t.id
-      AND (b.limit_nanos, b.adjusted, b.spent, b.held) <> (t.limit_nanos, t.adjusted, t.spent, t.held)
-$$;
+      AND (b.limit_nanos, b.adjusted, b.spent, b.held) <> (t.limit_nanos, t.adjusted, t.spent, t.held);
+END $$;
 
 -- Holds an amount in every row: `named` are the ids of the batch's rows. Refuses by the first row without room.
 -- {decision, subject, workflow, service, variant, owner, amount, deadline, rows: [[n of the caller's rows, limit]]}
@@ -153,7 +161,7 @@ RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     UPDATE reservation
     SET state = how, spent = total, deadline = until, report_digest = digest,
-        allotted = CASE WHEN is_leased(allotted) THEN allotted ELSE '' END
+        allotted = CASE WHEN allotted <> '' AND is_leased(allotted) THEN allotted ELSE '' END
     WHERE decision = was.decision AND (state, spent, deadline, allotted) = (was.state, was.spent, was.deadline, was.allotted);
     IF NOT FOUND THEN
         PERFORM again(format('reservation %s was changed by another writer', was.decision));
@@ -208,17 +216,19 @@ BEGIN
     END IF;
 END $$;
 
-CREATE OR REPLACE FUNCTION tell_burn(row_id bigint, in_hour bigint, change numeric) RETURNS void LANGUAGE sql AS $$
+CREATE OR REPLACE FUNCTION tell_burn(row_id bigint, in_hour bigint, change numeric) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
     INSERT INTO burn AS b (budget, hour, spent)
     VALUES (row_id, in_hour, greatest(-4611686018427387904, least(change, 4611686018427387904))::bigint)
     ON CONFLICT (budget, hour) DO UPDATE
-    SET spent = greatest(-4611686018427387904, least(b.spent::numeric + change, 4611686018427387904))::bigint
-$$;
+    SET spent = greatest(-4611686018427387904, least(b.spent::numeric + change, 4611686018427387904))::bigint;
+END $$;
 
 -- Adds to what was spent by whom on what: `usage_` is quantity by unit. A correction of what was presumed may lower it.
 CREATE OR REPLACE FUNCTION tally(
     subject_ text, service_ text, variant_ text, owner_ text, cost_change numeric, overrun_change numeric, usage_ jsonb
-) RETURNS void LANGUAGE sql AS $$
+) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
     INSERT INTO spending AS s (subject, service, variant, owner, cost, overrun)
     VALUES (subject_, service_, variant_, owner_, greatest(0, least(cost_change, 4611686018427387904))::bigint,
             least(overrun_change, 4611686018427387904)::bigint)
@@ -230,8 +240,8 @@ CREATE OR REPLACE FUNCTION tally(
     FROM jsonb_each_text(coalesce(usage_, '{}')) AS given (unit, quantity)
     ORDER BY unit COLLATE "C"
     ON CONFLICT (subject, service, variant, owner, unit) DO UPDATE
-    SET quantity = least(u.quantity::numeric + excluded.quantity, 4611686018427387904)::bigint
-$$;
+    SET quantity = least(u.quantity::numeric + excluded.quantity, 4611686018427387904)::bigint;
+END $$;
 
 -- The same for one end: one that was voided adds nothing.
 CREATE OR REPLACE FUNCTION tally(
@@ -259,8 +269,9 @@ BEGIN
         ORDER BY e.subject COLLATE "C", e.service COLLATE "C", e.variant COLLATE "C", e.owner COLLATE "C") AS t;
 END $$;
 
-CREATE OR REPLACE FUNCTION add_usage(usages jsonb[]) RETURNS jsonb LANGUAGE sql IMMUTABLE AS $$
-    SELECT coalesce(jsonb_object_agg(t.unit, t.quantity), '{}') FROM (
+CREATE OR REPLACE FUNCTION add_usage(usages jsonb[]) RETURNS jsonb LANGUAGE plpgsql IMMUTABLE AS $$
+BEGIN
+    RETURN (SELECT coalesce(jsonb_object_agg(t.unit, t.quantity), '{}') FROM (
         SELECT g.unit, sum(g.quantity::numeric) AS quantity
-        FROM unnest(usages) AS u, jsonb_each_text(u) AS g (unit, quantity) GROUP BY g.unit) AS t
-$$;
+        FROM unnest(usages) AS u, jsonb_each_text(u) AS g (unit, quantity) GROUP BY g.unit) AS t);
+END $$;

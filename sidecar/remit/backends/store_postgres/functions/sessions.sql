@@ -108,8 +108,9 @@ BEGIN
 END $$;
 
 -- Moves the versions of sessions whose labels changed.
-CREATE OR REPLACE FUNCTION move_versions(subjects text[]) RETURNS void LANGUAGE sql AS $$
+CREATE OR REPLACE FUNCTION move_versions(subjects text[]) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
     INSERT INTO subject AS s (id, version)
     SELECT DISTINCT id COLLATE "C", 1 FROM unnest(subjects) AS changed (id) ORDER BY 1
-    ON CONFLICT (id) DO UPDATE SET version = s.version + 1
-$$;
+    ON CONFLICT (id) DO UPDATE SET version = s.version + 1;
+END $$;
