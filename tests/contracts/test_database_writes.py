@@ -135,10 +135,10 @@ async def test_a_write_returns_no_more_than_it_may(site: Site) -> None:
 
 @in_loop
 async def test_a_write_that_takes_too_long_changes_nothing(site: Site) -> None:
-    """It is stopped, and undone."""
+    """It is stopped, and undone; the same execution waits for as long as the server still works at it."""
     slow = "UPDATE people SET score = (SELECT count(*) FROM numbers a, numbers b, numbers c, numbers d)"
     asked = replace(write("d_1", slow), limits=replace(AMPLE, seconds=0.5))
-    async with site.opened() as database:
+    async with site.opened(seconds=2) as database:
         assert (await fails(database, asked)).failure is Failure.TIMED_OUT
         assert (await database.write(write("d_1", PAY, id=1, amount=1))).affected == 1
 
