@@ -224,10 +224,10 @@ class PostgresStore(PostgresReader):
         """Sign a checkpoint over everything that is recorded by now. Raises StoreUnavailable."""
         await self._queue.submit(self._sign)
 
-    async def verify(self) -> Sequence[Verification]:
-        """Sign the head, so that the key vouches for all of it, and read the whole journal."""
+    async def verify(self, *also: VerifierKey) -> Sequence[Verification]:
+        """Sign the head, so that the key vouches for all of it, and read the whole journal; `also` pins other logs."""
         await self.sign()
-        return await verify_all(self._server, [self.verifier])
+        return await verify_all(self._server, [self.verifier, *also])
 
     async def prune(self, now: int) -> int:
         """Forget some of what has expired; how many rows. Raises StoreUnavailable."""

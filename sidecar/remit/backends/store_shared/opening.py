@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
+from time import monotonic
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from remit.backends.store_postgres import PostgresStore
 from remit.backends.store_postgres.session import LOCK_SECONDS, Server, Session
+from remit.backends.store_postgres.store import PostgresStore, Recall
 from remit.backends.store_shared.connections import Listening, SessionCalls
 from remit.backends.store_shared.local import LocalStore
+from remit.backends.store_shared.recalls import Recalls
 from remit.backends.store_shared.store import SharedStore
 from remit.ports import Clock, Ids
 
@@ -19,7 +21,7 @@ FILE = "local.db"
 
 
 async def open_shared(
-    remote: PostgresStore,
+    open_remote: Callable[[str, Recall], Awaitable[PostgresStore]],
     server: Server,
     directory: Path,
     *,
@@ -32,8 +34,9 @@ async def open_shared(
     careless: bool = False,
     local_type: type[LocalStore] = LocalStore,
 ) -> SharedStore:
-    """Decide `actions` ahead of `remote`, which `server` has, in a file of `directory`; owns `remote` from then on.
+    """Decide `actions` ahead of the shared store, in a file of `directory`.
 
+    `open_remote` opens that store on `server`, for the local log of that name, with what recalls others' holdings.
     What an earlier run left in the file is shipped before this returns. Raises StoreUnavailable.
     """
     async with AsyncExitStack() as opened:
@@ -52,6 +55,8 @@ async def open_shared(
         opened.push_async_callback(calls.close)
         opened.push_async_callback(listening.close)
         await session.open()
+        remote = await open_remote(local.log, Recalls(calls, local.log, monotonic).recall)
+        opened.push_async_callback(remote.close)
         store = SharedStore(remote, local, calls, listening, actions=actions, clock=clock, ids=ids)
         await store.start()
         opened.pop_all()

@@ -8,18 +8,17 @@ answer that was decided here is given only while the lease is still live: so no 
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from time import monotonic as system_monotonic
 
-from remit.backends.store_postgres import PostgresStore
+from remit.backends.store_postgres.store import PostgresStore
 from remit.backends.store_shared.keeper import Keeper
 from remit.backends.store_shared.local import LocalStore
 from remit.backends.store_shared.mirror import Mirror, NotHere
 from remit.backends.store_shared.shipping import Calls
-from remit.backends.store_shared.term import LEASE_SECONDS, Pulses
+from remit.backends.store_shared.term import Pulses
 from remit.core.checkpoint import VerifierKey
 from remit.core.effect import (
     CloseWorkflow,
@@ -53,8 +52,6 @@ from remit.ports import (
 )
 
 LOCAL_EFFECTS = (Reserve, KeepAnswer)
-RECALL_SECONDS = LEASE_SECONDS + 0.5
-RECALL_PAUSE_SECONDS = 0.02
 
 
 class SharedStore:
@@ -74,11 +71,10 @@ class SharedStore:
     ) -> None:
         self._remote, self._local, self._actions = remote, local, actions
         self._calls, self._pulses = calls, pulses
-        self._clock, self._monotonic = clock, monotonic
+        self._monotonic = monotonic
         self._mirror = Mirror(monotonic)
         self._keeper = Keeper(local, self._mirror, calls, pulses, clock=clock, ids=ids, monotonic=monotonic)
         local.guard = self._guard
-        remote.recall = self._recall
 
     async def start(self) -> None:
         """Ship what an earlier run left here, and begin a term. Raises StoreUnavailable."""
@@ -213,16 +209,6 @@ class SharedStore:
             if amount and self._keeper.slices.missed(rows, amount):
                 self._keeper.wake()
 
-    async def _recall(self, kind: str, name: str) -> bool:
-        """Ask others for what a commit ran into: whether it is worth trying again."""
-        asked = {"own": self._local.log, ("subject" if kind == "home" else "budget"): name}
-        end = self._monotonic() + RECALL_SECONDS
-        while (await self._calls.call("recall", asked))["held"]:
-            if self._monotonic() > end:
-                return False
-            await asyncio.sleep(RECALL_PAUSE_SECONDS)
-        return True
-
     # What decisions ask
 
     async def facts(self, query: FactsQuery) -> StoredFacts:
@@ -326,7 +312,7 @@ class SharedStore:
         """Read every log of the installation."""
         await self._local.sign()
         await self._keeper.flush()
-        return await self._remote.verify()
+        return await self._remote.verify(self._local.verifier)
 
     async def erase(self, id: str, *, by: str, reason: str) -> Committed:
         """Blank a record's body, wherever it is."""
