@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 LOCKS := requirements/build.txt requirements/dev.txt
+# Compiled files are kept even where the environment says not to: tests and demo start Python hundreds of times.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help setup demo test lint generate bench soak lock clean
 
@@ -32,7 +34,7 @@ demo: setup ## the product at work: the same agents without Remit, then with it 
 
 test: setup lint ## everything that CI runs
 	@tests/packages.sh
-	REMIT_PROFILE=$${REMIT_PROFILE:-ci} $(BIN)/python -m pytest -q -n auto --dist loadgroup
+	REMIT_PROFILE=$${REMIT_PROFILE:-ci} $(BIN)/python -m pytest -q -n auto --dist loadfile --no-loadscope-reorder
 
 lint: $(READY) opa ## formats, types, import directions, proto, policies, generated code
 	@tests/lint.sh
