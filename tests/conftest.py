@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 from counts import COUNTS, PROFILE, SEED
@@ -11,6 +12,7 @@ from fakes.postgres_server import postgres_fixture as postgres_fixture
 from fakes.store_postgres import installation_fixture as installation_fixture
 from fakes.store_postgres import shared_installation_fixture as shared_installation_fixture
 from hypothesis import HealthCheck, settings
+from slowest import order
 
 # Readline, loaded by whoever starts us, leaves the width of its terminal there; what we run writes into pipes.
 os.environ.pop("COLUMNS", None)
@@ -42,7 +44,9 @@ def pytest_report_header(config: pytest.Config) -> str:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A soak takes as long as it takes: a test's own time limit is one for its small counts."""
+    """The slowest files go first. A soak takes as long as it takes: a test's own time limit is for its small counts."""
+    root = Path(__file__).parent
+    items.sort(key=lambda item: order(item.path.relative_to(root).as_posix()))
     if PROFILE == "soak":
         for item in items:
             item.add_marker(pytest.mark.timeout(0), append=False)

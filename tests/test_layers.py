@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from slowest import SLOWEST
 
 PACKAGE = Path(__file__).parents[1] / "sidecar" / "remit"
 IMPURE = frozenset(
@@ -141,3 +142,8 @@ def test_an_agent_imports_no_server() -> None:
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert found.stdout.strip() == "[]"
+
+
+def test_the_slowest_tests_are_where_their_list_says() -> None:
+    """A file that is renamed keeps its place."""
+    assert [each for each in SLOWEST if not (Path(__file__).parent / each).is_file()] == []

@@ -21,7 +21,7 @@ from opentelemetry import context as otel
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, set_span_in_context
 from remit.cli.records import Entry
 
-pytestmark = [pytest.mark.opa, pytest.mark.xdist_group("agents")]
+pytestmark = pytest.mark.opa
 
 SAID = "".join(WORDS)
 RUNS = 50

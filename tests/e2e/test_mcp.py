@@ -29,7 +29,7 @@ from pydantic import BaseModel
 from remit.backends.store_sqlite import open_journal
 from remit.cli.records import Entry, from_row
 
-pytestmark = [pytest.mark.opa, pytest.mark.xdist_group("mcp")]
+pytestmark = pytest.mark.opa
 
 MODES = ["auto", "legacy"]
 ZONE = {"timezone": "Europe/Berlin"}

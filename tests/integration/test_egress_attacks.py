@@ -14,7 +14,7 @@ import pytest
 import yaml
 from fakes.egress_stage import PROXY_TOKEN, TOKEN, Heard, Stage, reason, request, stage, talk
 
-pytestmark = [pytest.mark.opa, pytest.mark.envoy, pytest.mark.xdist_group("egress-attacks")]
+pytestmark = [pytest.mark.opa, pytest.mark.envoy]
 
 CASES = Path(__file__).parents[1] / "cases"
 URLS = yaml.safe_load((CASES / "url_vectors.yaml").read_text())

@@ -22,7 +22,7 @@ from fakes.loop import in_loop
 from fakes.ports import free_port
 from fakes.recorded import CASES, recorded_answer, recorded_request, recorded_services
 
-pytestmark = [pytest.mark.opa, pytest.mark.envoy, pytest.mark.xdist_group("budgets")]
+pytestmark = [pytest.mark.opa, pytest.mark.envoy]
 
 KINDS = {"qo": "openai", "qa": "anthropic", "qg": "gemini", "qh": "http"}
 LAST = reservation(question("p00000", "openai", stream=True))

@@ -34,7 +34,7 @@ from fakes.budget_upstream import (
 )
 from fakes.loop import in_loop
 
-pytestmark = [pytest.mark.opa, pytest.mark.envoy, pytest.mark.xdist_group("budget cuts")]
+pytestmark = [pytest.mark.opa, pytest.mark.envoy]
 
 SERVICES: dict[str, str | dict[str, Any]] = {
     "openai": "openai",

@@ -23,7 +23,7 @@ from remit.app import egress as app_egress
 from remit.app.sidecar import App
 from remit.config import load
 
-pytestmark = [pytest.mark.opa, pytest.mark.envoy, pytest.mark.xdist_group("egress-dns")]
+pytestmark = [pytest.mark.opa, pytest.mark.envoy]
 
 CASES = yaml.safe_load((Path(__file__).parents[1] / "cases" / "address_vectors.yaml").read_text())
 INNER = {str(each): what for each, what in CASES["addresses"].items() if what != "public"}

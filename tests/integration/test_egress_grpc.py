@@ -9,7 +9,7 @@ import pytest
 from fakes.egress_up import TOKEN, EgressUp, egress_up, until
 from fakes.grpc_upstream import SERVICE, GrpcUpstream, grpc_upstream, same
 
-pytestmark = [pytest.mark.opa, pytest.mark.envoy, pytest.mark.xdist_group("egress-grpc")]
+pytestmark = [pytest.mark.opa, pytest.mark.envoy]
 
 KEY = "sk-of-the-shop-0123456789"
 SERVICES = """\

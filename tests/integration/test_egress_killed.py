@@ -17,7 +17,7 @@ import pytest
 from fakes.egress_book import busy, idle
 from fakes.egress_stage import Heard, Stage, reason, request, stage, stopped, talk, until
 
-pytestmark = [pytest.mark.opa, pytest.mark.envoy, pytest.mark.xdist_group("egress-killed")]
+pytestmark = [pytest.mark.opa, pytest.mark.envoy]
 
 SECONDS = 5.0
 GOOD = request("/api/v1/items/3")

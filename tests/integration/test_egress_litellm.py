@@ -21,7 +21,7 @@ from fakes.budget_stage import FLAT, REMIT, TOKENS, Stage, call, post, question,
 from fakes.budget_upstream import COST, Play, Then, framed, sized, whole_answer
 from fakes.loop import in_loop, until
 
-pytestmark = [pytest.mark.opa, pytest.mark.envoy, pytest.mark.xdist_group("budgets")]
+pytestmark = [pytest.mark.opa, pytest.mark.envoy]
 
 ONE = reservation(question("p00000", "openai"))
 BOUND = reservation(question("p00000", "openai", stream=True))

@@ -25,7 +25,7 @@ from fakes.loop import in_loop
 from listeners.certificates import DAY, Authority, Pair
 from remit.backends.envoy_places import EgressTls
 
-pytestmark = [pytest.mark.opa, pytest.mark.envoy, pytest.mark.xdist_group("mtls")]
+pytestmark = [pytest.mark.opa, pytest.mark.envoy]
 
 AUTHORITY, STRANGERS = Authority(), Authority("strangers")
 SUPPORT, WRITER = "rmt_of_support_over_tls", "rmt_of_writer_over_tls"

@@ -11,7 +11,7 @@ from fakes.budget_rush import Caller, rush
 from fakes.budget_stage import FLAT, MUTANT, stage
 from fakes.loop import in_loop
 
-pytestmark = [pytest.mark.opa, pytest.mark.envoy, pytest.mark.xdist_group("budgets")]
+pytestmark = [pytest.mark.opa, pytest.mark.envoy]
 
 BUDGETS = {"two": {"when": {"service": ["plain"]}, "limit": 2 * FLAT / 10**9}}
 

@@ -28,7 +28,7 @@ from remit.backends.envoy_binary import find
 from remit.listeners.envoy_check import CHECK
 from remit.listeners.envoy_proc import PROCESS
 
-pytestmark = [pytest.mark.opa, pytest.mark.envoy, pytest.mark.xdist_group("egress-private")]
+pytestmark = [pytest.mark.opa, pytest.mark.envoy]
 
 SOCKETS = ("remit.sock", "admin.sock", "tcp.sock")
 NOBODY = 65534

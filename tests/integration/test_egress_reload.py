@@ -19,7 +19,7 @@ from fakes.loop import in_loop, until
 from fakes.ports import free_port
 from remit.backends.opa_binary import find
 
-pytestmark = [pytest.mark.opa, pytest.mark.envoy, pytest.mark.xdist_group("egress-reload")]
+pytestmark = [pytest.mark.opa, pytest.mark.envoy]
 
 OLD, NEW = "sk-the-old-key-of-the-api", "sk-the-new-key-of-the-api"
 SECONDS = 1.0

@@ -15,7 +15,7 @@ from fakes.canaries import leaks
 from fakes.egress_up import TOKEN, EgressUp, egress_up
 from remit.backends.tokens_aessiv import AesSivTokenizer
 
-pytestmark = [pytest.mark.opa, pytest.mark.envoy, pytest.mark.xdist_group("egress-reveal")]
+pytestmark = [pytest.mark.opa, pytest.mark.envoy]
 
 ADDRESS = "ada.lovelace.canary@example.com"
 SERVICES = """\

@@ -18,7 +18,7 @@ from fakes.canaries import Sink, leaks
 from fakes.egress_book import EVENTS, Got, Line, chunk
 from fakes.egress_stage import KEY, TOKENS, Stage, reason, request, stage, talk, until
 
-pytestmark = [pytest.mark.opa, pytest.mark.envoy, pytest.mark.xdist_group("egress-secrets")]
+pytestmark = [pytest.mark.opa, pytest.mark.envoy]
 
 SECRETS = {"key": KEY.encode()}
 RAW = KEY.encode()

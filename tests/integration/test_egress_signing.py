@@ -15,7 +15,7 @@ import pytest
 from fakes.aws import Bedrock, Signed, bedrock
 from fakes.egress_up import TOKEN, EgressUp, egress_up, until
 
-pytestmark = [pytest.mark.opa, pytest.mark.envoy, pytest.mark.xdist_group("signing")]
+pytestmark = [pytest.mark.opa, pytest.mark.envoy]
 
 REGION = "eu-west-1"
 FIRST = ("AKIAFIRSTKEY00000000", "first+secret/of0the0tests000000000000000")

@@ -14,7 +14,7 @@ import pytest
 from fakes.egress_stage import KEY, PROXY_TOKEN, TOKEN, TOKENS, Heard, Stage, reason, request, stage, talk
 from listeners.raw_http2 import DATA, END_HEADERS, END_STREAM, HEADERS, Ended, Fields, block, connect, frame
 
-pytestmark = [pytest.mark.opa, pytest.mark.envoy, pytest.mark.xdist_group("egress-smuggling")]
+pytestmark = [pytest.mark.opa, pytest.mark.envoy]
 
 HIDDEN = "GET /api/v1/items/hidden HTTP/1.1\r\nhost: x\r\n\r\n"
 JSON = "content-type: application/json\r\n"

@@ -14,7 +14,7 @@ import pytest
 from fakes.egress_book import busy, flood, idle
 from fakes.egress_stage import PROXY_TOKEN, Stage, reason, request, stage, talk, until
 
-pytestmark = [pytest.mark.opa, pytest.mark.envoy, pytest.mark.xdist_group("egress-stops")]
+pytestmark = [pytest.mark.opa, pytest.mark.envoy]
 
 SOON = 1.0
 

@@ -13,7 +13,7 @@ from fakes.budget_stage import CLOCK, call, question, request, reservation, stag
 from fakes.budget_upstream import COST, whole_answer
 from fakes.loop import in_loop
 
-pytestmark = [pytest.mark.opa, pytest.mark.envoy, pytest.mark.xdist_group("budgets")]
+pytestmark = [pytest.mark.opa, pytest.mark.envoy]
 
 SECOND = 10**9
 BOUND = reservation(question("p00000", stream=True))

@@ -16,10 +16,7 @@ from fakes.two_hosts import BEYOND, LOOPBACK, Host, two_hosts, why_not
 from remit.backends import lockdown_tables
 
 WHY_NOT = why_not()
-pytestmark = [
-    pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT),
-    pytest.mark.xdist_group("lockdown"),
-]
+pytestmark = pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT)
 
 SIDECAR, AGENT, OTHER = 7450, 1000, 1001
 AT_ONCE_MS = 100

@@ -14,7 +14,7 @@ from fakes.twins import AGENTS, Outcome, SqliteTwins, Twins, sqlite_twins, twins
 from fakes.view_mutants import MUTANTS
 from remit.core.view.model import Dialect
 
-pytestmark = [pytest.mark.opa, pytest.mark.xdist_group("views_oracle")]
+pytestmark = pytest.mark.opa
 
 KINDS = ("join", "outer", "cte", "shadow", "set", "subquery", "correlated", "scalar", "window", "aggregate", "having")
 

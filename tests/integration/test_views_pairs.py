@@ -25,7 +25,7 @@ from fakes.postgres_server import PostgresServer
 from fakes.views_stage import Answered, Stage
 from remit.core.view.model import Dialect
 
-pytestmark = [pytest.mark.opa, pytest.mark.xdist_group("views-pairs"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.opa, pytest.mark.timeout(300)]
 
 QUERIES = {"ci": 150, "soak": 10_000}[PROFILE]
 STAGED = {"ci": 40, "soak": 1_000}[PROFILE]

@@ -20,7 +20,7 @@ from fakes.twins import CASES, Outcome, ask_postgres, ask_sqlite, outcome_of
 from fakes.views_stage import Staged, staged
 from remit.core.view.model import Dialect
 
-pytestmark = [pytest.mark.opa, pytest.mark.xdist_group("views_tpch")]
+pytestmark = pytest.mark.opa
 
 SCALE = 0.005
 Ask = Callable[[str, int], Outcome]

@@ -8,7 +8,7 @@ import pytest
 from fakes.postgres_server import PostgresServer, fresh_database
 from fakes.views_stage import Staged, staged
 
-pytestmark = [pytest.mark.opa, pytest.mark.xdist_group("whole_rows")]
+pytestmark = pytest.mark.opa
 
 CATALOGUE = """\
 currency: EUR

@@ -1,0 +1,38 @@
+"""The files of tests that take longest, the longest first: CI begins with them, else one worker ends alone.
+
+A file is played whole by one worker, which starts its sidecar, OPA and Envoy once. One that is missing here, or is
+no longer slow, costs nothing but a wait at the end.
+"""
+
+from __future__ import annotations
+
+SLOWEST = (
+    "e2e/test_demo.py",
+    "e2e/test_agents.py",
+    "integration/test_egress_attacks.py",
+    "integration/test_views_leaks.py",
+    "integration/test_views_pairs.py",
+    "integration/test_egress_reload.py",
+    "integration/test_lockdown.py",
+    "integration/test_egress_smuggling.py",
+    "crash/test_kill.py",
+    "cli/test_check.py",
+    "crash/test_kill_data.py",
+    "integration/test_views_oracle.py",
+    "cli/test_docs.py",
+    "integration/test_database_postgres.py",
+    "stateful/test_labels.py",
+    "cli/test_up.py",
+    "contracts/test_database.py",
+    "integration/test_database_memory.py",
+    "integration/test_egress_cuts.py",
+    "integration/test_egress_secrets.py",
+    "integration/test_egress_stops.py",
+    "integration/test_policy_mutation.py",
+    "cli/test_mcp.py",
+)
+
+
+def order(path: str) -> int:
+    """The place of a file among others, by its path below tests/; those that are not named come last."""
+    return SLOWEST.index(path) if path in SLOWEST else len(SLOWEST)
