@@ -17,7 +17,7 @@ import pytest
 from remit.demo.memory import look
 from remit.demo.places import WORLD
 
-pytestmark = [pytest.mark.opa, pytest.mark.timeout(240), pytest.mark.xdist_group("demo")]
+pytestmark = [pytest.mark.opa, pytest.mark.timeout(240)]
 
 PLAY = "import sys; from pathlib import Path; from remit.demo.main import run; "
 PLAYED = f"{PLAY}sys.exit(run(False, Path(sys.argv[1]), Path(sys.argv[2])))"
@@ -95,10 +95,11 @@ def test_the_demo_meets_every_expectation_and_leaves_no_process(tmp_path: Path) 
         assert not any(key.read_text() in log.read_text() for key in (state / "credentials").glob("*.key")), log
 
 
-def test_the_demo_fails_where_what_it_shows_does_not_happen(tmp_path: Path) -> None:
-    """A provider cleared for all, a rule taken out, a budget that nothing fills, a price that is not the provider's:
-    each is found; the exit code is 1."""
-    world = tmp_path / "world"
+@pytest.fixture(scope="module")
+def broken(tmp_path_factory: pytest.TempPathFactory) -> subprocess.CompletedProcess[str]:
+    """The demo, played once from a world in which much is wrong; each test below looks for its own part of it."""
+    place = tmp_path_factory.mktemp("broken")
+    world = place / "world"
     shutil.copytree(WORLD, world)
     replaced(world / "remit.yaml", "    clearance: [contact]\n", "    clearance: [contact, pii, finance]\n")
     replaced(world / "remit.yaml", "variant: screen}, limit: 0.12}", "variant: screen}, limit: 0.12001}")
@@ -107,24 +108,6 @@ def test_the_demo_fails_where_what_it_shows_does_not_happen(tmp_path: Path) -> N
     replaced(policy / "onboarding.rego", 'input.context.arguments.outcome == "approve"', "false")
     for test in policy.glob("*_test.rego"):
         test.unlink()
-
-    played = play(tmp_path / "demo", world)
-
-    failed = "\n".join(marked(played.stdout, "✗"))
-    assert played.returncode == 1, played.stdout + played.stderr
-    assert "account and tax numbers that reached" in failed
-    assert "letters stopped on their way" in failed
-    assert "pre-approved" in failed
-    assert "landed exactly at its limit" in failed
-    assert "metered by Remit" in failed
-    assert "logs:" in played.stdout
-    assert left_over(tmp_path / "demo") == []
-
-
-def test_the_demo_fails_where_agents_see_more_than_their_view(tmp_path: Path) -> None:
-    """Addresses in clear, other regions in the survey, a letter counted twice by one write: each is found."""
-    world = tmp_path / "world"
-    shutil.copytree(WORLD, world)
     views = world / "policies" / "views"
     (views / "crm_test.rego").unlink()
     for table in ("customers", "orders"):
@@ -133,10 +116,31 @@ def test_the_demo_fails_where_agents_see_more_than_their_view(tmp_path: Path) ->
     replaced(world / "remit.yaml", "parameters: {email: token}", "parameters: {email: text}")
     replaced(world / "remit.yaml", "letters = letters + 1", "letters = letters + 2")
 
-    played = play(tmp_path / "demo", world)
+    played = play(place / "demo", world)
 
-    failed = "\n".join(marked(played.stdout, "✗"))
     assert played.returncode == 1, played.stdout + played.stderr
+    assert "logs:" in played.stdout
+    assert left_over(place / "demo") == []
+    return played
+
+
+def test_the_demo_fails_where_what_it_shows_does_not_happen(broken: subprocess.CompletedProcess[str]) -> None:
+    """A provider cleared for all, a rule taken out, a budget that nothing fills, a price that is not the provider's:
+    each is found; the exit code is 1."""
+    failed = "\n".join(marked(broken.stdout, "✗"))
+    for claim in (
+        "account and tax numbers that reached",
+        "letters stopped on their way",
+        "pre-approved",
+        "landed exactly at its limit",
+        "metered by Remit",
+    ):
+        assert claim in failed
+
+
+def test_the_demo_fails_where_agents_see_more_than_their_view(broken: subprocess.CompletedProcess[str]) -> None:
+    """Addresses in clear, other regions in the survey, a letter counted twice by one write: each is found."""
+    failed = "\n".join(marked(broken.stdout, "✗"))
     for claim in (
         "customers that the survey saw",
         "e-mail addresses that the model provider was",
