@@ -31,13 +31,10 @@ from remit.core.view.model import Dialect
 
 pytestmark = [pytest.mark.opa, pytest.mark.timeout(300)]
 
-GENERATED, INJECTED = {"ci": (700, 300), "soak": (7_000, 3_000)}[PROFILE]
+GENERATED, INJECTED = {"ci": (400, 200), "soak": (7_000, 3_000)}[PROFILE]
 """On each database."""
 
-ON = pytest.mark.parametrize(
-    "dialect",
-    [pytest.param(each, id=each.value, marks=pytest.mark.xdist_group(f"views-leaks-{each.value}")) for each in Dialect],
-)
+ON = pytest.mark.parametrize("dialect", [pytest.param(each, id=each.value) for each in Dialect])
 
 
 def server_for(dialect: Dialect, request: pytest.FixtureRequest) -> PostgresServer | None:
@@ -139,7 +136,6 @@ CHANNELS: Mapping[str, tuple[Callable[[Stage, str], Awaitable[None]], str]] = {
 }
 
 
-@pytest.mark.xdist_group("views-leaks-sqlite")
 @in_loop
 async def test_a_leak_that_is_planted_is_found_in_every_channel(tmp_path: Path) -> None:
     """In the rows, in what is told besides, and in all that is kept."""
