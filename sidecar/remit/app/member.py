@@ -13,13 +13,13 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar
 
 from joserfc.jwk import OKPKey
 
-from remit.app.console import serve_console
 from remit.app.files import Files
 from remit.app.secrets import Secrets
 from remit.app.stores import OpenedStore, open_store
@@ -112,7 +112,7 @@ class Member(ABC):
         keys = open_keys(self._files.state, self._settings.keys)
         opened = await self._open_store(keys)
         self._store, self._shared = opened.store, opened.shared
-        stack.push_async_callback(self._store.close)
+        stack.push_async_callback(opened.close)
         self._metrics.know(self._catalogue)
         self._opa = await asyncio.to_thread(obtain, os.environ, self._settings.opa.binary, self._progress)
         policy = await self._prepare(self._catalogue)
@@ -195,6 +195,7 @@ class Member(ABC):
             clock=self._clock,
             ids=self._ids,
             keys=keys,
+            vault=self._secrets.vault,
             kind=self.kind,
             synced=self._metrics.fsynced,
             embedded=self._store_type,
@@ -259,7 +260,9 @@ class Member(ABC):
 
     async def _serve_console(self, stack: AsyncExitStack, address: ListenOn, tls: TlsSettings | None) -> None:
         """Serve people's web pages, with health and metrics beside them."""
-        bound = await serve_console(
+        # What they are made with takes memory and time to load: a sidecar that serves none goes without.
+        console = import_module("remit.app.console")
+        bound: str = await console.serve_console(
             stack,
             address,
             pipeline=self._pipeline,

@@ -22,6 +22,7 @@ from remit.backends.opa_binary import OpaUnusable
 from remit.backends.opa_bundle import BundleInvalid
 from remit.backends.opa_process import OpaFailed
 from remit.backends.program_install import InstallFailed
+from remit.backends.store_postgres.administration import NotReached
 from remit.cli.addresses import forget_addresses, write_addresses
 from remit.cli.failure import Failure, Unreachable
 from remit.cli.local import OPERATOR, catalogue_paths
@@ -199,6 +200,8 @@ async def _started(member: Member, stopping: asyncio.Event) -> bool:
         await starting
     except asyncio.CancelledError:
         return False
+    except NotReached as error:
+        raise Unreachable(error.detail) from error
     except StoreUnavailable as error:
         raise Failure(error.detail) from error
     except BundleInvalid as error:
