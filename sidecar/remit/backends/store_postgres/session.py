@@ -226,6 +226,7 @@ class Session:
     async def open(self) -> None:
         """Connect, and take the lock. Raises StoreUnavailable; Lost where it is no use to try again."""
         async with self._turn:
+            self._failure = None
             await self._opened()
 
     async def call(self, function: str, payload: Mapping[str, Any] | bytes, *, seconds: float = CALL_SECONDS) -> Any:
@@ -273,7 +274,7 @@ class Session:
         if self._connection is not None and not self._connection.closed:
             return self._connection
         if self._failure and time.monotonic() - self._failure[0] < RETRY_SECONDS:
-            raise StoreUnavailable(self._failure[1].detail)
+            raise type(self._failure[1])(self._failure[1].detail)
         try:
             return await self._connected()
         except StoreUnavailable as error:
