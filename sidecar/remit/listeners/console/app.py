@@ -165,5 +165,5 @@ async def _refused(request: Request, error: Exception) -> Response:
 
 
 async def _failed(request: Request, error: Exception) -> Response:
-    _log.error("%s failed", request.scope["path"], exc_info=error)
+    # What serves us logs it.
     return trouble_page(request, HTTPStatus.INTERNAL_SERVER_ERROR, "An error of the desk's own; its log tells more.")

@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote_plus, urlsplit
 
 import httpx2
 from authlib.common.errors import AuthlibBaseError
@@ -112,9 +112,8 @@ class Provider:
             self._check_issuer(answer, metadata)
             if "error" in answer:
                 # The provider's own words are anybody's who can make a link: no more than a code is repeated.
-                code = (
-                    answer["error"] if _CODE.fullmatch(answer["error"]) else "an error that is none of the standard's"
-                )
+                known = _CODE.fullmatch(answer["error"])
+                code = known[0] if known else "an error that is none of the standard's"
                 raise Unauthenticated(Cause.MISSING, f"the identity provider answered {code}")
             if not answer.get("code"):
                 raise Unauthenticated(Cause.MISSING, "the identity provider sent no code")
@@ -123,14 +122,9 @@ class Provider:
         return self._proof(claims)
 
     def _asking(self) -> _Asking:
-        secret = self._settings.client_secret
-        method = "none" if not secret else "client_secret_basic"
         client = AsyncOAuth2Client(
             self._settings.client_id,
-            secret or None,
-            token_endpoint_auth_method=method
-            if self._known is None or self._known.basic or not secret
-            else "client_secret_post",
+            self._settings.client_secret or None,
             scope="openid email" if self._settings.claim != "sub" else "openid",
             redirect_uri=self._redirect,
             code_challenge_method="S256",
@@ -165,9 +159,10 @@ class Provider:
 
     def _address(self, url: object, name: str) -> str:
         """A URL over which secrets may go: https, or http on this machine where the issuer itself is there."""
-        parts = urlsplit(url) if isinstance(url, str) else urlsplit("")
-        if parts.scheme == "https" or (parts.scheme == "http" and self._near and _is_near(str(url))):
-            return str(url)
+        if isinstance(url, str) and (
+            _scheme(url) == "https" or (_scheme(url) == "http" and self._near and _is_near(url))
+        ):
+            return url
         raise ProviderFailed(
             f"{name} is {_shown(url)}, expected https://… (http:// for a provider on this machine alone)"
         )
@@ -180,9 +175,6 @@ class Provider:
             raise Unauthenticated(Cause.MISMATCH, "the answer is another identity provider's")
 
     async def _exchange(self, client: Any, metadata: _Metadata, code: str, verifier: str) -> Mapping[str, Any]:
-        method = (
-            "none" if not self._settings.client_secret else f"client_secret_{'basic' if metadata.basic else 'post'}"
-        )
         try:
             token = await client.fetch_token(
                 metadata.token,
@@ -190,15 +182,24 @@ class Provider:
                 code=code,
                 code_verifier=verifier,
                 redirect_uri=self._redirect,
-                auth=client.client_auth(method),
+                auth=self._client_auth(client, metadata),
             )
         except AuthlibBaseError as error:
-            raise Unauthenticated(Cause.UNKNOWN, "the identity provider did not take its own code") from error
+            if error.error == "invalid_grant":
+                raise Unauthenticated(Cause.UNKNOWN, "the identity provider did not take its own code") from error
+            raise ProviderFailed(f"token_endpoint answered {_shown(error)}") from error
         except ValueError as error:
             raise ProviderFailed(f"token_endpoint did not answer with a JSON object: {_shown(error)}") from error
         if not isinstance(token.get("id_token"), str):
             raise ProviderFailed("token_endpoint gave no id_token")
         return dict(token)
+
+    def _client_auth(self, client: Any, metadata: _Metadata) -> Any:
+        """How we prove to be the client. Within Basic both words are encoded as in a form (RFC 6749, 2.3.1)."""
+        id, secret = self._settings.client_id, self._settings.client_secret
+        if secret and metadata.basic:
+            return httpx2.BasicAuth(quote_plus(id), quote_plus(secret))
+        return client.client_auth("client_secret_post" if secret else "none")
 
     async def _claims(
         self, client: Any, metadata: _Metadata, token: Mapping[str, Any], nonce: str
@@ -269,7 +270,7 @@ class _Asking:
             await self._time.__aexit__(kind, error, traceback)
         except TimeoutError as late:
             raise ProviderFailed(f"no answer within {EXCHANGE_SECONDS:g} s") from late
-        if isinstance(error, httpx2.HTTPError):
+        if isinstance(error, httpx2.HTTPError | httpx2.InvalidURL):
             raise ProviderFailed(f"{type(error).__name__}: {_shown(error)}") from error
 
 
@@ -303,7 +304,7 @@ class _BoundedStream(httpx2.AsyncByteStream):
 
 
 async def _json(client: Any, url: str) -> Mapping[str, Any]:
-    response = await client.get(url, withhold_token=True)
+    response = await client.request("GET", url, withhold_token=True)
     if response.status_code != 200:
         raise ProviderFailed(f"{url} answered {response.status_code}")
     try:
@@ -315,8 +316,17 @@ async def _json(client: Any, url: str) -> Mapping[str, Any]:
     return found
 
 
+def _scheme(url: str) -> str:
+    """ "" for what is no URL with a host."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return ""
+    return parts.scheme.lower() if parts.hostname else ""
+
+
 def _is_near(url: str) -> bool:
-    return (urlsplit(url).hostname or "").lower() in LOOPBACK
+    return bool(_scheme(url)) and (urlsplit(url).hostname or "").lower() in LOOPBACK
 
 
 def _shown(value: object) -> str:
