@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 from fakes.commits import START
-from fakes.cut_proxy import cut_proxy
 from fakes.loop import in_loop
+from fakes.lossy_network import lossy_network
 from fakes.postgres_server import OWNER
 from fakes.store_postgres import SIDECAR, Installation
 from remit.backends.store_postgres import session as module
@@ -119,7 +119,7 @@ async def test_a_lost_connection_is_unknown_and_then_made_anew(installation: Ins
 @in_loop
 async def test_an_answer_that_is_lost_is_unknown(installation: Installation) -> None:
     """Also where the server has done what it was asked; its backend, which knows of no loss, gives up the lock."""
-    async with cut_proxy(installation.server.port) as proxy:
+    async with lossy_network(installation.server.port) as proxy:
         session = session_of(installation.reached(port=str(proxy.port)))
         await session.open()
         proxy.lose_answer = True
@@ -137,7 +137,7 @@ async def test_a_server_that_says_nothing_is_waited_for_so_long(
 ) -> None:
     """A call has a bound, and so has a connection; afterwards our silent backend is ended, and all is well."""
     monkeypatch.setattr(module, "CONNECT_SECONDS", 1)
-    async with cut_proxy(installation.server.port) as proxy:
+    async with lossy_network(installation.server.port) as proxy:
         session = session_of(installation.reached(port=str(proxy.port)))
         await session.open()
         proxy.silent = True
@@ -174,7 +174,7 @@ async def test_a_cancelled_call_leaves_no_answer_to_the_next(installation: Insta
 @in_loop
 async def test_a_server_that_is_gone_is_told_at_once(installation: Installation) -> None:
     """Nothing was sent: it certainly did not happen."""
-    async with cut_proxy(installation.server.port) as proxy:
+    async with lossy_network(installation.server.port) as proxy:
         session = session_of(installation.reached(port=str(proxy.port)))
         await session.open()
         proxy.refused = True
@@ -193,7 +193,7 @@ async def test_a_server_that_is_gone_is_told_at_once(installation: Installation)
 @in_loop
 async def test_a_pooler_is_refused(installation: Installation) -> None:
     """Behind one the lock would be held by a connection that is somebody else's the next moment."""
-    async with cut_proxy(installation.server.port) as proxy:
+    async with lossy_network(installation.server.port) as proxy:
         proxy.pooled = True
         with pytest.raises(StoreUnavailable, match="connection pooler"):
             await session_of(installation.reached(port=str(proxy.port))).open()
