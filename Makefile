@@ -12,7 +12,7 @@ unexport PYTHONDONTWRITEBYTECODE
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
 
-setup: $(READY) opa envoy ## virtual environment with locked dependencies, OPA and Envoy
+setup: $(READY) opa envoy htmx ## virtual environment with locked dependencies, OPA, Envoy and htmx
 
 $(READY): $(LOCKS) pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "remit: found $$($(PYTHON) -V), expected Python 3.11 or newer; name one: make PYTHON=python3.12" >&2; exit 2; }
@@ -28,6 +28,10 @@ opa: $(READY)
 .PHONY: envoy
 envoy: $(READY)
 	@$(BIN)/remit envoy install
+
+.PHONY: htmx
+htmx: $(READY)
+	@$(BIN)/python -m remit.backends.htmx_install
 
 demo: setup ## the product at work: the same agents without Remit, then with it (ARGS=--keep leaves it running)
 	@$(BIN)/remit demo $(ARGS)

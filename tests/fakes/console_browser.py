@@ -106,7 +106,7 @@ class Look:
         return [*self.complaints, *violations, *wide, *faint]
 
     def walk(self) -> tuple[list[int], list[int], list[str]]:
-        """Tab through the page: the controls' places in it, those that were reached, and those whose focus is not seen."""
+        """Tab through the page: the controls' places, those that were reached, and those whose focus is not seen."""
         controls: list[int] = self.page.evaluate(_CONTROLS)
         reached: list[int] = []
         unseen: list[str] = []

@@ -137,7 +137,7 @@ def test_a_refusal_and_a_wrong_field_are_shown(browser: Browser, htmx: bytes) ->
 
 
 def test_a_live_tree_grows_by_itself(browser: Browser, htmx: bytes) -> None:
-    """What is decided appears within seconds, the focus stays, a lost store is told and found again; closed is closed."""
+    """What is decided appears within seconds, the focus stays, a lost store is told and found again, a close ends it."""
     overview = story()
     with looking(browser, overview, htmx) as look:
         look.open(f"/workflows/{LIVE}")
@@ -149,7 +149,7 @@ def test_a_live_tree_grows_by_itself(browser: Browser, htmx: bytes) -> None:
         assert look.page.evaluate("document.activeElement.textContent") == "sidecar-a #2"
 
         overview.failing = StoreUnavailable("gone")
-        expect(look.page.get_by_role("alert")).to_contain_text("The store could not record", timeout=4000)
+        expect(look.page.get_by_role("alert")).to_contain_text("The store cannot be reached", timeout=4000)
         expect(look.page.locator("#r-d_98")).to_be_visible()
         look.page.screenshot(path=PICTURES / "lost-light-1280.png", full_page=True)
         overview.failing = None

@@ -36,7 +36,7 @@ def kept(environment: Mapping[str, str], script: bytes) -> Path:
     return path
 
 
-def test_the_pinned_script_is_obtained_and_needs_no_eval() -> None:
+def test_the_pinned_script_is_obtained() -> None:
     """The one of the hash, whether from the cache or fetched now."""
     script = obtain(os.environ, silent)
 
@@ -108,4 +108,4 @@ def test_the_package_has_the_pins_that_are_locked() -> None:
     packaged = Path(htmx_install.__file__).with_name(htmx_install.REQUIREMENTS)
 
     assert packaged.read_text() == (ROOT / "requirements" / "htmx.txt").read_text()
-    assert [each for each in (ROOT / "sidecar").rglob("*.js")] == []
+    assert list((ROOT / "sidecar").rglob("*.js")) == []

@@ -9,10 +9,10 @@ from starlette.responses import Response
 
 from remit.core.answer import Halted
 from remit.core.errors import BadRequest, NotFound
+from remit.core.model import HALT_SCOPES
 from remit.listeners.console.pages.site import Visit
 from remit.listeners.grpc_fields import ID, Fields
 
-SCOPES = ("agent", "workflow", "service", "all")
 MAX_FIELDS = 8
 
 
@@ -30,7 +30,7 @@ async def show(visit: Visit) -> Response:
     """Those in force, and the form; `scope` and `value` may be filled in by a link."""
     asked = visit.request.query_params
     scope = asked.get("scope", "")
-    return await _page(visit, Form(scope if scope in SCOPES else SCOPES[0], asked.get("value", "")))
+    return await _page(visit, Form(scope if scope in HALT_SCOPES else HALT_SCOPES[0], asked.get("value", "")))
 
 
 async def halt(visit: Visit) -> Response:
@@ -81,7 +81,7 @@ async def _page(
         title="Halts",
         status=status,
         halts=halts,
-        scopes=SCOPES,
+        scopes=HALT_SCOPES,
         form=form if act != "resume" else Form(),
         answer=answer.answer if answer else None,
         changed=answer.halts if answer else (),
@@ -96,8 +96,8 @@ async def _read(visit: Visit) -> Form:
     async with visit.request.form(max_files=0, max_fields=MAX_FIELDS) as given:
         scope, value, reason = (str(given.get(each, "")).strip() for each in ("scope", "value", "reason"))
     fields = Fields()
-    if scope not in SCOPES:
-        fields.refuse("scope", f"one of {', '.join(SCOPES)}")
+    if scope not in HALT_SCOPES:
+        fields.refuse("scope", f"one of {', '.join(HALT_SCOPES)}")
     if scope != "all":
         fields.required("value", value, ID)
     elif value:

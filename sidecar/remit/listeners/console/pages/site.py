@@ -23,7 +23,7 @@ from starlette.responses import HTMLResponse, Response
 from remit.core.decision import Effect
 from remit.core.errors import BadRequest, CallerError, Forbidden, IllegalTransition, NotFound, ServiceError
 from remit.core.model import Subject
-from remit.core.reason import EXPLANATIONS
+from remit.core.reason import EXPLANATIONS, Reason
 from remit.core.text import amount, clean, moment
 from remit.listeners.pipeline import Overview
 
@@ -119,6 +119,8 @@ def guarded(console: Console, view: View) -> Callable[[Request], Awaitable[Respo
 
 def _told(error: ServiceError) -> str:
     """What people are told of our own failure; the log has its detail, which may name hosts."""
+    if error.reason is Reason.STORE_UNAVAILABLE:
+        return f"The store cannot be reached just now. ({error.reason})"
     told = EXPLANATIONS[error.reason]
     return f"{told.raised} {told.remedy} ({error.reason})"
 
