@@ -6,8 +6,11 @@ one that is nobody's beside a token.
 
 from __future__ import annotations
 
+import asyncio
+import json
 import os
-from collections.abc import AsyncIterator, Callable, Iterator
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -182,6 +185,38 @@ async def trio(stage: Stage) -> AsyncIterator[Trio]:
         for channel in channels:
             stack.push_async_callback(channel.close)
         yield Trio(stage, Asks(channels[0]), Asks(channels[1]), (one, two), desk)
+
+
+# Many commands for the price of one start.
+_RUN = """
+import contextlib, io, json, os, sys
+from remit.cli.main import run
+ended = []
+for arguments, environment in json.load(sys.stdin):
+    out, err = io.StringIO(), io.StringIO()
+    os.environ.update(environment)
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = run(arguments)
+    ended.append((code, out.getvalue(), err.getvalue()))
+json.dump(ended, sys.stdout)
+"""
+Command = tuple[Sequence[str], Mapping[str, str]]
+
+
+async def ran(*commands: Command) -> list[tuple[int, str, str]]:
+    """How each command (arguments, what it adds to the environment) ended: exit code, stdout, stderr.
+
+    They run one after the other in a process of their own, with nothing of Remit's in its environment at first.
+    """
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", _RUN),
+        cwd="/",
+        env={"PATH": "/usr/bin:/bin", "HOME": "/nonexistent"},
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    told, _ = await process.communicate(json.dumps(commands).encode())
+    return [(code, out, err) for code, out, err in json.loads(told)]
 
 
 def bearer(who: str) -> tuple[tuple[str, str], ...]:

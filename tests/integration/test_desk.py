@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import ssl
-import sys
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import grpc
 import pytest
 from fakes.loop import in_loop, one_loop
-from fakes.members_stage import Asks, Stage, Trio, bearer, durable_installation, trio
-from fakes.store_postgres import SIDECAR, Installation
+from fakes.members_stage import Asks, Stage, Trio, bearer, durable_installation, ran, trio
+from fakes.store_postgres import DESK, SIDECAR, Installation
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from remit.app.desk import Desk, NoSharedStore
 from remit.app.sidecar import App
@@ -22,7 +23,6 @@ from remit.core.errors import StoreUnavailable
 from remit.v1 import audit_pb2, audit_pb2_grpc, oversight_pb2, oversight_pb2_grpc, resources_pb2, sidecar_pb2
 
 pytestmark = [pytest.mark.opa, pytest.mark.xdist_group("desk")]
-REMIT = (sys.executable, "-c", "from remit.cli.main import main; main()")
 
 
 @pytest.fixture(scope="module")
@@ -166,32 +166,51 @@ async def test_commands_ask_the_desk_over_tls(members: Trio) -> None:
     """https:// with who signed it; without, and for what only a sidecar answers, it is said what to do."""
     place, address = members.stage.place, f"https://{members.desk.addresses[0]}"
     ana = ["--tls-cert", str(place / "ana.crt"), "--tls-key", str(place / "ana.key")]
-    listed = await ran("budget", "list", "--json", "--address", address, *ana, "--tls-ca", str(place / "ca.crt"))
-    unknown = await ran("budget", "list", "--address", address, *ana)
-    plain = await ran("budget", "list", "--address", members.desk.addresses[0])
-    agent = await ran(
-        *("authorize", "api.call", "service:model", "--address", address, *ana),
-        environment={"REMIT_TLS_CA": str(place / "ca.crt"), "REMIT_TOKEN": "token-of-analysis"},
+    authority = ["--tls-ca", str(place / "ca.crt")]
+    agent = ["authorize", "api.call", "service:model", "--address", address, *ana]
+    listed, unknown, plain, asked = await ran(
+        (["budget", "list", "--json", "--address", address, *ana, *authority], {}),
+        (["budget", "list", "--address", address, *ana], {}),
+        (["budget", "list", "--address", members.desk.addresses[0]], {}),
+        (agent, {"REMIT_TLS_CA": authority[1], "REMIT_TOKEN": "token-of-analysis"}),
     )
 
     assert listed[0] == 0 and '"total"' in listed[1], listed
     assert unknown[0] == 3 and "name who signed its certificate with --tls-ca or REMIT_TLS_CA" in unknown[2], unknown
     assert plain[0] == 3 and f"if it speaks TLS, name it as {address}" in plain[2], plain
-    assert agent[0] == 2 and "does not serve agents: it is a desk; ask a sidecar with --address" in agent[2], agent
+    assert asked[0] == 2 and "does not serve agents: it is a desk; ask a sidecar with --address" in asked[2], asked
 
 
-async def ran(*arguments: str, environment: dict[str, str] | None = None) -> tuple[int, str, str]:
-    """How a command ended, in an environment with nothing of Remit's but this."""
-    process = await asyncio.create_subprocess_exec(
-        *REMIT,
-        *arguments,
-        cwd="/",
-        env={"PATH": "/usr/bin:/bin", "HOME": "/nonexistent", **(environment or {})},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    out, err = await process.communicate()
-    return process.returncode or 0, out.decode(), err.decode()
+@contextmanager
+def changed(installation: Installation) -> Iterator[None]:
+    """One byte more in a record, as whoever owns the database could add it past its guards; taken away afterwards."""
+    change = "UPDATE remit.journal SET body = {} WHERE id = (SELECT min(id) FROM remit.journal)"
+    forced = "SET session_replication_role = replica; {}; RESET session_replication_role"
+    installation.run(forced.format(change.format("body || 'x'")))
+    yield
+    installation.run(forced.format(change.format("substring(body FOR length(body) - 1)")))
+
+
+@in_loop
+async def test_every_members_log_is_verified_at_the_desk_and_without_it(members: Trio) -> None:
+    """By the desk, and by whoever may read the database: with each member's key, and broken by any change."""
+    for each in members.sidecars:
+        await each._store.sign()  # type: ignore[attr-defined]  # as each does by itself, ten seconds later
+    async with members.desk_channel() as channel:
+        asked = await audit_pb2_grpc.AuditStub(channel).Verify(audit_pb2.VerifyRequest())
+    keys = [part for each in (*members.sidecars, members.desk) for part in ("--key", each.verifier)]
+    installation = members.stage.installation
+    password = str(members.stage.place / f"{DESK}.password")
+    verify = ["audit", "verify", "--store-url", installation.url(DESK), "--store-password-file", password]
+    pinned, unpinned = await ran(([*verify, *keys], {}), ([*verify, *keys[2:]], {}))
+    with changed(installation):
+        (broken,) = await ran(([*verify, *keys, "--json"], {}))
+
+    assert (asked.ok, asked.authentic, asked.records > 0) == (True, True, True), asked
+    assert pinned[0] == 0 and pinned[1].startswith("authentic: "), pinned
+    assert pinned[1].count("  log ") == 3
+    assert unpinned[0] == 0 and unpinned[1].startswith("consistent: "), unpinned
+    assert broken[0] == 1 and json.loads(broken[1])["state"] == "broken", broken
 
 
 @in_loop

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,14 @@ from remit.cli.connection import FILE, Connection, connected
 from remit.cli.failure import NO, Failure, Unreachable
 from remit.cli.local import DATABASE, find_settings
 from remit.cli.screen import Told, emit, note, progress, show
+from remit.cli.shared_journal import verify_store
 from remit.cli.sightings import who
+from remit.cli.store import find_place
 from remit.cli.text import clean, counted
 from remit.core.checkpoint import VerifierKey, read_note, read_verifier_key
+from remit.core.database_url import PostgresPlace
 from remit.core.errors import BadRequest, StoreUnavailable
-from remit.core.journal import JournalRow, Problem, Verification, verify
+from remit.core.journal import JournalRow, Problem, Verification, together, verify
 from remit.v1 import audit_pb2
 
 SHOWN = 10
@@ -32,7 +35,10 @@ _EVERY = 1000
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """What a verification found; `state` is authentic, consistent or broken. `head` is "" where only asked for."""
+    """What a verification found; `state` is authentic, consistent or broken. `head` is "" where only asked for.
+
+    `logs` are what was found in each, where there may be several.
+    """
 
     state: str
     records: int
@@ -42,6 +48,7 @@ class Findings:
     head: str = ""
     problems: tuple[Problem, ...] = ()
     unlisted: int = 0
+    logs: tuple[Verification, ...] = ()
 
 
 @click.group("audit")
@@ -53,24 +60,53 @@ command.add_command(who)
 
 
 @command.command("verify")
-@click.option("--key", help="The key to pin: a file, or its text. Keep it where the sidecar cannot write.")
+@click.option(
+    "--key", "keys", multiple=True, help="The key to pin: a file, or its text. Keep it where the sidecar cannot write."
+)
 @click.option("--checkpoint", "checkpoints", multiple=True, type=FILE, help="A signed checkpoint kept elsewhere.")
+@click.option("--store-url", metavar="URL", help="Read the PostgreSQL that members share instead.")
+@click.option("--store-password-file", type=FILE, help="Its password [REMIT_STORE_PASSWORD_FILE].")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @connected
-def verify_journal(connection: Connection, key: str | None, checkpoints: tuple[Path, ...], as_json: bool) -> None:
+def verify_journal(connection: Connection, as_json: bool, **given: Any) -> None:
     """Read the journal from its first record to its last, and name anything that was changed.
 
-    Reads the state directory, beside a running sidecar or without one, and never writes; with --address, asks the
-    sidecar instead. Says "consistent" if all fits together, "authentic" if the pinned key signed it as well.
+    Reads the state directory, beside a running sidecar or without one, and never writes; with --store-url the logs of
+    all members in PostgreSQL, as a role that may read them; with --address, asks the sidecar or the desk instead. Says
+    "consistent" if all fits together, "authentic" if the pinned key of each log signed it as well.
 
     Example: remit audit verify --state .remit --key journal.pub
     """
-    if connection.address and (key or checkpoints):
-        raise click.UsageError("--key and --checkpoint are for reading the state directory: without --address.")
-    found = _asked(connection) if connection.address else _read(connection.state, key, checkpoints)
+    found = _found(connection, **given)
     emit(_document(found)) if as_json else _tell(found)
     if found.state == "broken":
         raise click.exceptions.Exit(NO)
+
+
+def _found(
+    connection: Connection,
+    *,
+    keys: tuple[str, ...],
+    checkpoints: tuple[Path, ...],
+    store_url: str | None,
+    store_password_file: Path | None,
+) -> Findings:
+    if connection.address and (keys or checkpoints or store_url):
+        raise click.UsageError("--key, --checkpoint and --store-url are for reading the journal: without --address.")
+    if connection.address:
+        return _asked(connection)
+    notes = [_read_note(path) for path in checkpoints]
+    if store_url:
+        return _shared(*find_place(store_url, store_password_file), [read_key(each) for each in keys], notes)
+    if len(keys) > 1:
+        raise click.UsageError("--key: one, for a state directory has one log.")
+    return _read(connection.state, keys[0] if keys else None, notes)
+
+
+def _shared(place: PostgresPlace, password: bytes, keys: list[VerifierKey], notes: list[str]) -> Findings:
+    with progress("verifying the journal of all members"):
+        logs = verify_store(place, password, keys, notes)
+    return replace(_findings(together(logs)), logs=tuple(logs))
 
 
 def _asked(connection: Connection) -> Findings:
@@ -81,10 +117,9 @@ def _asked(connection: Connection) -> Findings:
     return Findings(state, answer.records, answer.erased, answer.checkpoints, problems=problems)
 
 
-def _read(state: Path | None, key: str | None, checkpoints: tuple[Path, ...]) -> Findings:
+def _read(state: Path | None, key: str | None, notes: list[str]) -> Findings:
     directory = state or find_settings(None).state
     pinned = read_key(key, directory) if key else None
-    notes = [_read_note(path) for path in checkpoints]
     path = directory / DATABASE
     if not path.is_file():
         raise Unreachable(f"{path}: there is no journal here; name the state directory with --state or REMIT_STATE")
@@ -121,13 +156,16 @@ class _Counter:
         return Verification("broken", "", self._count, 0, 0, 0, b"", (problem,))
 
 
-def read_key(text: str, state: Path) -> VerifierKey:
-    """The pinned key, from a file or its own text. Raises Failure."""
+def read_key(text: str, state: Path | None = None) -> VerifierKey:
+    """The pinned key, from a file or its own text; what vouches for a `state` directory should not lie in it.
+
+    Raises Failure.
+    """
     path = Path(text)
     try:
         if not path.is_file():
             return parse_key(text)
-        if path.resolve().is_relative_to(state.resolve()):
+        if state is not None and path.resolve().is_relative_to(state.resolve()):
             note("remit: the key lies beside what it vouches for; whoever can change one can change the other")
         return parse_key(path.read_text(encoding="ascii"))
     except (OSError, UnicodeDecodeError) as error:
@@ -179,7 +217,11 @@ def _tell(found: Findings) -> None:
     if found.state == "consistent" and found.checkpoints:
         note("everything fits together; only a pinned key (--key) shows that it was not all made anew")
     if found.state != "broken" and found.covered is not None and found.covered < found.records:
-        note(f"record {found.covered + 1} and those after it are not signed yet")
+        several = len(found.logs) > 1
+        what = counted(found.records - found.covered, "record") if several else f"record {found.covered + 1} and later"
+        note(f"not signed yet: {what}")
+    for log in found.logs if len(found.logs) > 1 else ():
+        show(f"  log {clean(log.log)}: {log.state}, {counted(log.records, 'record')}")
     for problem in found.problems[:SHOWN]:
         show(f"  record {problem.sequence}: {clean(problem.what)}" if problem.sequence else f"  {clean(problem.what)}")
     if (more := len(found.problems) + found.unlisted - SHOWN) > 0:
@@ -200,4 +242,5 @@ def _document(found: Findings) -> dict[str, Any]:
         "sequence": first.sequence,
         "problems": [{"sequence": each.sequence, "problem": each.what} for each in found.problems],
         "unlisted": found.unlisted,
+        "logs": [{"log": each.log, "state": each.state, "records": each.records} for each in found.logs],
     }
