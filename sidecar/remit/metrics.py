@@ -26,7 +26,7 @@ from remit.core.catalogue import Budget, Catalogue
 from remit.core.decision import Verdict
 from remit.core.effect import Commit, Committed, Refused
 from remit.core.errors import PolicyFailure, StoreUnavailable
-from remit.core.model import ActionName, BudgetRoom, BudgetRow, Halt, Subject
+from remit.core.model import HALT_SCOPES, ActionName, BudgetRoom, BudgetRow, Halt, Subject
 from remit.core.money import NANOS
 from remit.core.reason import Reason
 from remit.core.view.model import TableView
@@ -36,7 +36,6 @@ from remit.ports import Clock, Pdp, SpendRow, Store
 MAX_VALUES = 200
 OTHER = "other"
 STAGES = ("identify", "facts", "view", "pdp", "store", "total")
-SCOPES = ("agent", "workflow", "service", "all")
 MAX_HELD = 10_000
 """Reservations that one scrape looks at to count what nobody has reported yet."""
 
@@ -385,7 +384,7 @@ class StoreMetrics(Collector):
     def _halted(self, halts: Sequence[Halt]) -> Any:
         family = GaugeMetricFamily("remit_halted", "Halts in force.", labels=["scope"])
         count = Tally(each.scope for each in halts)
-        for scope in SCOPES:
+        for scope in HALT_SCOPES:
             family.add_metric([scope], count[scope])
         return family
 

@@ -91,7 +91,7 @@ class FactsQuery:
 
 @dataclass(frozen=True, slots=True)
 class StoredFacts:
-    """The store's part of the facts, all of one moment. `halts` are those that cover the query.
+    """The store's part of the facts, all of one moment. `halts` are those that cover the query, and all of policy.
 
     `labels_version` is opaque: it changes exactly when the labels of the session that was asked for do.
     """

@@ -182,7 +182,9 @@ class MemoryStore:
             labels=labels,
             labels_version=isolated_version(len(labels)) if isolated else self._shelves.versions.get(query.subject, 0),
             workflow=self._shelves.workflows.get(query.workflow),
-            halts=tuple(each for each in await self.halts() if (each.scope, each.value) in covering),
+            halts=tuple(
+                each for each in await self.halts() if each.scope == "policy" or (each.scope, each.value) in covering
+            ),
             halts_version=self._shelves.halts_version,
             budgets=tuple(await self.rooms(query.rows)),
         )

@@ -562,6 +562,24 @@ def test_everything_can_be_halted_and_people_can_still_resume(pipeline: Pipeline
     run(scene())
 
 
+def test_a_halt_of_policy_lets_the_revision_decide_that_it_names(pipeline: Pipeline, world: World) -> None:
+    """So that after a roll-out nobody decides by the old one; the revision in force here is r1."""
+
+    async def scene() -> None:
+        await pipeline.halt(OPERATOR, "policy", "r1", "roll-out")
+        current = await pipeline.authorize(ANALYSIS, call())
+        await pipeline.halt(OPERATOR, "policy", "r2", "roll-out")
+        old = await pipeline.authorize(ANALYSIS, call())
+        await pipeline.resume(OPERATOR, "policy", "r2", "taken back")
+        again = await pipeline.authorize(ANALYSIS, call())
+
+        assert current.effect is Effect.ALLOW
+        assert codes(old) == [Reason.HALTED]
+        assert again.effect is Effect.ALLOW
+
+    run(scene())
+
+
 def test_adjusting_a_budget_makes_room_and_lowering_takes_it(pipeline: Pipeline) -> None:
     """Eleven calls fit after one more euro; below what is spent nothing new is granted."""
 

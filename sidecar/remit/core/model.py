@@ -156,9 +156,15 @@ class BudgetRoom:
     held: int
 
 
+HALT_SCOPES = ("agent", "workflow", "service", "policy", "all")
+
+
 @dataclass(frozen=True, slots=True)
 class Halt:
-    """A stop: `scope` is agent, workflow, service or all; `value` the id it names ("" for all)."""
+    """A stop: `scope` is one of HALT_SCOPES, `value` the id it names ("" for all).
+
+    Of scope policy it stops whatever is judged by any other revision than `value`.
+    """
 
     id: str
     scope: str

@@ -51,6 +51,7 @@ SCOPES: dict[int, str] = {
     resources_pb2.SCOPE_AGENT: "agent",
     resources_pb2.SCOPE_WORKFLOW: "workflow",
     resources_pb2.SCOPE_SERVICE: "service",
+    resources_pb2.SCOPE_POLICY: "policy",
     resources_pb2.SCOPE_ALL: "all",
 }
 DEFAULT_TTL = 3600 * SECOND

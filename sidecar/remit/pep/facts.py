@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from remit.core.catalogue import Catalogue
 from remit.core.dataset import NamedStatement
-from remit.core.model import NO_COST, ActionName, BudgetRow, Estimate, Facts, Mode, Request, Subject, Versions
+from remit.core.model import NO_COST, ActionName, BudgetRow, Estimate, Facts, Halt, Mode, Request, Subject, Versions
 from remit.core.price import CALL, estimate
 from remit.core.window import budget_rows
 from remit.pep.world import Installation, World
@@ -81,7 +81,7 @@ async def gather(world: World, installation: Installation, request: Request, now
         estimate=_estimate(catalogue, request, selected, now) if metered else NO_COST,
         budgets=stored.budgets,
         # A halt of everything must not keep people from resuming.
-        halts=stored.halts if request.subject.type == "agent" else (),
+        halts=_in_force(stored.halts, installation.pdp.revision) if request.subject.type == "agent" else (),
         versions=Versions(
             labels=stored.labels_version,
             workflow=stored.workflow.version if stored.workflow else 0,
@@ -89,6 +89,11 @@ async def gather(world: World, installation: Installation, request: Request, now
             revision=installation.pdp.revision,
         ),
     )
+
+
+def _in_force(halts: tuple[Halt, ...], revision: str) -> tuple[Halt, ...]:
+    """A halt of policy lets the revision decide that it names."""
+    return tuple(each for each in halts if (each.scope, each.value) != ("policy", revision))
 
 
 def _estimate(catalogue: Catalogue, request: Request, selected: dict[str, str], now: int) -> Estimate:

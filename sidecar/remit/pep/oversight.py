@@ -9,14 +9,12 @@ from remit.core.call import Call, Claimed
 from remit.core.decision import Effect
 from remit.core.effect import AdjustBudget, LiftHalt, PlaceHalt
 from remit.core.errors import BadRequest, Forbidden, NotFound, Violation
-from remit.core.model import ActionName, BudgetRoom, BudgetRow, Facts, Halt, Resource, Subject
+from remit.core.model import HALT_SCOPES, ActionName, BudgetRoom, BudgetRow, Facts, Halt, Resource, Subject
 from remit.core.money import MAX_NANOS, decimal_text
 from remit.core.window import CAP, window_at
 from remit.pep.decide import Draft, Plan, Planner, decide
 from remit.pep.world import World
 from remit.ports import Burn
-
-SCOPES = ("agent", "workflow", "service", "all")
 
 
 async def halt(world: World, subject: Subject, scope: str, value: str, reason: str) -> Halted:
@@ -45,8 +43,8 @@ async def resume(world: World, subject: Subject, scope: str, value: str, reason:
 
 def _control_call(world: World, scope: str, value: str, reason: str, *, resume: bool) -> Call:
     known = {"agent": world.catalogue.agents, "service": world.catalogue.services}.get(scope)
-    if scope not in SCOPES:
-        raise BadRequest(Violation("scope", f"one of {', '.join(SCOPES)}"))
+    if scope not in HALT_SCOPES:
+        raise BadRequest(Violation("scope", f"one of {', '.join(HALT_SCOPES)}"))
     if (scope == "all") is bool(value):
         raise BadRequest(Violation("value", "nothing for scope all, else the id of what is meant"))
     if known is not None and value not in known and not resume:

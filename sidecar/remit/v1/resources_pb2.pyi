@@ -47,6 +47,7 @@ class Scope(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     SCOPE_WORKFLOW: _ClassVar[Scope]
     SCOPE_SERVICE: _ClassVar[Scope]
     SCOPE_ALL: _ClassVar[Scope]
+    SCOPE_POLICY: _ClassVar[Scope]
 EFFECT_UNSPECIFIED: Effect
 EFFECT_ALLOW: Effect
 EFFECT_DENY: Effect
@@ -69,6 +70,7 @@ SCOPE_AGENT: Scope
 SCOPE_WORKFLOW: Scope
 SCOPE_SERVICE: Scope
 SCOPE_ALL: Scope
+SCOPE_POLICY: Scope
 
 class Money(_message.Message):
     __slots__ = ("currency", "units", "nanos")

@@ -150,7 +150,7 @@ class Mirror:
             labels=flow.labels,
             labels_version=flow.version,
             workflow=flow.workflow,
-            halts=tuple(each for each in self._halts if (each.scope, each.value) in covering),
+            halts=tuple(each for each in self._halts if each.scope == "policy" or (each.scope, each.value) in covering),
             halts_version=self._halts_version,
             budgets=tuple(budgets),
         )

@@ -45,7 +45,7 @@ from remit.ports import (
 T = TypeVar("T")
 
 _COVERING = f"""{HALTS}
-    WHERE scope = 'all' OR (scope = 'agent' AND value = ?) OR (scope = 'workflow' AND value = ?)
+    WHERE scope IN ('all', 'policy') OR (scope = 'agent' AND value = ?) OR (scope = 'workflow' AND value = ?)
        OR (scope = 'service' AND value = ?)
     ORDER BY time, id
 """

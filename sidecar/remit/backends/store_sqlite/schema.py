@@ -195,6 +195,19 @@ MIGRATIONS = (
         PRIMARY KEY (budget, hour)
     ) STRICT, WITHOUT ROWID;
     """,
+    """
+    CREATE TABLE wider_halt (
+        id TEXT PRIMARY KEY,
+        scope TEXT NOT NULL CHECK (scope IN ('agent', 'workflow', 'service', 'policy', 'all')),
+        value TEXT NOT NULL,
+        placed_by TEXT NOT NULL,
+        reason TEXT NOT NULL,
+        time INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    INSERT INTO wider_halt SELECT * FROM halt;
+    DROP TABLE halt;
+    ALTER TABLE wider_halt RENAME TO halt;
+    """,
 )
 
 Connect = Callable[[Path], apsw.Connection]

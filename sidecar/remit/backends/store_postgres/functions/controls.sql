@@ -68,12 +68,12 @@ END $$;
 -- The batch holds the lock of the halts alone. {id, scope, value, by, reason, time}
 CREATE OR REPLACE FUNCTION place_halt(p jsonb) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
-    IF p->>'scope' IN ('agent', 'workflow', 'service', 'all') THEN
+    IF p->>'scope' IN ('agent', 'workflow', 'service', 'policy', 'all') THEN
         INSERT INTO halt (id, scope, value, placed_by, reason, time)
         VALUES (p->>'id', p->>'scope', p->>'value', p->>'by', p->>'reason', (p->>'time')::bigint)
         ON CONFLICT DO NOTHING;
     END IF;
-    IF p->>'scope' NOT IN ('agent', 'workflow', 'service', 'all') OR NOT FOUND THEN
+    IF p->>'scope' NOT IN ('agent', 'workflow', 'service', 'policy', 'all') OR NOT FOUND THEN
         PERFORM illegal(format('halt %s of scope ''%s'' cannot be placed', p->>'id', p->>'scope'));
     END IF;
     UPDATE shared SET halts = halts + 1;

@@ -66,7 +66,7 @@ BEGIN
     IF halts_version > 0 THEN
         SELECT json_agg(json_build_array(h.id, h.scope, h.value, h.placed_by, h.reason, h.time) ORDER BY h.time, h.id)
         INTO halts FROM remit.halt h
-        WHERE h.scope = 'all' OR (h.scope = 'agent' AND h.value = asked_subject)
+        WHERE h.scope IN ('all', 'policy') OR (h.scope = 'agent' AND h.value = asked_subject)
            OR (h.scope = 'workflow' AND h.value = asked_workflow)
            OR (h.scope = 'service' AND h.value = asked_service);
     END IF;

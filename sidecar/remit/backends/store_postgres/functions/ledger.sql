@@ -89,7 +89,8 @@ BEGIN
         'refused', jsonb_build_array('budget_exhausted', (SELECT budget FROM budget WHERE id = row_id)),
         'allotted', EXISTS (
             SELECT FROM allotment a
-            WHERE a.budget = row_id AND a.log <> own AND NOT a.lapsed AND a.allotted > a.drawn)));
+            WHERE a.budget = row_id AND a.log <> own AND NOT a.lapsed AND a.allotted > a.drawn
+                AND is_leased(a.log))));
 END $$;
 
 -- Ends a reservation: settled, voided or lapsed. Gives what that changes, which is still to be booked.

@@ -187,7 +187,7 @@ CREATE TABLE passport (
 CREATE INDEX passport_expires ON passport (expires);
 CREATE TABLE halt (
     id text COLLATE "C" PRIMARY KEY,
-    scope text COLLATE "C" NOT NULL CHECK (scope IN ('agent', 'workflow', 'service', 'all')),
+    scope text COLLATE "C" NOT NULL CHECK (scope IN ('agent', 'workflow', 'service', 'policy', 'all')),
     value text COLLATE "C" NOT NULL,
     placed_by text COLLATE "C" NOT NULL,
     reason text COLLATE "C" NOT NULL,
