@@ -381,6 +381,14 @@ def test_signing_in_by_oidc_needs_the_address_that_people_use(read: Load, tmp_pa
     ]
 
 
+def test_an_issuer_is_kept_to_the_letter(read: Load) -> None:
+    """A provider whose name ends in a slash signs with it; the address that people use is an origin."""
+    oidc = 'oidc: {issuer: "https://id.example.com/", client_id: a}'
+    desk = read("{desk: {public_url: 'https://desk.example.com/', " + oidc + "}}").desk
+    assert desk.oidc is not None
+    assert (desk.oidc.issuer, desk.public_url) == ("https://id.example.com/", "https://desk.example.com")
+
+
 def test_mistakes_of_file_environment_and_flags_are_told_together(read: Load) -> None:
     """One run tells all of them."""
     with pytest.raises(CatalogueInvalid) as refused:

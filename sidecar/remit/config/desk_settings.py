@@ -88,9 +88,13 @@ def _issuer(at: Cursor) -> str:
 
 
 def _address(at: Cursor, *, path_allowed: bool) -> str:
-    """A URL over which secrets may go. It may hold a password: then it is not repeated."""
+    """A URL over which secrets may go. It may hold a password: then it is not repeated.
+
+    One with a path is kept to the letter: some issuers end in a slash, and name themselves so.
+    """
     expected = _URL_EXPECTED.format("/PATH" if path_allowed else "")
-    found = text(_URL, expected)(at).rstrip("/")
+    given = text(_URL, expected)(at)
+    found = given if path_allowed else given.rstrip("/")
     try:
         parts = urlsplit(found)
         usable = parts.port != 0 and bool(parts.hostname) and not (parts.path and not path_allowed)
