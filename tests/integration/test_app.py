@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import grpc
 import pytest
+from aiohttp import ClientSession, CookieJar
 from remit.app.sidecar import App
 from remit.backends.store_sqlite import open_journal
 from remit.config import Settings, load
@@ -85,23 +87,24 @@ def token(who: str) -> tuple[tuple[str, str], ...]:
     return (("authorization", f"Bearer token-of-{who}"),)
 
 
-def loader(directory: Path) -> Callable[[], tuple[Settings, Catalogue]]:
-    flags = {
+def loader(directory: Path, **more: object) -> Callable[[], tuple[Settings, Catalogue]]:
+    flags: dict[str, object] = {
         "state": directory / "state",
         "socket": directory / "s",
         "grpc": "off",
         "http": "off",
         "policies": [directory / "policies"],
         "watch": False,
+        **more,
     }
     return lambda: load([directory / "remit.yaml"], os.environ, flags)
 
 
 @asynccontextmanager
-async def running(directory: Path, catalogue: str = CATALOGUE) -> AsyncIterator[Running]:
+async def running(directory: Path, catalogue: str = CATALOGUE, **more: object) -> AsyncIterator[Running]:
     (directory / "policies").mkdir(exist_ok=True)
     (directory / "remit.yaml").write_text(catalogue, encoding="utf-8")
-    read = loader(directory)
+    read = loader(directory, **more)
     settings, parsed = read()
     app = App(settings, parsed, load=read)
     await app.start()
@@ -349,5 +352,26 @@ def test_a_workflow_is_traced_from_start_to_close(tmp_path: Path) -> None:
             assert [each.kind for each in trace.records if each.workflow] == ["decision", "report", "workflow.close"]
             assert codes(late) == ["workflow_invalid"]
             assert "purpose_not_granted" in codes(refused.decision)
+
+    asyncio.run(scene())
+
+
+def test_a_sidecar_on_its_own_serves_people_the_console(tmp_path: Path) -> None:
+    """With `console`, at its HTTP address, beside metrics that tell of its store: whoever signs in sees budgets."""
+
+    async def scene() -> None:
+        async with running(tmp_path, http="127.0.0.1:0", console=True) as sidecar:
+            address = sidecar.app.addresses[-1]
+            operator = (tmp_path / "state" / "keys" / "operator.token").read_text()
+            async with ClientSession(cookie_jar=CookieJar(unsafe=True)) as browser:
+                asked = await browser.get(f"{address}/sign-in")
+                (csrf,) = re.findall(r'name="csrf" value="([^"]+)"', await asked.text())
+                form = {"csrf": csrf, "next": "/budgets", "token": operator}
+                page = await browser.post(f"{address}/sign-in", data=form, headers={"Origin": address})
+                told = await (await browser.get(f"{address}/metrics")).text()
+
+                assert (page.status, page.url.path) == (200, "/budgets")
+                assert "month" in await page.text()
+                assert 'remit_budget_limit{budget="month",currency="EUR"} 2.0' in told
 
     asyncio.run(scene())
