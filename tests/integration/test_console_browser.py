@@ -137,7 +137,7 @@ def test_a_refusal_and_a_wrong_field_are_shown(browser: Browser, htmx: bytes) ->
 
 
 def test_a_live_tree_grows_by_itself(browser: Browser, htmx: bytes) -> None:
-    """What is decided appears within seconds, the focus stays, a lost store is told and found again, a close ends it."""
+    """What is decided appears within seconds, the focus stays, a lost store is told and found again, it ends."""
     overview = story()
     with looking(browser, overview, htmx) as look:
         look.open(f"/workflows/{LIVE}")

@@ -368,7 +368,7 @@ def test_every_form_carries_its_token(client: TestClient) -> None:
 @pytest.mark.parametrize(
     ("error", "told"),
     [
-        (StoreUnavailable("host db.internal:5432 refused"), "The store cannot be reached just now. (store_unavailable)"),
+        (StoreUnavailable("host db.internal:5432 refused"), "The store cannot be reached just now."),
         (PolicyFailure(Reason.PDP_UNAVAILABLE, "socket"), "OPA could not be reached"),
     ],
 )
