@@ -116,6 +116,27 @@ class Installation:
         self.cut()
         self.run(_EMPTY)
 
+    @contextmanager
+    def planted(self, function: str, old: str, new: str) -> Iterator[None]:
+        """A bug in a function of the store's while inside: `old` in its text, which must be there once, is `new`."""
+        (text,) = (
+            each
+            for (each,) in self.rows(
+                "SELECT pg_get_functiondef(oid) FROM pg_proc"
+                " WHERE pronamespace = 'remit'::regnamespace AND proname = %s",
+                [function],
+            )
+            if old in each
+        )
+        assert text.count(old) == 1
+        self.run("SET search_path = remit")
+        self.run(text.replace(old, new))
+        try:
+            yield
+        finally:
+            self.run(text)
+            self.run("RESET search_path")
+
     def close(self) -> None:
         """Let go of the owner's connection."""
         if self._owner is not None:
@@ -147,6 +168,15 @@ async def open_store(
     store = await store_type.open(server or installation.reached(role), log=log, **given)
     store.activate("r1")
     return store
+
+
+def abandon(store: PostgresStore) -> None:
+    """What a kill -9 leaves of a store: its sockets are closed, and nothing else is done."""
+    store._stop_timer()
+    connections = [store._session._connection, *(each._connection for each in store._reads._idle)]
+    for connection in connections:
+        if connection is not None:
+            connection.pgconn.finish()
 
 
 def key_of(log: str) -> Ed25519PrivateKey:
