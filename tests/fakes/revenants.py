@@ -7,14 +7,16 @@ import shutil
 from collections.abc import Coroutine
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from fakes.commits import START, Desk
 from fakes.store_memory import MemoryStore
+from fakes.store_postgres import Installation, abandon, open_store
 from fakes.world import FakeClock, FakeIds
+from remit.backends.store_postgres.store import PostgresStore
 from remit.backends.store_sqlite import SqliteStore
-from remit.core.journal import Verification, verify
+from remit.core.journal import Verification, together, verify
 
 T = TypeVar("T")
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
@@ -86,3 +88,36 @@ class Sqlite(Memory):
         store = self.store_type(path, clock=FakeClock(START), ids=self._ids, key=KEY, checkpoint_records=20)
         store.activate("r1")
         return store
+
+
+class Postgres(Memory):
+    """The store on PostgreSQL: a crash is the connections being cut, or the process being killed and started again.
+
+    A test sets the installation, which each machine begins with as it was migrated.
+    """
+
+    installation: ClassVar[Installation]
+
+    def __init__(self) -> None:
+        self.installation.empty()
+        self._loop = asyncio.new_event_loop()
+        self._ids = FakeIds()
+        self._crashes = 0
+        self._store = self._open()
+        self.desk = Desk(self._store)
+
+    def crash(self) -> None:
+        """In turns: the store goes on with new connections, or another one takes up its log."""
+        self._crashes += 1
+        if self._crashes % 2:
+            self.installation.cut()
+        else:
+            abandon(self._store)
+            self.desk.store = self._store = self._open()
+
+    def verify(self) -> Verification:
+        """As an operator asks it."""
+        return together(self.run(self._store.verify()))
+
+    def _open(self) -> PostgresStore:
+        return self.run(open_store(self.installation, ids=self._ids, checkpoint_records=20))

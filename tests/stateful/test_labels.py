@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import pytest
-from counts import COUNTS
+from counts import COUNTS, PROFILE
 from fakes.commits import SECOND, START, Desk
-from fakes.revenants import Memory, Sqlite
+from fakes.revenants import Memory, Postgres, Sqlite
+from fakes.store_postgres import Installation
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
@@ -171,6 +172,8 @@ class SqliteLabels(LabelMachine):
 
 
 MACHINES = settings(max_examples=COUNTS.machines, stateful_step_count=COUNTS.steps)
+ON_POSTGRES = settings(MACHINES, max_examples=COUNTS.machines if PROFILE == "soak" else COUNTS.machines // 8)
+HUNT = settings(MACHINES, max_examples=400, phases=[Phase.generate], report_multiple_bugs=False, print_blob=False)
 
 
 @pytest.mark.timeout(3600)
@@ -219,6 +222,44 @@ def test_planted_bugs_are_found(sessions: type[Sessions]) -> None:
         def teardown(self) -> None:
             self.world.end()
 
-    hunt = settings(MACHINES, max_examples=400, phases=[Phase.generate], report_multiple_bugs=False, print_blob=False)
     with pytest.raises((AssertionError, StoreUnavailable)):
-        run_state_machine_as_test(Machine, settings=hunt)
+        run_state_machine_as_test(Machine, settings=HUNT)
+
+
+def _on(installation_: Installation, *, hunted: bool = False) -> type[LabelMachine]:
+    """The machine on PostgreSQL, with crashes; a hunted bug need not leave a journal that verifies."""
+
+    class World(Postgres):
+        installation = installation_
+
+    class Machine(LabelMachine):
+        world_type = World
+
+        def teardown(self) -> None:
+            if hunted:
+                self.world.end()
+            else:
+                super().teardown()
+
+    return Machine
+
+
+@pytest.mark.timeout(3600)
+def test_labels_on_postgresql_agree_with_the_rule_of_shares(installation: Installation) -> None:
+    """The same, of what SQL does."""
+    run_state_machine_as_test(_on(installation), settings=ON_POSTGRES)
+
+
+@pytest.mark.parametrize(
+    ("function", "right", "wrong"),
+    [
+        ("close_workflow", "NOT IN (flow.opener, p->>'by')", "NOT IN (flow.opener)"),
+        ("join_labels", "(flow.closed_by IN ('', whose) OR flow.opener = whose)", "true"),
+        ("join_labels", "RETURN is_new;", "RETURN false;"),
+    ],
+    ids=["washing", "losing", "quiet"],
+)
+def test_bugs_planted_in_sql_are_found(installation: Installation, function: str, right: str, wrong: str) -> None:
+    """The same three, in the functions that hold the rule there."""
+    with installation.planted(function, right, wrong), pytest.raises((AssertionError, StoreUnavailable)):
+        run_state_machine_as_test(_on(installation, hunted=True), settings=HUNT)

@@ -6,9 +6,10 @@ import asyncio
 from dataclasses import dataclass, field
 
 import pytest
-from counts import COUNTS
+from counts import COUNTS, PROFILE
 from fakes.commits import EUR, SECOND, Desk, row
-from fakes.revenants import Memory, Sqlite
+from fakes.revenants import Memory, Postgres, Sqlite
+from fakes.store_postgres import Installation
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
@@ -204,6 +205,8 @@ class SqliteLedger(LedgerMachine):
 
 
 MACHINES = settings(max_examples=COUNTS.machines, stateful_step_count=COUNTS.steps)
+ON_POSTGRES = settings(MACHINES, max_examples=COUNTS.machines if PROFILE == "soak" else COUNTS.machines // 4)
+HUNT = settings(MACHINES, max_examples=400, phases=[Phase.generate], report_multiple_bugs=False, print_blob=False)
 
 
 @pytest.mark.timeout(3600)
@@ -254,6 +257,48 @@ def test_planted_bugs_are_found(ledger: type[Ledger]) -> None:
         def teardown(self) -> None:
             self.world.end()
 
-    hunt = settings(MACHINES, max_examples=400, phases=[Phase.generate], report_multiple_bugs=False, print_blob=False)
     with pytest.raises((AssertionError, StoreUnavailable)):
-        run_state_machine_as_test(Machine, settings=hunt)
+        run_state_machine_as_test(Machine, settings=HUNT)
+
+
+def _on(installation_: Installation, *, hunted: bool = False) -> type[LedgerMachine]:
+    """The machine on PostgreSQL, with crashes; a hunted bug need not come to a good end."""
+
+    class World(Postgres):
+        installation = installation_
+
+    class Machine(LedgerMachine):
+        world_type = World
+
+        def teardown(self) -> None:
+            if hunted:
+                self.world.end()
+            else:
+                super().teardown()
+
+    return Machine
+
+
+@pytest.mark.timeout(3600)
+def test_the_ledger_on_postgresql_agrees_with_its_model(installation: Installation) -> None:
+    """The same, of what SQL does."""
+    run_state_machine_as_test(_on(installation), settings=ON_POSTGRES)
+
+
+@pytest.mark.parametrize(
+    ("function", "right", "wrong"),
+    [
+        (
+            "reserve",
+            "> limit_::numeric + till.adjusted[place]",
+            "> limit_::numeric + till.adjusted[place] + 1000000000",
+        ),
+        ("end_reservation", "WHEN 'held' THEN -was.amount ELSE 0 END", "WHEN 'held' THEN 1 - was.amount ELSE 0 END"),
+        ("end_reservation", "was.state = 'lapsed' AND how = 'settled'", "was.state <> 'held' AND how = 'settled'"),
+    ],
+    ids=["guardless", "forgetful", "twice"],
+)
+def test_bugs_planted_in_sql_are_found(installation: Installation, function: str, right: str, wrong: str) -> None:
+    """The same three, in the functions that hold the guards there."""
+    with installation.planted(function, right, wrong), pytest.raises((AssertionError, StoreUnavailable)):
+        run_state_machine_as_test(_on(installation, hunted=True), settings=HUNT)
