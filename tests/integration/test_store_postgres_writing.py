@@ -205,6 +205,28 @@ async def test_an_erasure_whose_answer_was_lost_is_found(installation: Installat
         await sound(desk.store)
 
 
+@in_loop
+async def test_one_member_erases_what_another_recorded(installation: Installation) -> None:
+    """Both logs verify; without the act the one does not, and with the body back in its place not the other."""
+    async with desk_on(installation, "one") as one, desk_on(installation, "two") as two:
+        await one.must(id="d_private")
+        ((body, salt),) = installation.rows("SELECT body, salt FROM remit.journal")
+        await two.store.erase("d_private", by="ana", reason="asked to be forgotten")
+        assert {(each.log, each.state, each.erased) for each in await one.store.verify()} == {
+            ("one", "authentic", 1),
+            ("two", "authentic", 0),
+        }
+
+        installation.owner.execute("UPDATE remit.journal SET body = %s, salt = %s WHERE id = 'd_private'", [body, salt])
+        found = {each.log: each.problem for each in await one.store.verify()}
+        assert found == {"one": "", "two": "the act names a body that is not erased"}
+        installation.run("UPDATE remit.journal SET body = NULL, salt = NULL WHERE id = 'd_private'")
+        installation.run("UPDATE remit.journal SET kind = 'report' WHERE ref = 'd_private'")
+        found = {each.log: each.problem for each in await one.store.verify()}
+        assert found["one"] == "the body is gone, and no journalled act erased it"
+        assert found["two"] == "the header does not match its hash"
+
+
 # A log that is not as it was left
 
 

@@ -10,7 +10,8 @@ record n fixes records 1 to n. `verify` recomputes every link, not only those at
 trusts the stretch between two signed points lets history fork inside it.
 
 Erasing is an act: a record of kind `erased` whose `ref` names the record, covered by a checkpoint made with it.
-A body that is gone without such an act is a failure, and so is an act whose body is still there.
+A body that is gone without such an act is a failure, and so is an act whose body is still there. Where a journal has
+several logs, the act may stand in another one than the record (`Elsewhere`).
 
 What is after the last checkpoint is not signed by anybody: whoever can write the file can rewrite that tail,
 with new hashes. A note kept elsewhere (`notes`) moves the line on, and finds journal and checkpoints that were
@@ -20,7 +21,7 @@ cut together.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from remit.core.canonical import MalformedJson, canonical
@@ -162,6 +163,20 @@ def together(found: Sequence[Verification]) -> Verification:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """What the journal's other logs say, by ids: whose bodies are gone there, and whose bodies acts there erased.
+
+    Whether those acts stand as they were written, and are signed, shows where their own log is verified.
+    """
+
+    gone: Collection[str] = frozenset()
+    erased: Collection[str] = frozenset()
+
+
+NOWHERE = Elsewhere()
+
+
 def verify(
     rows: Iterable[JournalRow],
     checkpoints: Iterable[CheckpointRow],
@@ -169,14 +184,16 @@ def verify(
     *,
     notes: Sequence[str] = (),
     after: CheckpointRow | None = None,
+    elsewhere: Elsewhere = NOWHERE,
 ) -> Verification:
     """Read a journal once, in order, and say what was changed.
 
     `checkpoints` come in the order in which they were made; `notes` are signed notes kept outside the journal.
-    `after` is a head to start from, whose record was checked by the caller: only the rest is read then.
+    `after` is a head to start from, whose record was checked by the caller: only the rest is read then. `elsewhere` is
+    what the journal's other logs have to do with this one.
     Memory is bounded by the notes and by the erasures whose act is still to come.
     """
-    reader = _Reader(key, checkpoints, notes, after)
+    reader = _Reader(key, checkpoints, notes, after, elsewhere)
     for row in rows:
         reader.read(row)
     return reader.finish()
@@ -274,7 +291,9 @@ class _Reader:
         checkpoints: Iterable[CheckpointRow],
         notes: Sequence[str],
         after: CheckpointRow | None,
+        elsewhere: Elsewhere,
     ) -> None:
+        self._elsewhere = elsewhere
         self._pinned = key is not None
         self._found = _Findings()
         self._heads = _Heads(key, checkpoints, notes, self._found)
@@ -298,7 +317,9 @@ class _Reader:
 
     def finish(self) -> Verification:
         self._heads.finish(self._last)
-        for sequence in self._awaited.values():
+        for id, sequence in self._awaited.items():
+            if id in self._elsewhere.erased:
+                continue
             self._found.add(sequence, "the body is gone, and no journalled act erased it")
         if self._last_act > self._heads.covered:
             self._found.add(self._last_act, "a body was erased by an act that no checkpoint covers")
@@ -341,7 +362,8 @@ class _Reader:
             self._found.add(row.sequence, "the body is marked as erased and is there")
 
     def _meet_act(self, row: JournalRow) -> None:
-        if self._awaited.pop(row.record.ref, None) is None:
+        erased = row.record.ref
+        if self._awaited.pop(erased, None) is None and erased not in self._elsewhere.gone:
             self._found.add(row.sequence, "the act names a body that is not erased")
         self._last_act = row.sequence
 

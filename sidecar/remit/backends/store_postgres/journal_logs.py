@@ -18,7 +18,7 @@ from remit.backends.store_postgres.rows import CHECKPOINTS, JOURNAL, Row, checkp
 from remit.backends.store_postgres.session import Server
 from remit.core.checkpoint import VerifierKey, read_note
 from remit.core.errors import BadRequest, StoreUnavailable
-from remit.core.journal import GENESIS, MAX_PROBLEMS, Problem, Verification, verify
+from remit.core.journal import GENESIS, MAX_PROBLEMS, Elsewhere, Problem, Verification, verify
 from remit.ports import CheckpointRow, JournalRow
 
 BATCH_ROWS = 2000
@@ -35,6 +35,11 @@ _WRITTEN = """
         FROM written WHERE written.log IS NOT NULL
     )
     SELECT log FROM written WHERE log IS NOT NULL
+"""
+# Acts that erased bodies of other logs.
+_ACROSS = """
+    SELECT act.log, record.log, record.id FROM remit.journal AS act JOIN remit.journal AS record ON record.id = act.ref
+    WHERE act.kind = 'erased' AND record.body IS NULL AND record.log <> act.log
 """
 _ROWS = f"{JOURNAL} WHERE log = %s ORDER BY sequence, time"
 _HEADS = f"{CHECKPOINTS} WHERE log = %s ORDER BY size"
@@ -69,6 +74,15 @@ class JournalLogs:
         self.logs = tuple(RegisteredLog(*row) for row in self._all(_LOGS))
         known = {log.name for log in self.logs}
         self.strays = tuple(name for (name,) in self._all(_WRITTEN) if name not in known)
+        self._gone: dict[str, set[str]] = {}
+        self._erased: dict[str, set[str]] = {}
+        for act_log, record_log, id in self._all(_ACROSS):
+            self._gone.setdefault(act_log, set()).add(id)
+            self._erased.setdefault(record_log, set()).add(id)
+
+    def elsewhere(self, log: str) -> Elsewhere:
+        """What the other logs have to do with one."""
+        return Elsewhere(self._gone.get(log, frozenset()), self._erased.get(log, frozenset()))
 
     def rows(self, log: str) -> Iterator[JournalRow]:
         """Every record of a log."""
@@ -168,7 +182,7 @@ def _verified(
     journal: JournalLogs, name: str, key: VerifierKey | None, notes: Sequence[str], log: RegisteredLog | None
 ) -> Verification:
     last = _Last(journal.rows(name))
-    found = verify(last, journal.checkpoints(name), key, notes=notes)
+    found = verify(last, journal.checkpoints(name), key, notes=notes, elsewhere=journal.elsewhere(name))
     if log is not None and (log.sequence, log.head) != (last.sequence, last.hash):
         found = _with(found, f"its writer left off at record {log.sequence}, which is not the last one", last.sequence)
     return found

@@ -54,6 +54,7 @@ CREATE TABLE journal (
 CREATE INDEX journal_ref ON journal (ref) WHERE ref <> '';
 CREATE INDEX journal_workflow ON journal (workflow, time, log, sequence) WHERE workflow <> '';
 CREATE INDEX journal_decisions ON journal (time DESC) WHERE kind = 'decision';
+CREATE INDEX journal_erased ON journal (ref) WHERE kind = 'erased';
 
 -- The months that have partitions of `journal` and `seen`.
 CREATE TABLE journal_months (
