@@ -11,7 +11,7 @@ from remit.backends.clock_system import SystemClock
 from remit.backends.identity_catalogue import CatalogueIdentity
 from remit.core.catalogue import Agent, Catalogue, Identity, Person
 from remit.core.errors import Unauthenticated
-from remit.core.evidence import Evidence, PeerCertificate
+from remit.core.evidence import Evidence, PeerCertificate, Proof, Proved
 
 FOREVER = 2**63 - 1
 
@@ -113,3 +113,40 @@ def test_tokens_whose_hashes_begin_alike_are_told_apart() -> None:
     identity = identities(a=Identity((good,)), b=Identity((twin,)))
 
     assert identity.identify(token("t")).id == "a"
+
+
+def person_cause(identity: CatalogueIdentity, by: Proved, value: str) -> str:
+    with pytest.raises(Unauthenticated) as caught:
+        identity.person(Proof(by, value))
+    return caught.value.cause
+
+
+def test_what_a_person_proved_is_asked_again_of_the_catalogue_in_force() -> None:
+    """By the token's hash or the name at the provider, exactly; roles are those of now; an agent is no person."""
+    catalogue = Catalogue(
+        "EUR",
+        agents={"a": Agent("t", identity=Identity((hashed("agent"),)))},
+        people={"ana": Person(("auditor",), Identity((hashed("t"),), oidc=("ana@example.com", "sub-1")))},
+    )
+    identity = CatalogueIdentity(catalogue, SystemClock(), hashed("op"))
+
+    for by, value in ((Proved.TOKEN, hashed("t")), (Proved.OIDC, "ana@example.com"), (Proved.OIDC, "sub-1")):
+        assert identity.person(Proof(by, value)).id == "ana"
+    assert identity.person(Proof(Proved.TOKEN, hashed("op"))).id == "operator"
+    assert identity.person(Proof(Proved.OIDC, "sub-1")).identity.method == "oidc"
+    for name in ("Ana@example.com", "ana@example.com ", "", hashed("t")):
+        assert person_cause(identity, Proved.OIDC, name) == "unknown"
+    assert person_cause(identity, Proved.TOKEN, hashed("agent")) == "unknown"
+    assert person_cause(identity, Proved.TOKEN, hashed("x")) == "unknown"
+
+    identity.use(Catalogue("EUR", people={"ana": Person((), Identity((hashed("t"),)))}))
+    assert identity.person(Proof(Proved.TOKEN, hashed("t"))).roles == ()
+    assert person_cause(identity, Proved.OIDC, "ana@example.com") == "unknown"
+
+
+def test_a_name_at_the_provider_that_two_have_is_nobodys() -> None:
+    """As with any credential."""
+    both = Person(("auditor",), Identity(oidc=("x",)))
+    identity = CatalogueIdentity(Catalogue("EUR", people={"ana": both, "bo": both}), SystemClock())
+
+    assert person_cause(identity, Proved.OIDC, "x") == "ambiguous"
