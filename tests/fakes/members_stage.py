@@ -94,7 +94,6 @@ class Stage:
             "keys": self.place / "keys",
             "store_url": self.installation.url(role),
             "store_password_file": self.place / f"{role}.password",
-            "store_allotments": "false",
             "socket": self.place / f"{name}.sock",
             "grpc": "off",
             "http": "127.0.0.1:0",

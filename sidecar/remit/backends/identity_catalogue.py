@@ -78,7 +78,7 @@ class CatalogueIdentity:
         Asked anew at each request, so that who is no longer listed, or listed with another credential, is out.
         """
         if proof.by == Proved.OIDC:
-            found = self._bindings.oidc.get(proof.value, ())
+            found: Sequence[Subject] = self._bindings.oidc.get(proof.value, ())
         else:
             found = _having(self._bindings.tokens, bytes.fromhex(proof.value.removeprefix("sha256:")))
         subject = _only(found, f"{proof.by} that was proved")

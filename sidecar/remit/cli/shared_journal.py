@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from remit.backends.store_postgres.administration import NotReached, connected
-from remit.backends.store_postgres.journal_logs import open_logs, verify_logs
-from remit.cli.failure import Failure, Unreachable
+from remit.backends.store_postgres.journal_logs import JournalLogs, open_logs, verify_logs
+from remit.cli.failure import Failure, Refused, Unreachable
 from remit.core.checkpoint import VerifierKey
 from remit.core.database_url import PostgresPlace
 from remit.core.errors import StoreUnavailable
@@ -17,17 +17,32 @@ from remit.core.journal import Verification
 def verify_store(
     place: PostgresPlace, password: bytes, pinned: Sequence[VerifierKey], notes: Sequence[str]
 ) -> Sequence[Verification]:
-    """What is found in each log. Without a pinned key a log is consistent at best: its registered key is the database's
-    own word. Raises Failure, Unreachable."""
-    unnamed = [key for key in pinned if not key.log]
-    if unnamed:
-        raise Failure("--key: found a key without a log's name; expected remit/LOG+ID+KEY, for there are many logs")
+    """What is found in each log. One that no pinned key signs is consistent at best: that it is registered with another
+    key is the database's own word. A key without a log's name is that of every log that is registered with it.
+
+    Raises Refused, Failure, Unreachable.
+    """
     try:
         with connected(place, password) as connection, open_logs(connection) as journal:
-            found = verify_logs(journal, pinned, notes)
+            keys = [named for key in pinned for named in _named(key, journal)]
+            found = verify_logs(journal, keys, notes)
+            public = {log.name: log.public for log in journal.logs}
     except NotReached as error:
         raise Unreachable(error.detail) from error
     except StoreUnavailable as error:
         raise Failure(error.detail) from error
-    vouched = {key.log for key in pinned}
-    return [each if each.log in vouched or not each.authentic else replace(each, state="consistent") for each in found]
+    # A member signs all logs that it writes with one key, each checkpoint with its log's name.
+    vouched = {key.public for key in keys}
+    return [
+        replace(each, state="consistent") if each.authentic and public.get(each.log) not in vouched else each
+        for each in found
+    ]
+
+
+def _named(key: VerifierKey, journal: JournalLogs) -> Sequence[VerifierKey]:
+    if key.log:
+        return [key]
+    found = [log.key for log in journal.logs if log.public == key.public]
+    if not found:
+        raise Refused(f"--key: no log of the store is registered with the key {key.public.hex()[:16]}…")
+    return found
