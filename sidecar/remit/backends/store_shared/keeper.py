@@ -106,16 +106,25 @@ class Keeper:
             self._homes_wanted.add(subject)
             self.wake()
 
-    async def flush(self) -> None:
-        """Everything that is recorded by now is in the shared store. Raises StoreUnavailable."""
-        target = self._local.last
-        if self._shipping.shipped >= target:
+    async def flush(self, *, heads: bool = False) -> None:
+        """Everything that is recorded by now is in the shared store; `heads`: and signed. Raises StoreUnavailable."""
+        if heads:
+            await self._local.sign()
+        elif self._shipping.shipped >= self._local.last:
             return
         try:
             async with asyncio.timeout(FLUSH_SECONDS):
                 await self._shipping.ship()
         except TimeoutError as error:
             raise StoreUnavailable("what was decided here could not be shipped in time") from error
+
+    async def give_up(self, budget: str) -> bool:
+        """What slices of a budget had left is in the shared ledger again; whether it was anything."""
+        async with self._renewing:
+            if not self.decides or not await self.slices.give_up(budget):
+                return False
+            await self._shipping.ship()
+            return True
 
     async def _pulse(self) -> None:
         while True:

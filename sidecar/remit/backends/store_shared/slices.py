@@ -90,16 +90,28 @@ class Slices:
         if self._wanted:
             await self._take()
 
+    async def give_up(self, budget: str) -> bool:
+        """Give back every slice of a budget, for one that the shared ledger refused; whether there was anything."""
+        given = 0
+        for key, row in tuple(self._have.items()):
+            if row.budget == budget:
+                self._stay_away(key, row)
+                given += await self._local.give_back(row, 0, self._recorder(row))
+        return given > 0
+
+    def _stay_away(self, key: RowKey, row: BudgetRow) -> None:
+        """Leave a row to the shared ledger for a while; what ends meanwhile makes room there too."""
+        self._recalled[key] = row
+        self._have.pop(key, None)
+        self._wanted.pop(key, None)
+        self._not_before[key] = self._monotonic() + AWAY_SECONDS
+
     async def _give_recalled(self) -> None:
         for row in self._term.rows:
-            key = _key(row)
-            self._recalled[key] = row
-            self._have.pop(key, None)
-            self._not_before[key] = self._monotonic() + AWAY_SECONDS
+            self._stay_away(_key(row), row)
         for key, row in tuple(self._recalled.items()):
             if self._not_before.get(key, 0.0) <= self._monotonic():
                 del self._recalled[key]
-            # What ends meanwhile makes room again, which is theirs too.
             elif self._local.left(row) > 0:
                 await self._local.give_back(row, 0, self._recorder(row))
 

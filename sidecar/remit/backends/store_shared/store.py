@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from time import monotonic as system_monotonic
+from typing import TypeGuard
 
 from remit.backends.store_postgres.store import PostgresStore
 from remit.backends.store_shared.keeper import Keeper
@@ -184,6 +185,8 @@ class SharedStore:
         outcome: Committed | Refused | None = None
         try:
             outcome = await self._remote.commit(commit)
+            if _has_no_room(outcome) and await self._keeper.give_up(outcome.name):
+                outcome = await self._remote.commit(commit)
             return outcome
         finally:
             self._note(commit, done=isinstance(outcome, Committed), certain=outcome is not None)
@@ -310,8 +313,7 @@ class SharedStore:
 
     async def verify(self) -> Sequence[Verification]:
         """Read every log of the installation."""
-        await self._local.sign()
-        await self._keeper.flush()
+        await self._keeper.flush(heads=True)
         return await self._remote.verify(self._local.verifier)
 
     async def erase(self, id: str, *, by: str, reason: str) -> Committed:
@@ -338,6 +340,11 @@ class SharedStore:
             async with AsyncExitStack() as closing:
                 for each in (self._remote, self._calls, self._pulses, self._local):
                     closing.push_async_callback(each.close)
+
+
+def _has_no_room(outcome: Committed | Refused) -> TypeGuard[Refused]:
+    """Whether it was refused for want of room, which slices of our own may be the reason of."""
+    return isinstance(outcome, Refused) and outcome.reason is Reason.BUDGET_EXHAUSTED
 
 
 def _reserved(commit: Commit) -> tuple[tuple[BudgetRow, ...], int]:

@@ -37,12 +37,13 @@ class Pulses(Protocol):
 
 
 class Term:
-    """`rows` and `subjects` are what others want back, as of the last pulse."""
+    """`number` counts terms; `rows` and `subjects` are what others want back, as of the last pulse."""
 
     def __init__(self, log: str, mirror: Mirror, monotonic: Callable[[], float]) -> None:
         self._log, self._mirror, self._monotonic = log, mirror, monotonic
         self._until = float("-inf")
         self.begun = False
+        self.number = 0
         self.members = 1
         self.rows: Sequence[BudgetRow] = ()
         self.subjects: Sequence[str] = ()
@@ -63,6 +64,7 @@ class Term:
         self._mirror.clear()
         self._until = asked + LEASE_SECONDS - MARGIN_SECONDS
         self.begun = True
+        self.number += 1
         self._take(answer)
 
     async def pulse(self, pulses: Pulses) -> bool:
