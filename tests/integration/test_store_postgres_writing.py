@@ -16,7 +16,7 @@ from fakes.store_postgres import Installation
 from fakes.world import FakeClock, FakeIds
 from remit.backends.store_postgres import queue as queue_module
 from remit.backends.store_postgres import session as session_module
-from remit.backends.store_postgres import store as store_module
+from remit.backends.store_postgres import writer as writer_module
 from remit.backends.store_postgres.session import Lost, Server
 from remit.backends.store_postgres.store import PostgresStore
 from remit.core.effect import (
@@ -156,7 +156,7 @@ async def test_while_nothing_can_be_reached_callers_are_told_so(
     installation: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nobody waits for long, the store does not give up, and what was unknown is known before anything else is done."""
-    monkeypatch.setattr(store_module, "RESOLVE_SECONDS", 0.3)
+    monkeypatch.setattr(writer_module, "RESOLVE_SECONDS", 0.3)
     async with lossy_network(installation.server.port) as proxy, desk_behind(installation, proxy) as desk:
         await desk.must()
         proxy.refused = proxy.lose_answer = True

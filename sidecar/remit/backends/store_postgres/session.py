@@ -160,7 +160,10 @@ class Server:
             "gssencmode": "disable",
         }
         if password:
-            arguments["password"] = password.decode("ascii")
+            try:
+                arguments["password"] = password.decode()
+            except UnicodeDecodeError:
+                raise StoreUnavailable(f"{self.where}: the password is not UTF-8") from None
         if self.settings.get("sslmode") == "disable" and not self.settings.get("host", "").startswith("/"):
             arguments["require_auth"] = "!password"  # never in clear over a network
         return await AsyncConnection.connect(**arguments, autocommit=True, prepare_threshold=None)
