@@ -18,6 +18,9 @@ from remit.backends.clock_system import SystemClock
 from remit.listeners.console.oidc import OidcSettings
 
 
+pytestmark = pytest.mark.timeout(1800)  # the provider is built first where it is not there
+
+
 @contextmanager
 def running(port: int, issuer: str) -> Iterator[Desk]:
     """A desk in a thread of its own."""
