@@ -183,6 +183,7 @@ def _verified(
 ) -> Verification:
     last = _Last(journal.rows(name))
     found = verify(last, journal.checkpoints(name), key, notes=notes, elsewhere=journal.elsewhere(name))
+    found = replace(found, log=name)  # which verification cannot know where there is neither record nor key
     if log is not None and (log.sequence, log.head) != (last.sequence, last.hash):
         found = _with(found, f"its writer left off at record {log.sequence}, which is not the last one", last.sequence)
     return found
