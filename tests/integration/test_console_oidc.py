@@ -17,7 +17,6 @@ from playwright.sync_api import Browser, Page, expect
 from remit.backends.clock_system import SystemClock
 from remit.listeners.console.oidc import OidcSettings
 
-
 pytestmark = pytest.mark.timeout(1800)  # the provider is built first where it is not there
 
 
@@ -127,41 +126,24 @@ def test_a_browser_signs_in_by_token_and_its_forms_are_taken(site: Site) -> None
         assert [each for each in said if "Policy" in each or "Refused" in each] == []
 
 
-def test_a_link_on_another_page_opens_a_page_of_ours(site: Site) -> None:
-    """Of who is signed in already, although the session's cookie is a strict one."""
+def test_another_site_may_link_to_us_and_no_more(site: Site) -> None:
+    """Of who is signed in: its link opens our page, although the session's cookie is strict; its form is refused."""
     with site.look() as page:
-        page.goto(f"{site.desk.own}/sign-in")
-        page.get_by_label("Your Remit token").fill(ANA)
-        page.get_by_role("button", name="Sign in").click()
-        page.wait_for_url(f"{site.desk.own}/")
-        page.route(
-            "http://elsewhere.test/",
-            lambda route: route.fulfill(content_type="text/html", body=f'<a href="{site.desk.own}/budgets">go</a>'),
-        )
-        page.goto("http://elsewhere.test/")
-        page.get_by_role("link", name="go").click()
-        expect(page.locator("form.who b")).to_have_text("ana")
-        assert page.url == f"{site.desk.own}/budgets"
-
-
-def test_another_pages_form_changes_nothing(site: Site) -> None:
-    """In a browser that is signed in: signing out is refused, and so is signing in."""
-    with site.look() as page:
-        page.goto(f"{site.desk.own}/sign-in")
-        page.get_by_label("Your Remit token").fill(ANA)
-        page.get_by_role("button", name="Sign in").click()
-        page.wait_for_url(f"{site.desk.own}/")
         own = site.desk.own
-        page.route(
-            "http://elsewhere.test/",
-            lambda route: route.fulfill(
-                content_type="text/html",
-                body=f'<form method=post action="{own}/sign-out"><input name=csrf value=x><button>go</button></form>',
-            ),
+        page.goto(f"{own}/sign-in")
+        page.get_by_label("Your Remit token").fill(ANA)
+        page.get_by_role("button", name="Sign in").click()
+        page.wait_for_url(f"{own}/")
+        alien = (
+            f'<a href="{own}/budgets">read</a>'
+            f'<form method=post action="{own}/sign-out"><input name=csrf value=x><button>act</button></form>'
         )
+        page.route("http://elsewhere.test/", lambda route: route.fulfill(content_type="text/html", body=alien))
         page.goto("http://elsewhere.test/")
         with page.expect_response(f"{own}/sign-out") as answered:
-            page.get_by_role("button", name="go").click()
+            page.get_by_role("button", name="act").click()
         assert answered.value.status == 403
-        page.goto(f"{own}/budgets")
+        page.goto("http://elsewhere.test/")
+        page.get_by_role("link", name="read").click()
         expect(page.locator("form.who b")).to_have_text("ana")
+        assert page.url == f"{own}/budgets"
