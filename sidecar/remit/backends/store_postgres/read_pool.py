@@ -72,20 +72,22 @@ class ReadPool:
         """All rows. Raises StoreUnavailable; BadRequest for a text that PostgreSQL cannot hold."""
         given = [_dumped(value) for value in values]
         await self._take_place()
+        keeps_place = False
         try:
             known = await self._taken()
-            again = known.used
-            answer = await self._asked(known, query, given, again)
+            answer = await self._asked(known, query, given, again=known.used)
             if answer is None:
                 await self.forget()
                 answer = await self._asked(await self._taken(), query, given, again=False)
             assert answer is not None
             return answer
         except _Left as left:
+            keeps_place = True
             self._finish_later(left.connection)
             raise asyncio.CancelledError from None
         finally:
-            self._places.release()
+            if not keeps_place:
+                self._places.release()
 
     async def forget(self) -> None:
         """Close what is idle: the server went away, and took all of them along."""
@@ -170,15 +172,15 @@ class ReadPool:
         """A caller has left: nobody else may have the connection before the server's answer was read."""
 
         async def finish() -> None:
+            whole = False
             try:
                 whole = await known.drained()
-            except BaseException:
-                await known.close()
-                raise
-            if whole and not self._closed:
-                self._idle.append(known)
-            else:
-                await known.close()
+            finally:
+                self._places.release()
+                if whole and not self._closed:
+                    self._idle.append(known)
+                else:
+                    await known.close()
 
         task = asyncio.create_task(finish())
         self._leaving.add(task)
