@@ -13,9 +13,11 @@ from fakes.loop import in_loop
 from fakes.lossy_network import lossy_network
 from fakes.postgres_server import OWNER
 from fakes.store_postgres import SIDECAR, Installation
+from remit.backends.store_postgres import server as server_module
 from remit.backends.store_postgres import session as module
 from remit.backends.store_postgres.migrate import latest
 from remit.backends.store_postgres.session import LogState, Lost, Rejected, Server, Session, Unknown
+from remit.backends.store_postgres.wire import ask
 from remit.core.errors import StoreUnavailable
 
 LOOK = {"log": "mine", "ids": []}
@@ -136,7 +138,7 @@ async def test_a_server_that_says_nothing_is_waited_for_so_long(
     installation: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A call has a bound, and so has a connection; afterwards our silent backend is ended, and all is well."""
-    monkeypatch.setattr(module, "CONNECT_SECONDS", 1)
+    monkeypatch.setattr(server_module, "CONNECT_SECONDS", 1)
     async with lossy_network(installation.server.port) as proxy:
         session = session_of(installation.reached(port=str(proxy.port)))
         await session.open()
@@ -232,7 +234,7 @@ async def test_commits_wait_for_the_disk_whatever_the_role_says(installation: In
         session = session_of(installation.reached())
         await session.open()
         assert session._connection is not None
-        ((found,),) = await module._ask(session._connection, b"SHOW synchronous_commit")
+        ((found,),) = await ask(session._connection, b"SHOW synchronous_commit")
         assert found == b"on"
         await session.close()
     finally:
@@ -247,7 +249,7 @@ async def test_what_is_stronger_stays(installation: Installation) -> None:
         session = session_of(installation.reached())
         await session.open()
         assert session._connection is not None
-        ((found,),) = await module._ask(session._connection, b"SHOW synchronous_commit")
+        ((found,),) = await ask(session._connection, b"SHOW synchronous_commit")
         assert found == b"remote_apply"
         await session.close()
     finally:

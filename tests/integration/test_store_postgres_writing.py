@@ -12,12 +12,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from fakes.commits import EUR, NEVER, SECOND, START, Desk, row
 from fakes.loop import in_loop, until
 from fakes.lossy_network import LossyNetwork, lossy_network
-from fakes.store_postgres import Installation
+from fakes.postgres_server import SETTINGS, postgres_server
+from fakes.store_postgres import Installation, new_installation
 from fakes.world import FakeClock, FakeIds
 from remit.backends.store_postgres import queue as queue_module
 from remit.backends.store_postgres import session as session_module
 from remit.backends.store_postgres import writer as writer_module
-from remit.backends.store_postgres.session import Lost, Server
+from remit.backends.store_postgres.session import RETRY_SECONDS, Lost, Server
 from remit.backends.store_postgres.store import PostgresStore
 from remit.core.effect import (
     BindTrace,
@@ -130,6 +131,37 @@ async def test_each_of_a_batch_is_told_what_became_of_it(installation: Installat
         assert "reserved nothing" in str(done[2])
         assert done[3] == Committed("mine", 3)
         assert [each.record.id for each in await desk.store.journal(1, 10)] == ["d_first", "d_last"]
+
+
+@pytest.mark.usefixtures("postgres")  # which says what becomes of this where there is none
+def test_a_server_that_is_killed_has_all_that_was_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that waits for its disk, and needs no carelessness, is gone on with after a kill under load."""
+    monkeypatch.setattr(writer_module, "RESOLVE_SECONDS", 0.3)
+    settings = {**SETTINGS, "fsync": "on", "full_page_writes": "on"}
+    with postgres_server(settings) as server, new_installation(server) as installation:
+        asyncio.run(_kill_under_load(installation))
+
+
+async def _kill_under_load(installation: Installation) -> None:
+    async with desk_on(installation, careless=False) as desk:
+        limit = row(10**6 * EUR)
+        commits = [asyncio.create_task(desk.commit(desk.reserving(1, limit)[1])) for _ in range(400)]
+        await until(lambda: sum(each.done() for each in commits) > 60)
+        await asyncio.to_thread(installation.server.kill)
+        outcomes = await asyncio.gather(*commits, return_exceptions=True)
+        await asyncio.to_thread(installation.server.start)
+
+        done = [each for each in outcomes if isinstance(each, Committed)]
+        lost = [each for each in outcomes if isinstance(each, StoreUnavailable)]
+        assert len(done) + len(lost) == 400
+        assert done
+        assert lost
+        await asyncio.sleep(RETRY_SECONDS)
+        last = await desk.must()
+        places = {each.sequence for each in await desk.store.journal(0, 1000)}
+        assert {each.sequence for each in done} <= places == set(range(1, last.sequence + 1))
+        assert await desk.room(limit) == (limit.limit, 0, last.sequence - 1)
+        await sound(desk.store)
 
 
 @in_loop

@@ -69,7 +69,8 @@ class LogWriter:
         """One batch, until each of its callers has an answer. Raises StoreUnavailable for those that have none."""
         unknowns, tries = 0, 0
         await self._resolve()
-        while batch:
+        # Whoever was told meanwhile that there is no answer is not begun.
+        while batch := [each for each in batch if not each[1].answer.done()]:
             began = time.monotonic()
             try:
                 answer = await self._call("commit", self._payload(batch))
@@ -240,9 +241,12 @@ class LogWriter:
             raise
 
     async def _asked(self, function: str, request: Mapping[str, object]) -> Any:
-        """A call that may be repeated: whatever goes wrong is StoreUnavailable."""
+        """A call that may be repeated, once where its connection broke; what else goes wrong is StoreUnavailable."""
         try:
-            return await self._call(function, request)
+            try:
+                return await self._call(function, request)
+            except Unknown:
+                return await self._call(function, request)
         except (Unknown, Rejected) as error:
             raise StoreUnavailable(f"PostgreSQL: {error}") from error
 
