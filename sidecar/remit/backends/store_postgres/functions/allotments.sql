@@ -100,6 +100,7 @@ DECLARE
     slice record;
 BEGIN
     PERFORM 1 FROM budget WHERE id IN (SELECT budget FROM allotment WHERE log = p->>'log') ORDER BY id FOR UPDATE;
+    PERFORM 1 FROM allotment WHERE log = p->>'log' ORDER BY budget FOR UPDATE;
     FOR slice IN DELETE FROM allotment WHERE log = p->>'log' RETURNING budget, lapsed, greatest(0, allotted - drawn) AS l LOOP
         IF slice.lapsed THEN
             PERFORM book(slice.budget, 0, -slice.l, (p->>'now')::bigint);
@@ -196,6 +197,10 @@ BEGIN
         UPDATE home SET recalled = true WHERE subject = p->>'subject' AND log <> p->>'own' AND NOT recalled;
         held := EXISTS (SELECT FROM home WHERE subject = p->>'subject' AND log <> p->>'own' AND is_leased(log));
     ELSE
+        -- Locked in the order in which their writers move them.
+        PERFORM 1 FROM allotment a JOIN budget b ON b.id = a.budget
+        WHERE b.budget = p->>'budget' AND a.log <> p->>'own' AND NOT a.recalled AND NOT a.lapsed AND a.allotted > a.drawn
+        ORDER BY a.budget, a.log FOR UPDATE OF a;
         UPDATE allotment SET recalled = true FROM budget b
         WHERE b.id = allotment.budget AND b.budget = p->>'budget' AND allotment.log <> p->>'own'
           AND NOT recalled AND NOT lapsed AND allotted > drawn;
@@ -240,6 +245,20 @@ BEGIN
     UPDATE log SET sequence = last.sequence, head = decode(last.hash, 'hex') WHERE name = mine.name;
 END $$;
 
+-- The ids of all rows that effects move; those that are missing are made.
+CREATE OR REPLACE FUNCTION shipped_rows(effects jsonb) RETURNS bigint[] LANGUAGE plpgsql AS $$
+DECLARE
+    keys jsonb;
+BEGIN
+    SELECT coalesce(jsonb_agg(DISTINCT jsonb_build_array(
+        r->>'budget', r->>'scope', r->'start', r->'end', r->'limit')), '[]') INTO keys
+    FROM jsonb_array_elements(effects) AS e, jsonb_array_elements(CASE e->>'do'
+        WHEN 'reserve' THEN e->'rows' WHEN 'give' THEN jsonb_build_array(e->'row') ELSE '[]' END) AS r;
+    RETURN budget_rows(keys) || ARRAY (
+        SELECT unnest(budgets) FROM reservation WHERE decision = ANY (ARRAY (
+            SELECT value->>'decision' FROM jsonb_array_elements(effects) WHERE value->>'do' = 'end')));
+END $$;
+
 -- What was decided locally, in order and once: records chained by their writer, and what each of them did.
 -- {log, first, records: […], checkpoints: […], effects: [{do, …}]} -> {sequence}: what is there now
 CREATE OR REPLACE FUNCTION ship(p jsonb) RETURNS jsonb LANGUAGE plpgsql SECURITY DEFINER AS $$
@@ -251,6 +270,8 @@ DECLARE
     id bigint;
     cost bigint;
     change record;
+    ends ending[] := '{}';
+    ended ending;
     -- What is to be moved in each row, gathered and booked at the end in one order.
     ids bigint[] := '{}';
     helds bigint[] := '{}';
@@ -263,6 +284,8 @@ BEGIN
         RETURN jsonb_build_object('sequence', mine.sequence);  -- shipped before, or from a future that is lost
     END IF;
     PERFORM append_linked(mine, p->'records');
+    -- As a commit does: rows of budgets first, all of them and by their ids, then what each effect touches.
+    PERFORM lock_rooms(shipped_rows(p->'effects'));
     FOR one IN SELECT value FROM jsonb_array_elements(p->'effects') LOOP
         CASE one->>'do'
         WHEN 'reserve' THEN
@@ -305,9 +328,15 @@ BEGIN
                 allotteds := allotteds || 0::bigint;
                 times := times || hour_of(one);
             END LOOP;
-            PERFORM tally(bound.subject, bound.service, bound.variant, bound.owner,
-                          cost - CASE bound.state WHEN 'lapsed' THEN bound.amount ELSE 0 END,
-                          greatest(0, cost - bound.amount), one->'usage', bound.state = 'lapsed', one->>'how');
+            ended.spent := cost - CASE bound.state WHEN 'lapsed' THEN bound.amount ELSE 0 END;
+            ended.overrun := greatest(0, cost - bound.amount);
+            ended.subject := bound.subject;
+            ended.service := bound.service;
+            ended.variant := bound.variant;
+            ended.owner := bound.owner;
+            ended.usage := one->'usage';
+            ended.voided := one->>'how' = 'voided';
+            ends := ends || ended;
         WHEN 'keep' THEN
             INSERT INTO kept (subject, rpc, key, digest, answer, expires)
             VALUES (one->>'subject', one->>'rpc', one->>'key', one->>'digest', decode(one->>'answer', 'base64'),
@@ -332,6 +361,7 @@ BEGIN
             PERFORM book(change.id, change.held + cost, change.spent, change.time);
         END IF;
     END LOOP;
+    PERFORM tell_totals(ends);
     PERFORM keep_checkpoint(mine.name, value) FROM jsonb_array_elements(p->'checkpoints');
     RETURN jsonb_build_object('sequence', (SELECT sequence FROM log WHERE name = mine.name));
 END $$;

@@ -244,17 +244,6 @@ BEGIN
     SET quantity = least(u.quantity::numeric + excluded.quantity, 4611686018427387904)::bigint;
 END $$;
 
--- The same for one end: one that was voided adds nothing.
-CREATE OR REPLACE FUNCTION tally(
-    subject_ text, service_ text, variant_ text, owner_ text, cost_change numeric, overrun_change numeric, usage_ jsonb,
-    correcting boolean, how text
-) RETURNS void LANGUAGE plpgsql AS $$
-BEGIN
-    IF how <> 'voided' THEN
-        PERFORM tally(subject_, service_, variant_, owner_, cost_change, overrun_change, usage_);
-    END IF;
-END $$;
-
 -- What a batch's ends changed beside the rows, in one order, so that no two batches wait for each other.
 CREATE OR REPLACE FUNCTION tell_ends(ends ending[]) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
@@ -262,6 +251,12 @@ BEGIN
         SELECT b.budget, e.hour, sum(e.spent) AS spent
         FROM unnest(ends) AS e, unnest(e.budgets) AS b (budget)
         WHERE e.spent <> 0 GROUP BY b.budget, e.hour ORDER BY b.budget, e.hour) AS t;
+    PERFORM tell_totals(ends);
+END $$;
+
+-- By whom and on what; one that was voided adds nothing.
+CREATE OR REPLACE FUNCTION tell_totals(ends ending[]) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
     PERFORM tally(t.subject, t.service, t.variant, t.owner, t.cost, t.overrun, t.usage) FROM (
         SELECT e.subject, e.service, e.variant, e.owner, sum(e.spent) AS cost, sum(e.overrun) AS overrun,
                add_usage(array_agg(e.usage)) AS usage
