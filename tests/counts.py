@@ -14,8 +14,8 @@ from dataclasses import dataclass
 @dataclass(frozen=True)
 class Counts:
     """`examples` and `steps` of Hypothesis; `machines` of its state machines, each of so many steps; images after
-    a power loss, kills of a sidecar, kills of a store, faults of a disk, flipped bytes, calls that break off, and
-    queries that views are compared by."""
+    a power loss, kills of a sidecar, kills of a store, faults of a disk, flipped bytes, calls that break off, queries
+    that views are compared by, and contended reserves, cut networks and kills of members on the shared store."""
 
     examples: int
     machines: int
@@ -27,6 +27,9 @@ class Counts:
     flips: int
     cuts: int
     queries: int
+    reserves: int
+    network_cuts: int
+    member_kills: int
 
 
 PROFILES = {
@@ -41,6 +44,9 @@ PROFILES = {
         flips=400,
         cuts=60,
         queries=300,
+        reserves=1_500,
+        network_cuts=12,
+        member_kills=3,
     ),
     "soak": Counts(
         examples=2_000,
@@ -53,6 +59,9 @@ PROFILES = {
         flips=10**6,
         cuts=500,
         queries=6_000,
+        reserves=100_000,
+        network_cuts=2_000,
+        member_kills=500,
     ),
 }
 PROFILE = os.environ.get("REMIT_PROFILE", "ci")
