@@ -114,6 +114,7 @@ WRONG_CLAIMS = {
     "an empty nonce": ({"nonce": ""}, "malformed"),
     "nonces": ({"nonce": ["a", "b"]}, "malformed"),
     "another audience": ({"aud": "another-client"}, "malformed"),
+    "another audience, and us as its party": ({"aud": "another-client", "azp": CLIENT}, "malformed"),
     "no audience": ({"aud": None}, "malformed"),
     "other audiences": ({"aud": ["another-client", "third"]}, "malformed"),
     "several audiences and no party": ({"aud": [CLIENT, "another-client"]}, "malformed"),
@@ -274,9 +275,10 @@ async def test_an_answer_comes_in_time_and_whole() -> None:
         browser = Browser(s.desk)
         query = s.provider.answer(await s.leave(browser))
         await s.refuses(browser, f"{query}&code=other", "mismatch")
-        moved = query.replace(".Lw", ".Ly9ldmls")  # //evil
-        assert moved != query
-        await s.refuses(browser, moved, "mismatch")
+        for elsewhere in (b"//evil", b"/halts"):
+            moved = query.replace(".Lw", "." + base64.urlsafe_b64encode(elsewhere).decode().rstrip("="))
+            assert moved != query
+            await s.refuses(browser, moved, "mismatch")
         s.desk.time.pass_seconds(601)
         late = Browser(s.desk, dict(browser.cookies))
         await s.refuses(late, query, "mismatch")
@@ -344,6 +346,15 @@ async def test_a_provider_that_is_broken_signs_nobody_in() -> None:
             url = await s.leave(browser)
             s.provider.token = broken
             await s.refuses(browser, s.provider.answer(url), "", 502, case=name)
+
+
+@in_loop
+async def test_no_more_of_an_answer_is_read_than_a_provider_has_to_say() -> None:
+    """However right it is; a little less is read."""
+    async with site() as s:
+        for size, status in ((MAX_ANSWER_BYTES + 1, 502), (MAX_ANSWER_BYTES - 2000, 303)):
+            s.provider.discovered = {"x": "x" * size}
+            assert (await Browser(s.desk).get("/sign-in/oidc", NAVIGATED)).status == status
 
 
 DISCOVERED: dict[str, dict[str, Any]] = {
