@@ -243,6 +243,8 @@ async def test_a_sidecar_that_died_ships_what_it_had_decided_when_it_starts_agai
     store = await open_sidecar(installation, tmp_path / "a", "a")
     ann = Agent(store, "ann", row(100 * EUR))
     await ann.until_at_home()
+    _, shipper = store._keeper._tasks
+    shipper.cancel()
     answered = {(await ann.call(CENT))[0] for _ in range(10)}
     await stop_dead(store)
     assert answered - recorded(installation), "nothing was left to be shipped"
