@@ -24,6 +24,7 @@ from remit.core.effect import (
     JoinLabels,
     KeepAnswer,
     Kept,
+    LapseSlice,
     LiftHalt,
     OpenWorkflow,
     PlaceHalt,
@@ -425,6 +426,10 @@ class Work:
             raise BadRequest(Violation("delta", "less"))
         room = replace(self.shelves.rooms.get(_key(effect.row), Room(effect.row)), row=effect.row)
         self.shelves.rooms[_key(effect.row)] = replace(room, adjusted=room.adjusted + effect.delta)
+
+    @perform.register
+    def _(self, effect: LapseSlice) -> None:
+        raise IllegalTransition("nobody else writes here")
 
     @perform.register
     def _(self, effect: JoinLabels) -> None:

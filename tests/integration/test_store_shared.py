@@ -255,6 +255,34 @@ async def test_a_sidecar_that_died_ships_what_it_had_decided_when_it_starts_agai
     assert books(installation) == [(0, open_ones[0][0])]
 
 
+@in_loop
+async def test_what_a_sidecar_that_is_gone_had_left_is_presumed_spent_until_it_comes_back(
+    installation: Installation, tmp_path: Path
+) -> None:
+    """Told by a record; what it ships later is taken out of the presumption, to the nano."""
+    store = await open_sidecar(installation, tmp_path / "a", "a")
+    ann = Agent(store, "ann", row(100 * EUR))
+    await ann.until_at_home()
+    _, shipper = store._keeper._tasks
+    shipper.cancel()
+    for _ in range(5):
+        await ann.must(CENT)
+    await stop_dead(store)
+    other = await open_store(installation, "log_other")
+    assert await other.prune(START) == 0, "it may still be alive"
+    (before,) = books(installation)
+    installation.run("UPDATE remit.log SET lease = lease - interval '31 seconds' WHERE kind = 'local'")
+    assert await other.prune(START) == 1
+    (after,) = books(installation)
+    assert after[0] > 0 and sum(after) == sum(before)
+    (lapse,) = [each.record for each in await other.journal(0, 10) if each.record.kind == "allotment"]
+    assert b'"lapsed":"' in lapse.body
+    await other.close()
+    store = await open_sidecar(installation, tmp_path / "a", "a")
+    assert books(installation) == [(0, sum_of_holds(installation))]
+    await store.close()
+
+
 def recorded(installation: Installation) -> set[str]:
     """The decisions that PostgreSQL has."""
     return {id for (id,) in installation.rows("SELECT id FROM remit.journal WHERE kind = 'decision'")}

@@ -126,6 +126,18 @@ class AdjustBudget:
 
 
 @dataclass(frozen=True, slots=True)
+class LapseSlice:
+    """Presume spent the `left` nanos of a slice whose writer (`log`) is gone; only where writers share a store.
+
+    What the writer ships later is taken out of the presumption.
+    """
+
+    log: str
+    row: BudgetRow
+    left: int
+
+
+@dataclass(frozen=True, slots=True)
 class KeepAnswer:
     """Keep an answer for the same idempotency key: scoped to (subject, rpc), bound to the request's digest."""
 
@@ -163,6 +175,7 @@ Effect = (
     | PlaceHalt
     | LiftHalt
     | AdjustBudget
+    | LapseSlice
     | KeepAnswer
     | SeeSubjects
 )

@@ -23,6 +23,7 @@ from remit.core.effect import (
     EndReservation,
     JoinLabels,
     KeepAnswer,
+    LapseSlice,
     LiftHalt,
     OpenWorkflow,
     PlaceHalt,
@@ -41,6 +42,9 @@ from remit.ports import Sight
 
 SIGHTS = (Sight.RETURNED, Sight.REACHED, Sight.MANY)
 """By their number in the table; the more certain is the lower one."""
+
+SLICE_LAPSE_SECONDS = 30
+"""How long after its writer's lease has ended a slice is presumed spent."""
 
 _PREVIOUS, _SEQUENCE = b'"previous":"', b'"sequence":"'
 _ESCAPED_NUL = b"\\u0000"
@@ -119,6 +123,9 @@ class Part:
                 if abs(delta) > MAX_NANOS:
                     raise BadRequest(Violation("delta", f"at most {MAX_NANOS} nanos"))
                 return {"do": "adjust", "row": self._row(row), "limit": row.limit, "delta": delta}
+            case LapseSlice(log, row, left):
+                named = {"log": log, "row": self._row(row), "left": left}
+                return {"do": "lapse", **named, "after": SLICE_LAPSE_SECONDS}
             case JoinLabels():
                 return {**_plain(effect, "join"), "labels": dict(effect.labels)}
             case OpenWorkflow():

@@ -7,14 +7,15 @@ Reading has connections of its own (`reader`).
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from remit.backends.store_postgres.batch import Busy, Refusal
 from remit.backends.store_postgres.chain import PAGE, Chain
 from remit.backends.store_postgres.journal_logs import verify_all
-from remit.backends.store_postgres.parts import Header, Part, dumped, record_json
+from remit.backends.store_postgres.parts import SLICE_LAPSE_SECONDS, Header, Part, dumped, record_json
 from remit.backends.store_postgres.queue import ANSWER_SECONDS
 from remit.backends.store_postgres.read_pool import ReadPool
 from remit.backends.store_postgres.reader import PostgresReader
@@ -22,9 +23,11 @@ from remit.backends.store_postgres.session import LOCK_SECONDS, LogState, Reject
 from remit.backends.store_postgres.writer import CHECKPOINT_RECORDS, CHECKPOINT_SECONDS, LogWriter
 from remit.core.canonical import canonical
 from remit.core.checkpoint import CheckpointRow, VerifierKey
-from remit.core.effect import Commit, Committed, Record, Refused
-from remit.core.errors import StoreUnavailable
+from remit.core.effect import Commit, Committed, LapseSlice, Record, Refused
+from remit.core.errors import IllegalTransition, StoreUnavailable
 from remit.core.journal import ERASED, JournalRow, Verification
+from remit.core.model import BudgetRow
+from remit.core.money import decimal_text
 from remit.ports import Clock, Ids
 
 PRUNED_AT_ONCE = 500
@@ -171,17 +174,7 @@ class PostgresStore(LogWriter, PostgresReader):
 
     async def erase(self, id: str, *, by: str, reason: str) -> Committed:
         """Blank a record's body by a journalled act, and sign a checkpoint over it."""
-        record = Record(
-            kind=ERASED,
-            id=self._ids.new("r"),
-            time=self._clock.now(),
-            subject=by,
-            workflow="",
-            parent="",
-            ref=id,
-            body=canonical({"reason": reason}),
-            salt=self._ids.salt(),
-        )
+        record = self._record(ERASED, {"reason": reason}, subject=by, ref=id)
         part = Part(record, Header.of(self._log, record))
         dumped(record_json(record, part.header), record)
         committed: Committed = await self._queue.submit(lambda: self._erase(part))
@@ -204,7 +197,37 @@ class PostgresStore(LogWriter, PostgresReader):
             gone: int = await self._asked("prune", {"now": now, "most": PRUNED_AT_ONCE})
             return gone
 
-        return int(await self._queue.submit(prune))
+        return int(await self._queue.submit(prune)) + await self._lapse_slices()
+
+    async def _lapse_slices(self) -> int:
+        """Presume spent what slices have left whose writers are gone, each by a record of its own; how many."""
+        lapsed = 0
+        asked = {"after": SLICE_LAPSE_SECONDS}
+        due: list[Any] = await self._queue.submit(lambda: self._asked("slices_due", asked))
+        for log, (budget, scope, start, end, limit), left in due:
+            row = BudgetRow(budget, scope, start, end, limit)
+            body = {"budget": budget, "scope": scope, "start": str(start), "end": str(end), "log": log}
+            record = self._record("allotment", {**body, "lapsed": decimal_text(left)})
+            try:
+                await self.commit(Commit(record, (LapseSlice(log, row, left),)))
+            except IllegalTransition:
+                continue  # another member was faster, or its writer is back
+            lapsed += 1
+        return lapsed
+
+    def _record(self, kind: str, body: Mapping[str, str], *, subject: str = "", ref: str = "") -> Record:
+        """A record of what the store does by itself, or for somebody."""
+        return Record(
+            kind=kind,
+            id=self._ids.new("r"),
+            time=self._clock.now(),
+            subject=subject,
+            workflow="",
+            parent="",
+            ref=ref,
+            body=canonical(body),
+            salt=self._ids.salt(),
+        )
 
     async def close(self) -> None:
         """Sign the head, and let go of the log. Raises StoreUnavailable where it could not be signed."""

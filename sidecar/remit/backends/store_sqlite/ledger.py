@@ -11,7 +11,7 @@ import orjson
 
 from remit.backends.store_sqlite.database import Database, Row
 from remit.backends.store_sqlite.refusal import Refusal
-from remit.core.effect import AdjustBudget, EndReservation, ProlongReservation, Reserve
+from remit.core.effect import AdjustBudget, EndReservation, LapseSlice, ProlongReservation, Reserve
 from remit.core.errors import BadRequest, IllegalTransition, NotFound, Violation
 from remit.core.model import BudgetRow
 from remit.core.reason import Reason
@@ -106,6 +106,10 @@ class Ledger:
         if abs(adjustment.delta) > MAX_NANOS:
             raise BadRequest(Violation("delta", f"at most {MAX_NANOS} nanos"))
         self._db.do(_ADJUST, *_key(adjustment.row), adjustment.row.limit, adjustment.delta)
+
+    def lapse_slice(self, lapse: LapseSlice, now: int) -> None:
+        """There are none: nobody else writes to this file. Raises IllegalTransition."""
+        raise IllegalTransition(f"log {lapse.log} has no slice of {lapse.row.budget} here")
 
     def _hold(self, row: BudgetRow, amount: int) -> int:
         held = self._take(row, amount)

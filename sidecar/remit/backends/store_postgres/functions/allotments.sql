@@ -366,6 +366,39 @@ BEGIN
     RETURN jsonb_build_object('sequence', (SELECT sequence FROM log WHERE name = mine.name));
 END $$;
 
+-- Presumes spent what is left of a slice whose writer has had no lease for `after` seconds, in the course of a commit.
+-- {log, row: n of the caller's rows, left, after}
+CREATE OR REPLACE FUNCTION lapse_slice(till rooms, p jsonb, named bigint[], now bigint) RETURNS rooms LANGUAGE plpgsql
+AS $$
+DECLARE
+    place integer := array_position(till.id, named[(p->>'row')::integer + 1]);
+    remains bigint;
+BEGIN
+    SELECT greatest(0, a.allotted - a.drawn) INTO remains FROM allotment a JOIN log l ON l.name = a.log
+    WHERE a.budget = till.id[place] AND a.log = p->>'log' AND NOT a.lapsed
+      AND l.lease < clock_timestamp() - make_interval(secs => (p->>'after')::integer)
+    FOR UPDATE OF a;
+    IF NOT FOUND OR remains <> (p->>'left')::bigint THEN
+        PERFORM illegal(format('the slice of log %s is not due, or has ended', p->>'log'));
+    END IF;
+    UPDATE allotment SET lapsed = true WHERE budget = till.id[place] AND log = p->>'log';
+    till.held[place] := till.held[place] - remains;
+    till.spent[place] := total(till.spent[place], remains);
+    PERFORM tell_burn(till.id[place], hour_of(now), remains);
+    RETURN till;
+END $$;
+
+-- Slices that are due to lapse, and how much each has left.
+-- {after} -> [[log, [budget, scope, start, end, limit], left]]
+CREATE OR REPLACE FUNCTION slices_due(p jsonb) RETURNS jsonb LANGUAGE plpgsql STABLE SECURITY DEFINER AS $$
+BEGIN
+    RETURN (SELECT coalesce(jsonb_agg(jsonb_build_array(
+        a.log, jsonb_build_array(b.budget, b.scope, b.start_ns, b.end_ns, b.limit_nanos), a.allotted - a.drawn)), '[]')
+        FROM allotment a JOIN log l ON l.name = a.log JOIN budget b ON b.id = a.budget
+        WHERE NOT a.lapsed AND a.allotted > a.drawn
+          AND l.lease < clock_timestamp() - make_interval(secs => (p->>'after')::integer));
+END $$;
+
 -- Tells every member at once what it would otherwise find by its next pulse.
 CREATE OR REPLACE FUNCTION tell() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN

@@ -89,6 +89,8 @@ BEGIN
                     PERFORM prolong_reservation(effect, own);
                 WHEN 'adjust' THEN
                     its_till := adjust_budget(its_till, effect, its_rows);
+                WHEN 'lapse' THEN
+                    its_till := lapse_slice(its_till, effect, its_rows, at);
                 WHEN 'join' THEN
                     IF join_labels(effect->>'subject', effect->>'workflow', effect->'labels') THEN
                         its_changed := its_changed || (effect->>'subject');
