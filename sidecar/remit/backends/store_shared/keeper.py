@@ -77,6 +77,12 @@ class Keeper:
         self._open.clear()
         await self._local.settled()
         await self._local.sign()
+        try:
+            await self._give_everything()
+        except StoreUnavailable:  # a connection that broke while it was idle is only noticed now
+            await self._give_everything()
+
+    async def _give_everything(self) -> None:
         await self._shipping.ship()
         await self._calls.call("close_books", {"log": self._local.log, "now": self._clock.now()})
         await self._local.begin_anew()

@@ -136,7 +136,12 @@ class Slices:
         if not sized or not self._term.live:
             return
         asked = [{**row_json(row), "amount": size} for row, size in sized]
-        answers = await self._calls.call("take_slices", {"log": self._local.log, "rows": asked})
+        try:
+            answers = await self._calls.call("take_slices", {"log": self._local.log, "rows": asked})
+        except BaseException:
+            # Perhaps they were taken: only the end of a term gives back what nobody knows of.
+            self._term.lose()
+            raise
         for (row, _), answer in zip(sized, answers, strict=True):
             granted = int(answer["granted"])
             if granted > 0:
