@@ -8,10 +8,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import pytest
 from fakes.commits import EUR, SECOND, START, Desk, row
 from fakes.loop import in_loop
 from fakes.store_postgres import DESK, Installation, open_store
 from fakes.store_shared import open_sidecar
+from remit.backends.store_shared import keeper
 from remit.backends.store_shared.store import SharedStore
 from remit.core.effect import (
     Commit,
@@ -180,6 +182,36 @@ async def test_a_key_that_was_answered_elsewhere_is_not_answered_again(
         assert isinstance(outcome, Refused) and outcome.reason is Reason.IDEMPOTENCY_MISMATCH, id
         kept = await second.kept("ann", "Authorize", "k1")
         assert kept is not None
+
+
+@in_loop
+async def test_a_key_that_was_answered_elsewhere_before_the_session_came_home_is_not_answered_again(
+    installation: Installation, tmp_path: Path
+) -> None:
+    """A decision that was begun before: it asked for the key, and then another sidecar answered it."""
+    async with sidecars(installation, tmp_path, "a", "b") as (first, second):
+        here, there = Agent(first, "ann", row(100 * EUR)), Agent(second, "ann", row(100 * EUR))
+        assert await first.kept("ann", "Authorize", "k1") is None
+        await there.must(CENT, key="k1")
+        await here.until_at_home()
+        _, outcome = await here.call(CENT, key="k1")
+        assert isinstance(outcome, Refused) and outcome.reason is Reason.IDEMPOTENCY_MISMATCH
+
+
+@in_loop
+async def test_an_agent_with_more_kept_answers_than_are_told_decides_here_on_keys_that_were_asked_for(
+    installation: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where nobody can tell all keys, one is asked of the shared store while the session is here, or decided there."""
+    monkeypatch.setattr(keeper, "MOST_KEPT", 1)
+    async with sidecars(installation, tmp_path, "a") as (store,):
+        ann = Agent(store, "ann", row(100 * EUR))
+        for key in ("k1", "k2"):
+            await ann.must(CENT, key=key)
+        await ann.until_at_home()
+        assert (await ann.must(CENT, key="k3")).log == store.log
+        assert await store.kept("ann", "Authorize", "k4") is None
+        assert (await ann.must(CENT, key="k4")).log != store.log
 
 
 @in_loop

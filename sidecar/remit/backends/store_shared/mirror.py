@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from remit.backends.store_sqlite.refusal import Refusal
-from remit.core.effect import Commit
+from remit.core.effect import Commit, Effect, KeepAnswer
 from remit.core.model import BudgetRoom, BudgetRow, Halt
 from remit.core.reason import Reason
 from remit.ports import FactsQuery, StoredFacts, WorkflowState
@@ -47,9 +47,13 @@ class _Room:
 
 @dataclass(slots=True)
 class _Home:
-    """A subject at home: which answers are kept for it (None: too many to know), and which labels it has joined."""
+    """A subject at home: which answers are kept for it (None: too many to know), and which labels it has joined.
+
+    `absent` are keys of which the shared store said, while the subject was at home, that it keeps no answer for them.
+    """
 
     kept: set[tuple[str, str]] | None
+    absent: set[tuple[str, str]] = field(default_factory=set)
     joined: dict[str, set[str]] = field(default_factory=dict)  # workflow -> labels
     flows: dict[tuple[str, str], _Flow] = field(default_factory=dict)  # (workflow, isolation)
     changes: int = 0
@@ -95,11 +99,25 @@ class Mirror:
         home = self._homes.get(subject)
         return home is not None and home.kept is not None and (rpc, key) not in home.kept
 
+    def stay(self, subject: str) -> object:
+        """The stay of a session at home, which ends when it leaves; None where it is not at home."""
+        return self._homes.get(subject)
+
+    def note_absent(self, subject: str, rpc: str, key: str, stay: object) -> None:
+        """The shared store, which was asked during that stay, keeps no answer for the key."""
+        home = self._homes.get(subject)
+        if home is not None and home is stay:
+            if len(home.absent) >= MOST:
+                home.absent.clear()
+            home.absent.add((rpc, key))
+
     def note_kept(self, subject: str, rpc: str, key: str) -> None:
         """An answer is kept in the shared store."""
         home = self._homes.get(subject)
-        if home is not None and home.kept is not None:
-            home.kept.add((rpc, key))
+        if home is not None:
+            home.absent.discard((rpc, key))
+            if home.kept is not None:
+                home.kept.add((rpc, key))
 
     def has_joined(self, subject: str, workflow: str, labels: Iterable[str]) -> bool:
         """Whether joining these changes nothing: they stand in that very share."""
@@ -224,7 +242,7 @@ class Mirror:
             raise NotHere
         isolation = "workflow" if seen.labels < 0 else "process"
         flow = home.flows.get((commit.workflow, isolation))
-        if flow is None:
+        if flow is None or not all(self._may_keep(home, each) for each in commit.effects):
             raise NotHere
         if seen.revision != self.revision:
             raise Refusal(Reason.FACTS_CHANGED, "policy")
@@ -240,6 +258,15 @@ class Mirror:
                 raise Refusal(Reason.FACTS_CHANGED, "workflow")
         if flow.version != seen.labels:
             raise Refusal(Reason.FACTS_CHANGED, "labels")
+
+    @staticmethod
+    def _may_keep(home: _Home, effect: Effect) -> bool:
+        """Whether no answer but perhaps a local one is kept for the key: another sidecar may have kept one before the
+        session came home, and after this decision was begun."""
+        if not isinstance(effect, KeepAnswer):
+            return True
+        key = (effect.rpc, effect.key)
+        return key in home.absent or (home.kept is not None and key not in home.kept)
 
 
 def _key(row: BudgetRow) -> RowKey:

@@ -231,7 +231,11 @@ class SharedStore:
         here = await self._local.kept(subject, rpc, key)
         if here is not None or (self._keeper.decides and self._mirror.surely_new(subject, rpc, key)):
             return here
-        return await self._remote.kept(subject, rpc, key)
+        stay = self._mirror.stay(subject)
+        there = await self._remote.kept(subject, rpc, key)
+        if there is None:
+            self._mirror.note_absent(subject, rpc, key, stay)
+        return there
 
     async def workflow(self, id: str) -> WorkflowState | None:
         """A workflow by id."""
