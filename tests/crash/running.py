@@ -95,17 +95,19 @@ def question(key: str = "") -> s.AuthorizeRequest:
     )
 
 
-async def ask_until_dead(client: g.SidecarStub, answered: Answered, *, report_every: int) -> None:
-    """Ask and report until the sidecar is gone; only what was answered counts."""
+async def ask_until_dead(
+    client: g.SidecarStub, answered: Answered, *, report_every: int, metadata: tuple[tuple[str, str], ...] = METADATA
+) -> None:
+    """Ask and report, as whoever `metadata` proves, until the sidecar is gone; only what was answered counts."""
     asked = 0
     try:
         while True:
-            answer = (await client.Authorize(question(), metadata=METADATA, timeout=10)).decision
+            answer = (await client.Authorize(question(), metadata=metadata, timeout=10)).decision
             answered.effects[answer.id] = answer.effect
             asked += 1
             if answer.effect == r.EFFECT_ALLOW and asked % report_every == 0:
                 told = s.ReportRequest(decision=answer.id, outcome=r.OUTCOME_SUCCEEDED)
-                await client.Report(told, metadata=METADATA, timeout=10)
+                await client.Report(told, metadata=metadata, timeout=10)
                 answered.reported.add(answer.id)
     except grpc.aio.AioRpcError as error:
         assert error.code() in GONE, error
