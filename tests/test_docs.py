@@ -41,7 +41,18 @@ def test_every_metric_is_documented() -> None:
 
 
 @pytest.mark.parametrize(
-    "page", ["README.md", "docs/cli.md", "docs/catalogue.md", "docs/demo.md", "docs/egress.md", "docs/views.md"]
+    "page",
+    [
+        "README.md",
+        "docs/cli.md",
+        "docs/catalogue.md",
+        "docs/console.md",
+        "docs/demo.md",
+        "docs/egress.md",
+        "docs/installation.md",
+        "docs/sign-in.md",
+        "docs/views.md",
+    ],
 )
 def test_every_command_that_is_shown_exists(page: str) -> None:
     """`remit X Y` in the docs is a command of the program."""

@@ -36,6 +36,6 @@ def command(catalogue: tuple[Path, ...], as_json: bool, **flags: Any) -> None:
 
     It needs the same catalogue, policies, keys and PostgreSQL as the sidecars, and a state directory of its own.
 
-    Example: remit desk --state .remit-desk --keys .remit/keys --store-url postgresql://remit_desk@db/remit
+    Example: remit desk --state .remit-desk --keys .remit/keys --store-url postgresql://desk@db/remit
     """
     run_member(Desk, catalogue, flags, as_json=as_json)

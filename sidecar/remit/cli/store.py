@@ -41,7 +41,7 @@ def migrate(url: str | None, password_file: Path | None, as_json: bool) -> None:
 
     Members' roles are granted remit_sidecar or remit_desk: they may append and spend, and rewrite nothing.
 
-    Example: remit store migrate --url postgresql://remit_owner@db.example.com/remit --password-file owner.password
+    Example: remit store migrate --url postgresql://installer@db.example.com/remit --password-file installer.password
     """
     place, password = find_place(url, password_file)
     with progress("migrating the store"):
@@ -62,7 +62,7 @@ def migrate(url: str | None, password_file: Path | None, as_json: bool) -> None:
 def status(url: str | None, password_file: Path | None, as_json: bool) -> None:
     """Show the schema's version, and of every member its log, whether it runs, and how far it has recorded.
 
-    Example: remit store status --url postgresql://remit_desk@db.example.com/remit --password-file desk.password
+    Example: remit store status --url postgresql://desk@db.example.com/remit --password-file desk.password
     """
     place, password = find_place(url, password_file)
     with progress("looking at the store"):
