@@ -31,7 +31,7 @@ from remit.core.money import NANOS
 from remit.core.reason import Reason
 from remit.core.view.model import TableView
 from remit.core.window import CAP, window_at
-from remit.ports import Clock, Pdp, SpendRow, Store
+from remit.ports import Clock, Pdp, Reservation, SpendRow, Store
 
 MAX_VALUES = 200
 OTHER = "other"
@@ -119,7 +119,9 @@ class Metrics:
         )
         self._pdp_up = self._gauge("remit_pdp_up", "Whether OPA answered when it was last asked.")
         self._envoy_up = self._gauge("remit_egress_up", "Whether Envoy is running and answers; 0 where it is off.")
-        self._store_up = self._gauge("remit_store_up", "Whether the store recorded when it was last asked to.")
+        self._store_up = self._gauge(
+            "remit_store_up", "Whether the store answered and recorded when it was last asked to."
+        )
         self._policy = self._gauge("remit_policy_info", "The policy revision in force.", "revision")
         self._reload = self._gauge("remit_reload_success", "Whether the last load of catalogue and policy succeeded.")
         self._gauge("remit_build_info", "This build.", "version").labels(version).set(1)
@@ -196,7 +198,7 @@ class Metrics:
         self._envoy_up.set(up)
 
     def store(self, *, up: bool) -> None:
-        """Whether the store records."""
+        """Whether the store answers and records."""
         self._store_up.set(up)
 
     def policy(self, revision: str) -> None:
@@ -445,11 +447,14 @@ class MeteredPdp:
 
 
 class _MeteredStore:
-    """A Store that tells whether it records; everything else goes straight to the one within."""
+    """A Store that tells whether it answers and records; everything else goes straight to the one within."""
 
     def __init__(self, store: Store, metrics: Metrics) -> None:
         self._store = store
         self._metrics = metrics
+        self._records = not store.failed
+        self._answers = True
+        self._tell()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
@@ -458,13 +463,31 @@ class _MeteredStore:
         try:
             done = await self._store.commit(commit)
         except StoreUnavailable:
-            self._metrics.store(up=False)
+            self._records = False
             raise
-        self._metrics.store(up=True)
+        else:
+            self._records = self._answers = True
+        finally:
+            self._tell()
         return done
+
+    async def due(self, now: int, limit: int) -> Sequence[Reservation]:
+        """Asked twice a second, whether or not anybody decides anything: so a store that is away shows at once."""
+        try:
+            found = await self._store.due(now, limit)
+        except StoreUnavailable:
+            self._answers = False
+            raise
+        else:
+            self._answers = True  # which does not show that it can record
+        finally:
+            self._tell()
+        return found
+
+    def _tell(self) -> None:
+        self._metrics.store(up=self._records and self._answers)
 
 
 def metered_store(store: Store, metrics: Metrics) -> Store:
-    """The store, telling whether it records."""
-    metrics.store(up=not store.failed)
+    """The store, telling whether it answers and records."""
     return cast(Store, _MeteredStore(store, metrics))

@@ -154,6 +154,7 @@ def test_a_limit_that_was_reached_is_told(remit: Remit, sidecar: SidecarFake) ->
     [
         ("Query: Deadline Exceeded (DEADLINE_EXCEEDED)", "did not answer in time; give it longer with --timeout"),
         ("Query: its log tells more (INTERNAL)", "failed (Query: its log tells more (INTERNAL))"),
+        ("Query: store_unavailable: ask again (UNAVAILABLE)", "cannot reach its store, or cannot record in it"),
         ("Query: Connection refused (UNAVAILABLE)", "(connection refused); start one with `remit up`"),
     ],
 )

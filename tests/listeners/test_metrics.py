@@ -347,9 +347,10 @@ async def test_halts_are_counted_by_scope() -> None:
 
 
 class DiskFull(MemoryStore):
-    """A store that cannot record, and of which nothing can be read, while `full`."""
+    """A store that cannot record, and of which little can be read, while `full`; that answers nothing while `away`."""
 
     full = True
+    away = False
 
     async def commit(self, commit: Commit) -> Any:
         if self.full:
@@ -360,6 +361,11 @@ class DiskFull(MemoryStore):
         if self.full:
             raise StoreUnavailable("disk full")
         return await super().spending()
+
+    async def due(self, now: int, limit: int) -> Any:
+        if self.away:
+            raise StoreUnavailable("nobody answers")
+        return await super().due(now, limit)
 
 
 @in_loop
@@ -379,6 +385,30 @@ async def test_a_store_that_fails_is_down_until_it_records_again() -> None:
     assert value(found, "remit_store_up") == 1
     assert value(found, "remit_halted", scope="all") == 0
     assert store.failed is False
+
+
+@in_loop
+async def test_a_store_that_is_away_is_down_though_nobody_decides_anything() -> None:
+    """The sweep asks it; an answer shows that it is back, and not that it can record."""
+    inner = DiskFull()
+    metrics = metered()
+    store = metered_store(inner, metrics)
+
+    async def up() -> object:
+        return value(await samples(metrics), "remit_store_up")
+
+    inner.full, inner.away = False, True
+    with pytest.raises(StoreUnavailable):
+        await store.due(0, 1)
+    assert await up() == 0
+    inner.away = False
+    await store.due(0, 1)
+    assert await up() == 1
+    inner.full = True
+    with pytest.raises(StoreUnavailable):
+        await Desk(store).commit()
+    await store.due(0, 1)
+    assert await up() == 0
 
 
 class Failing(FakePdp):

@@ -20,6 +20,7 @@ from remit.cli.addresses import read_addresses
 from remit.cli.failure import Failure, Refused, Unreachable
 from remit.cli.local import find_settings, operator_token
 from remit.config.settings import Address, Settings
+from remit.core.reason import Reason
 from remit.sdk.address import Target, Tls, find_target
 from remit.sdk.errors import InvalidRequest, RemitError, Unauthenticated, Unavailable
 from remit.sdk.failures import failure
@@ -166,6 +167,10 @@ def explained_error(error: RemitError, target: Target) -> Failure:
             return Failure(f"{where} does not serve agents: it is a desk; ask a sidecar with --address")
         if StatusCode.DEADLINE_EXCEEDED.name in text:
             return Unreachable(f"{where} did not answer in time; give it longer with --timeout")
+        if Reason.STORE_UNAVAILABLE.value in text:
+            return Unreachable(
+                f"{where} cannot reach its store, or cannot record in it, and answers nothing; ask again"
+            )
         if StatusCode.INTERNAL.name in text:
             return Unreachable(f"{where} failed ({text})")
         return Unreachable(f"no answer from a sidecar at {where} ({_brief(text)}); {_advice(text, target)}")
