@@ -44,8 +44,8 @@ PROFILES = {
         flips=400,
         cuts=60,
         queries=300,
-        reserves=1_500,
-        network_cuts=12,
+        reserves=1_000,
+        network_cuts=10,
         member_kills=3,
     ),
     "soak": Counts(
