@@ -93,10 +93,12 @@ class Sqlite(Memory):
 class Postgres(Memory):
     """The store on PostgreSQL: a crash is the connections being cut, or the process being killed and started again.
 
-    A test sets the installation, which each machine begins with as it was migrated.
+    A test sets the installation, which each machine begins with as it was migrated. Where it hunts for a bug that has
+    nothing to do with crashes, it need not crash, which takes longest.
     """
 
     installation: ClassVar[Installation]
+    crashes: ClassVar[bool] = True
 
     def __init__(self) -> None:
         self.installation.empty()
@@ -109,6 +111,8 @@ class Postgres(Memory):
     def crash(self) -> None:
         """In turns: the store goes on with new connections, or another one takes up its log."""
         self._crashes += 1
+        if not self.crashes:
+            return
         if self._crashes % 2:
             self.installation.cut()
         else:

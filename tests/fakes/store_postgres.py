@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import secrets
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -31,7 +32,7 @@ _GRANTED = {SIDECAR: "remit_sidecar", DESK: "remit_desk"}
 _AUDITED = "remit.log, remit.journal, remit.checkpoint"  # what verifying the journal needs
 _NAMES = itertools.count(1)
 _STRANGERS = """
-SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity
+SELECT count({}) FROM pg_stat_activity
 WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'
 """
 # Deleting the few rows of a test takes a millisecond, truncating the tables a hundred. Guards look away meanwhile.
@@ -108,8 +109,12 @@ class Installation:
         return self.owner.execute(statement.encode(), parameters or None).fetchall()
 
     def cut(self) -> int:
-        """End every other connection, as a network or a server does; how many."""
-        return int(self.rows(_STRANGERS)[0][0])
+        """End every other connection, as a network or a server does; how many. They are gone when it returns."""
+        ended, end = int(self.rows(_STRANGERS.format("pg_terminate_backend(pid)"))[0][0]), time.monotonic() + 10
+        while self.rows(_STRANGERS.format("*")) != [(0,)]:  # PostgreSQL itself looks ten times a second
+            assert time.monotonic() < end, "a connection does not end"
+            time.sleep(0.001)
+        return ended
 
     def empty(self) -> None:
         """As it was migrated: nobody connected, nothing written."""

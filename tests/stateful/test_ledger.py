@@ -269,6 +269,7 @@ def _on(installation_: Installation, *, hunted: bool = False) -> type[LedgerMach
 
     class World(Postgres):
         installation = installation_
+        crashes = not hunted
 
     class Machine(LedgerMachine):
         world_type = World
