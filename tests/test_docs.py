@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,33 @@ def test_every_file_that_is_named_exists(page: str) -> None:
     named = re.findall(r"`((?:docs|tests|rego|bench|proto|sidecar|helm)/[A-Za-z0-9_./-]+)`", read(page))
 
     assert [each for each in named if not (ROOT / each).exists()] == []
+
+
+def test_every_test_that_is_said_to_falsify_a_promise_exists() -> None:
+    """Also those that stand beside another one, without its folder."""
+    there = {path.name for path in ROOT.glob("tests/**/test_*.py")}
+    named = set(re.findall(r"\btest_[a-z0-9_]+\.py", read("GUARANTEES.md")))
+
+    assert named and named - there == set()
+
+
+def test_every_dependency_has_its_reason() -> None:
+    """ARCHITECTURE.md tells what each package is for that a server's installation brings, and of no other one."""
+    project = tomllib.loads(read("pyproject.toml"))["project"]
+    reasons = read("ARCHITECTURE.md").partition("## Runtime dependencies, and why")[2]
+    intro, told = reasons.split("| package | why |")
+    table = told.partition("\n\n")[0]
+    named = {
+        name for row in re.findall(r"^\| (`[^|]*) \|", table, re.MULTILINE) for name in re.findall(r"`([^`]+)`", row)
+    }
+
+    assert named == {_name(each) for each in project["optional-dependencies"]["server"]}
+    assert {_name(each) for each in project["dependencies"]} <= set(re.findall(r"`([^`]+)`", intro))
+
+
+def _name(requirement: str) -> str:
+    """Of a package, without its extras and versions."""
+    return re.split(r"[\[>=<]", requirement, maxsplit=1)[0]
 
 
 def test_the_catalogue_of_the_egress_page_is_one(tmp_path: Path) -> None:
