@@ -1,16 +1,23 @@
 -- Versions that a commit must still find true, homes, halts, passports' single use, and kept answers.
 
--- Nobody takes these subjects' sessions home until this transaction has ended.
+-- Nobody takes these subjects' sessions home until this transaction has ended; and whoever adds to a session does so
+-- alone, or two that add the same labels in another order would wait for each other.
 CREATE OR REPLACE FUNCTION lock_homes(commits jsonb) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
-    hash integer;
+    one record;
 BEGIN
-    FOR hash IN
-        SELECT DISTINCT hashtext(subject) FROM jsonb_array_elements(commits) AS c (entry),
-               jsonb_array_elements_text(c.entry->'part'->'homes') AS h (subject)
-        ORDER BY 1
+    FOR one IN
+        SELECT hashtext(h.subject) AS hash, bool_or(EXISTS (
+                   SELECT FROM jsonb_array_elements(c.entry->'part'->'effects') AS e (effect)
+                   WHERE e.effect->>'do' IN ('join', 'open'))) AS alone
+        FROM jsonb_array_elements(commits) AS c (entry), jsonb_array_elements_text(c.entry->'part'->'homes') AS h (subject)
+        GROUP BY 1 ORDER BY 1
     LOOP
-        PERFORM pg_advisory_xact_lock_shared(1, hash);
+        IF one.alone THEN
+            PERFORM pg_advisory_xact_lock(1, one.hash);
+        ELSE
+            PERFORM pg_advisory_xact_lock_shared(1, one.hash);
+        END IF;
     END LOOP;
 END $$;
 
@@ -23,7 +30,7 @@ BEGIN
         SELECT h.* FROM home h
         WHERE h.subject IN (SELECT jsonb_array_elements_text(subjects)) AND h.log NOT IN ('', own)
     LOOP
-        IF is_leased(theirs.log) THEN
+        IF NOT is_over(theirs.log) THEN
             PERFORM answer(jsonb_build_object('busy', 'home', 'name', theirs.subject, 'log', theirs.log));
         END IF;
         DELETE FROM home WHERE subject = theirs.subject AND log = theirs.log;
