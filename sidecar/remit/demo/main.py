@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from remit.cli import envoy, opa
+from remit.cli.local import OPERATOR
 from remit.cli.screen import progress
 from remit.demo.children import Children
 from remit.demo.closing import shown, verified
@@ -107,7 +108,7 @@ async def play(page: Page, layout: Layout, children: Children, *, keep: bool) ->
     await verified(page, sidecar, layout.root, key)
     if not keep:
         return ()
-    await sidecar.up()
+    await sidecar.up("--console")
     return left(layout, children, upstreams, sidecar)
 
 
@@ -120,6 +121,7 @@ def left(layout: Layout, children: Children, upstreams: Upstreams, sidecar: Side
     return (
         f"sidecar      grpc {sidecar.grpc}   http://{sidecar.http}/metrics",
         f"egress       {sidecar.egress}",
+        f"console      http://{sidecar.http}/   sign in with the token in {layout.root / OPERATOR}",
         f"model API    {upstreams.models}/books",
         f"e-mail API   {upstreams.mail}/inbox",
         f"database     {layout.customers}",

@@ -82,10 +82,10 @@ class Sidecar:
             raise ChildFailed("the sidecar was not started")
         return self._process
 
-    async def up(self) -> float:
-        """Start it; returns the seconds until it was ready."""
+    async def up(self, *more: str) -> float:
+        """Start it, with `more` options; returns the seconds until it was ready."""
         began = monotonic()
-        self._process = self._children.start("sidecar", [*remit_command(), "up", *self._options()])
+        self._process = self._children.start("sidecar", [*remit_command(), "up", *self._options(), *more])
         ready = await until(self._ready_or_gone, seconds=READY_SECONDS)
         if not ready or self._process.poll() is not None:
             how = f"ended with {self._process.poll()}" if ready else f"was not ready within {READY_SECONDS:.0f} s"
