@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from remit.v1 import audit_pb2
 SHOWN = 10
 KEY_EXPECTED = "a verifier key (remit/LOG+ID+KEY), an Ed25519 public key in PEM, or its 32 bytes in base64"
 _EVERY = 1000
+_NOTE_BEGINS = re.compile(r"\n(?=remit/)")  # its origin is its first line; the line of its signature begins otherwise
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,7 @@ command.add_command(who)
 @click.option(
     "--key", "keys", multiple=True, help="The key to pin: a file, or its text. Keep it where the sidecar cannot write."
 )
-@click.option("--checkpoint", "checkpoints", multiple=True, type=FILE, help="A signed checkpoint kept elsewhere.")
+@click.option("--checkpoint", "checkpoints", multiple=True, type=FILE, help="Signed checkpoints kept elsewhere.")
 @click.option("--store-url", metavar="URL", help="Read the PostgreSQL that members share instead.")
 @click.option("--store-password-file", type=FILE, help="Its password [REMIT_STORE_PASSWORD_FILE].")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -95,7 +97,7 @@ def _found(
         raise click.UsageError("--key, --checkpoint and --store-url are for reading the journal: without --address.")
     if connection.address:
         return _asked(connection)
-    notes = [_read_note(path) for path in checkpoints]
+    notes = [note for path in checkpoints for note in _read_notes(path)]
     if store_url:
         return _shared(*find_place(store_url, store_password_file), [read_key(each) for each in keys], notes)
     if len(keys) > 1:
@@ -189,13 +191,15 @@ def parse_key(text: str) -> VerifierKey:
     raise Failure(f"--key: found {text[:40]!r}; expected {KEY_EXPECTED}")
 
 
-def _read_note(path: Path) -> str:
+def _read_notes(path: Path) -> list[str]:
+    """One note after the other, as programs print them: with any number of empty lines between and after them."""
     try:
-        text = path.read_text(encoding="utf-8")
-        read_note(text)
+        notes = [f"{note.strip()}\n" for note in _NOTE_BEGINS.split(path.read_text(encoding="utf-8"))]
+        for note in notes:
+            read_note(note)
     except (OSError, UnicodeDecodeError, BadRequest) as error:
-        raise Failure(f"--checkpoint: {path}: {error}; expected a signed note") from error
-    return text
+        raise Failure(f"--checkpoint: {path}: {error}; expected signed notes") from error
+    return notes
 
 
 def _findings(found: Verification) -> Findings:
