@@ -208,6 +208,7 @@ def test_the_page_s_steps_make_an_installation(newcomer: Reader, capsys: pytest.
     assert "DENY" in out and "halts.halted" in out
     assert re.search(r"^sidecar-\w+ +sidecar +yes .*$", out, re.MULTILINE)
     newcomer.end()
+    keep_notes(newcomer)
     verified = newcomer_verifies(newcomer, capsys)
     states = {each["log"].partition("-")[0].partition("_")[0]: each["state"] for each in verified["logs"]}
     assert (states["sidecar"], states["desk"]) == ("authentic", "authentic"), verified
@@ -215,14 +216,24 @@ def test_the_page_s_steps_make_an_installation(newcomer: Reader, capsys: pytest.
         owner.execute("SET search_path = remit")
         month = owner.execute("SELECT 'journal_' || to_char(now() AT TIME ZONE 'UTC', 'YYYYMM')").fetchall()[0][0]
         owner.execute(sql.SQL("ALTER TABLE journal DETACH PARTITION {}").format(sql.Identifier(month)))
-    assert newcomer_verifies(newcomer, capsys, code=1)["state"] == "broken"
+    broken = newcomer_verifies(newcomer, capsys, code=1)
+    assert broken["state"] == "broken"
+    assert any("a note kept elsewhere signs them" in str(each) for each in broken["problems"]), broken
+
+
+def keep_notes(newcomer: Reader) -> None:
+    """What the page's psql prints, as the auditor: each note, and the end of a line."""
+    (query,) = re.findall(r'^psql .* -c "(.*)" > notes$', PAGE, re.MULTILINE)
+    with newcomer.server.connect("remit", "auditor") as connection:
+        notes = [note for (note,) in connection.execute(query.encode()).fetchall()]
+    (newcomer.place / "notes").write_text("".join(f"{note}\n" for note in notes))
 
 
 def newcomer_verifies(newcomer: Reader, capsys: pytest.CaptureFixture[str], code: int = 0) -> Any:
     """The page's own `remit audit verify`, as JSON."""
     capsys.readouterr()
     (line,) = re.findall(r"^\$ (remit audit verify.*)$", PAGE, re.MULTILINE)
-    newcomer.do(f"{line} --json", code)
+    newcomer.do(f"{line} --checkpoint notes --json", code)
     return json.loads(capsys.readouterr().out)
 
 
