@@ -29,6 +29,29 @@ CREATE OR REPLACE FUNCTION is_leased(p_log text) RETURNS boolean LANGUAGE sql ST
     SELECT EXISTS (SELECT FROM log WHERE name = p_log AND lease > clock_timestamp())
 $$;
 
+-- Whether a writer decides no more by what it held: then its term is ended here, so that a pulse which was asked in time,
+-- and is not durable yet, cannot prolong a lease that others have taken from. A log that is being moved is left alone.
+CREATE OR REPLACE FUNCTION is_over(p_log text) RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+    IF EXISTS (SELECT FROM log WHERE name = p_log AND lease = '-infinity') THEN
+        RETURN true;
+    END IF;
+    PERFORM 1 FROM log WHERE name = p_log AND lease <= clock_timestamp() FOR NO KEY UPDATE SKIP LOCKED;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    UPDATE log SET lease = '-infinity' WHERE name = p_log;
+    RETURN true;
+END $$;
+
+-- Refuses whoever is not the log's writer, as far as that can be told: while the writer is connected, nobody else.
+CREATE OR REPLACE FUNCTION check_writer(p_log text) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    IF NOT (SELECT pg_try_advisory_xact_lock(2, number::integer) FROM log WHERE name = p_log) THEN
+        RAISE EXCEPTION 'another writer holds log %', p_log USING ERRCODE = 'RM101';
+    END IF;
+END $$;
+
 -- Moves what a slice has drawn and was allotted; how much its row's claim changes: held, or spent where it has lapsed.
 CREATE OR REPLACE FUNCTION redraw(p_log text, p_budget bigint, p_allotted bigint, p_drawn bigint, now bigint)
 RETURNS bigint LANGUAGE plpgsql AS $$
@@ -38,10 +61,12 @@ DECLARE
 BEGIN
     INSERT INTO allotment (budget, log, allotted) VALUES (p_budget, p_log, 0) ON CONFLICT DO NOTHING;
     SELECT * INTO slice FROM allotment WHERE budget = p_budget AND log = p_log FOR UPDATE;
-    UPDATE allotment SET allotted = allotted + p_allotted, drawn = drawn + p_drawn
+    -- Costs are anybody's: `drawn` stops growing where totals do (remit.core.reservation.MAX_TOTAL).
+    UPDATE allotment SET allotted = allotted + p_allotted,
+                         drawn = least(drawn::numeric + p_drawn, 4611686018427387904)::bigint
     WHERE budget = p_budget AND log = p_log;
-    change := greatest(0, slice.allotted + p_allotted - slice.drawn - p_drawn)
-            - greatest(0, slice.allotted - slice.drawn);
+    change := greatest(0, slice.allotted::numeric + p_allotted - slice.drawn - p_drawn)
+            - greatest(0, slice.allotted::numeric - slice.drawn);
     IF slice.lapsed THEN
         PERFORM book(p_budget, 0, change, now);
         RETURN 0;
@@ -53,7 +78,7 @@ END $$;
 -- {log, lease_ms} -> {halts, members}
 CREATE OR REPLACE FUNCTION begin_term(p jsonb) RETURNS jsonb LANGUAGE plpgsql SECURITY DEFINER AS $$
 BEGIN
-    PERFORM close_books(p);
+    PERFORM close_books(p);  -- of nobody else's log
     UPDATE log SET lease = clock_timestamp() + make_interval(secs => least((p->>'lease_ms')::bigint, 10000) / 1000.0)
     WHERE name = p->>'log';
     RETURN term_facts(p);
@@ -99,6 +124,7 @@ CREATE OR REPLACE FUNCTION close_books(p jsonb) RETURNS jsonb LANGUAGE plpgsql S
 DECLARE
     slice record;
 BEGIN
+    PERFORM check_writer(p->>'log');
     PERFORM 1 FROM budget WHERE id IN (SELECT budget FROM allotment WHERE log = p->>'log') ORDER BY id FOR UPDATE;
     PERFORM 1 FROM allotment WHERE log = p->>'log' ORDER BY budget FOR UPDATE;
     FOR slice IN DELETE FROM allotment WHERE log = p->>'log' RETURNING budget, lapsed, greatest(0, allotted - drawn) AS l LOOP
@@ -123,6 +149,7 @@ DECLARE
     granted bigint;
     now budget;
 BEGIN
+    PERFORM check_writer(p->>'log');
     IF NOT is_leased(p->>'log') THEN
         RAISE EXCEPTION 'log % has no lease', p->>'log' USING ERRCODE = 'RM001';
     END IF;
@@ -158,19 +185,21 @@ END $$;
 CREATE OR REPLACE FUNCTION settle_homes(p jsonb) RETURNS jsonb LANGUAGE plpgsql SECURITY DEFINER AS $$
 DECLARE
     one text;
+    whose text;
     known jsonb;
     answer jsonb := '{}';
 BEGIN
+    PERFORM check_writer(p->>'log');
     IF NOT is_leased(p->>'log') THEN
         RAISE EXCEPTION 'log % has no lease', p->>'log' USING ERRCODE = 'RM001';
     END IF;
     FOR one IN SELECT value FROM jsonb_array_elements_text(p->'subjects') ORDER BY hashtext(value) LOOP
         -- Commits of others that concern the subject have ended, and see the home from now on.
         PERFORM pg_advisory_xact_lock(1, hashtext(one));
+        SELECT log INTO whose FROM home WHERE subject = one;
+        CONTINUE WHEN whose <> p->>'log' AND NOT is_over(whose);
         INSERT INTO home (subject, log) VALUES (one, p->>'log')
-        ON CONFLICT (subject) DO UPDATE SET log = excluded.log, recalled = false
-            WHERE home.log = excluded.log OR NOT is_leased(home.log);
-        CONTINUE WHEN NOT FOUND;
+        ON CONFLICT (subject) DO UPDATE SET log = excluded.log, recalled = false;
         SELECT jsonb_agg(jsonb_build_array(k.rpc, k.key)) INTO known FROM (
             SELECT rpc, key FROM kept WHERE subject = one LIMIT (p->>'most')::bigint + 1) AS k;
         IF jsonb_array_length(known) > (p->>'most')::bigint THEN
@@ -182,10 +211,12 @@ BEGIN
 END $$;
 
 -- {log, subjects: […]}
-CREATE OR REPLACE FUNCTION leave_homes(p jsonb) RETURNS jsonb LANGUAGE sql SECURITY DEFINER AS $$
+CREATE OR REPLACE FUNCTION leave_homes(p jsonb) RETURNS jsonb LANGUAGE plpgsql SECURITY DEFINER AS $$
+BEGIN
+    PERFORM check_writer(p->>'log');
     DELETE FROM home WHERE log = p->>'log' AND subject IN (SELECT jsonb_array_elements_text(p->'subjects'));
-    SELECT '{}'::jsonb
-$$;
+    RETURN '{}';
+END $$;
 
 -- Asks for what others hold: a subject's home, or what is left of a budget's slices. True: somebody still holds it.
 -- {own, subject} or {own, budget}
@@ -210,6 +241,11 @@ BEGIN
     END IF;
     RETURN jsonb_build_object('held', held);
 END $$;
+
+-- A sum of costs, as large as totals get.
+CREATE OR REPLACE FUNCTION within(amount numeric) RETURNS bigint LANGUAGE sql IMMUTABLE AS $$
+    SELECT greatest(-4611686018427387904, least(amount, 4611686018427387904))::bigint
+$$;
 
 -- When the hour began in which an effect was: what is spent is told hour by hour.
 CREATE OR REPLACE FUNCTION hour_of(effect jsonb) RETURNS bigint LANGUAGE sql IMMUTABLE AS $$
@@ -351,7 +387,7 @@ BEGIN
         END CASE;
     END LOOP;
     FOR change IN
-        SELECT m.id, m.time, sum(m.held)::bigint AS held, sum(m.spent)::bigint AS spent, sum(m.drawn)::bigint AS drawn,
+        SELECT m.id, m.time, sum(m.held)::bigint AS held, within(sum(m.spent)) AS spent, within(sum(m.drawn)) AS drawn,
                sum(m.allotted)::bigint AS allotted
         FROM unnest(ids, helds, spents, drawns, allotteds, times) AS m (id, held, spent, drawn, allotted, time)
         GROUP BY m.id, m.time ORDER BY m.id, m.time

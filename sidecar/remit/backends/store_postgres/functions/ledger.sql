@@ -150,7 +150,7 @@ BEGIN
     IF NOT FOUND THEN
         PERFORM not_found(format('decision %s has reserved nothing', wanted));
     END IF;
-    IF was.allotted NOT IN ('', own) AND is_leased(was.allotted) THEN
+    IF was.allotted NOT IN ('', own) AND NOT is_over(was.allotted) THEN
         PERFORM answer(jsonb_build_object('busy', 'reservation', 'name', wanted, 'log', was.allotted));
     END IF;
     RETURN was;
@@ -194,6 +194,12 @@ DECLARE
 BEGIN
     till.adjusted[place] := till.adjusted[place] + (p->>'delta')::bigint;
     till.limit_nanos[place] := (p->>'limit')::bigint;
+    IF (p->>'delta')::bigint < 0 THEN
+        -- What slices have left was within the limit of before.
+        PERFORM 1 FROM allotment WHERE budget = till.id[place] ORDER BY log FOR UPDATE;
+        UPDATE allotment SET recalled = true
+        WHERE budget = till.id[place] AND NOT recalled AND NOT lapsed AND allotted > drawn;
+    END IF;
     RETURN till;
 END $$;
 

@@ -1,0 +1,150 @@
+"""Terms under attack: leases that others have taken from, writers that are not the log's, costs beyond all sums."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from fakes.commits import EUR, START, Desk, row
+from fakes.loop import in_loop
+from fakes.store_postgres import DESK, Installation, open_store
+from fakes.store_shared import open_sidecar
+from remit.backends.store_shared.store import SharedStore
+from remit.core.effect import AdjustBudget, Commit, Committed, EndReservation, Record, Reserve
+from remit.core.model import Versions
+from remit.core.reservation import MAX_NANOS, MAX_TOTAL
+from remit.ports import FactsQuery
+
+CENT = EUR // 100
+ROW = {"budget": "month", "scope": "", "start": 0, "end": 0, "limit": 100 * EUR}
+NOTHING = {"flows": [], "rooms": [], "now": START}
+
+
+@contextmanager
+def member(installation: Installation, log: str, lease_ms: int = 1000) -> Iterator[psycopg.Connection[Any]]:
+    """A writer of a local log, whose term has begun."""
+    with closing(installation.connect()) as connection:
+        call(connection, "take_log", log=log, kind="local", key="00" * 32, time=START)
+        call(connection, "begin_term", log=log, lease_ms=lease_ms, **NOTHING)
+        yield connection
+
+
+def call(connection: psycopg.Connection[Any], function: str, **asked: object) -> Any:
+    """What a function answers to a member."""
+    rows = connection.execute(f"SELECT remit.{function}(%s::jsonb)".encode(), [json.dumps(asked)]).fetchone()
+    assert rows is not None
+    return rows[0]
+
+
+def test_a_pulse_that_is_durable_too_late_prolongs_no_lease_that_others_took_from(installation: Installation) -> None:
+    """Asked while the lease lasted, its commit took until that had passed: one of the two has the session."""
+    with (
+        member(installation, "la"),
+        member(installation, "lb", 5000) as other,
+        closing(installation.connect()) as pulse,
+    ):
+        assert call(other, "settle_homes", log="lb", subjects=["bob"], most=5) == {"bob": []}
+        end = time.monotonic() + 1.05
+        pulse.autocommit = False
+        installation.run("INSERT INTO remit.home (subject, log) VALUES ('ann', 'la')")
+        time.sleep(0.5)
+        assert "lost" not in call(pulse, "pulse", log="la", lease_ms=1000, **NOTHING)
+        time.sleep(end - time.monotonic())
+        taken = call(other, "settle_homes", log="lb", subjects=["ann"], most=5)
+        pulse.commit()
+        lost = "lost" in call(pulse, "pulse", log="la", lease_ms=1000, **NOTHING)
+        assert (taken == {}) != lost
+
+
+def test_whoever_takes_from_a_lease_that_has_passed_ends_it(installation: Installation) -> None:
+    """So that no pulse that comes later finds it."""
+    with member(installation, "la", 100) as one, member(installation, "lb", 5000) as other:
+        call(one, "settle_homes", log="la", subjects=["ann"], most=5)
+        time.sleep(0.15)
+        assert call(other, "settle_homes", log="lb", subjects=["ann"], most=5) == {"ann": []}
+        assert installation.rows("SELECT lease = '-infinity' FROM remit.log WHERE name = 'la'") == [(True,)]
+        assert call(one, "pulse", log="la", lease_ms=1000, **NOTHING) == {"lost": True}
+
+
+@pytest.mark.parametrize(
+    ("function", "asked"),
+    [
+        ("begin_term", {"lease_ms": 1000, **NOTHING}),
+        ("close_books", {"now": START}),
+        ("take_slices", {"rows": [{**ROW, "amount": CENT}]}),
+        ("settle_homes", {"subjects": ["bob"], "most": 5}),
+        ("leave_homes", {"subjects": ["ann"]}),
+        ("ship", {"first": 1, "records": [], "effects": [], "checkpoints": []}),
+    ],
+)
+def test_nobody_else_does_anything_in_a_connected_writers_name(
+    installation: Installation, function: str, asked: dict[str, object]
+) -> None:
+    """By hand, as a role that may call the functions."""
+    with member(installation, "la", 5000) as one, closing(installation.connect()) as stranger:
+        call(one, "settle_homes", log="la", subjects=["ann"], most=5)
+        call(one, "take_slices", log="la", rows=[{**ROW, "amount": EUR}])
+        with pytest.raises(psycopg.errors.Error) as refused:
+            call(stranger, function, log="la", **asked)
+        assert refused.value.sqlstate == "RM101"
+    assert installation.rows("SELECT subject FROM remit.home") == [("ann",)]
+    assert installation.rows("SELECT allotted, drawn FROM remit.allotment") == [(EUR, 0)]
+
+
+async def decided(store: SharedStore, id: str, amount: int) -> Committed:
+    """A model call of ann's that reserves."""
+    facts = await store.facts(FactsQuery("ann", "process", "", "model", (row(100 * EUR),)))
+    reserve = Reserve(id, "ann", "", "model", "large", "ml", (row(100 * EUR),), amount, START + 60 * EUR)
+    seen = Versions(facts.labels_version, 0, facts.halts_version, "r1")
+    record = Record("decision", id, START, "ann", "", "", "", b"{}", bytes(16))
+    outcome = await store.commit(Commit(record, (reserve,), seen, "ann", "", "api.call"))
+    assert isinstance(outcome, Committed), outcome
+    return outcome
+
+
+async def here(store: SharedStore, made: list[str], count: int) -> list[str]:
+    """So many calls that were decided by the sidecar itself, after as many others as it takes."""
+    found: list[str] = []
+    end = time.monotonic() + 5
+    while len(found) < count:
+        made.append(f"d_{len(made):04d}")
+        if (await decided(store, made[-1], CENT)).log != store.log:
+            found.append(made[-1])
+        assert time.monotonic() < end, "nothing is decided here"
+    return found
+
+
+@in_loop
+async def test_costs_beyond_all_sums_are_shipped_too(installation: Installation, tmp_path: Path) -> None:
+    """What no number holds must not keep a log from being shipped, for ever."""
+    store = await open_sidecar(installation, tmp_path / "a", "a")
+    for id in await here(store, [], 10):
+        record = Record("report", f"e_{id}", START, "ann", "", "", id, b"{}", bytes(16))
+        await store.commit(Commit(record, (EndReservation(id, "settled", MAX_NANOS, {"call": 1}, "x"),)))
+    (room,) = await store.rooms([row(100 * EUR)])
+    assert room.spent == MAX_TOTAL
+    await store.close()
+    assert installation.rows("SELECT count(*) FROM remit.allotment") == [(0,)]
+
+
+@in_loop
+async def test_slices_come_back_when_a_limit_is_lowered(installation: Installation, tmp_path: Path) -> None:
+    """They were within the limit of before."""
+    store = await open_sidecar(installation, tmp_path / "a", "a")
+    desk = await open_store(installation, "log_desk", role=DESK)
+    await here(store, [], 1)
+    left = "SELECT coalesce(sum(greatest(0, allotted - drawn)), 0) FROM remit.allotment"
+    assert installation.rows(left) > [(0,)]
+    await Desk(desk, count=10**6).must(AdjustBudget(row(100 * EUR), -100 * EUR))
+    end = time.monotonic() + 1.5
+    while installation.rows(left) != [(0,)]:
+        assert time.monotonic() < end, "what was left was not given back"
+        await store.workflow("none")
+    await desk.close()
+    await store.close()
