@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -141,6 +142,22 @@ def test_budgets_are_told_exactly(client: TestClient) -> None:
         "100 % spent or held",
         "90 % spent or held",
     ]
+
+
+def test_thousands_of_budgets_are_shown_page_by_page(overview: OverviewFake) -> None:
+    """A budget per agent has a row for each: a page has a hundred, and the first page the nearest dozen."""
+    near = replace(overview.rooms[0], limit=100, spent=90, held=0)
+    overview.rooms = [replace(near, row=replace(near.row, scope=f"agent-{n:04d}")) for n in range(1, 1202)]
+    client = as_somebody(overview, person())
+    first, last, beyond = (Page(client.get(f"/budgets?page={n}").text) for n in (1, 13, 14))
+
+    assert "agent-0001" in first.text and "agent-0100" in first.text and "agent-0101" not in first.text
+    assert "page 1 of 13, 1201 rows Later budgets" in first.text and "Earlier" not in first.text
+    assert "agent-1201" in last.text and "Earlier budgets page 13 of 13" in last.text and "Later" not in last.text
+    assert "There are only 13 pages. Earlier budgets page 14" in beyond.text
+    assert 'href="/budgets?page=13"' in client.get("/budgets?page=14").text
+    assert "These are the nearest of 1201." in Page(client.get("/").text).text
+    assert {client.get(f"/budgets?page={said}").status_code for said in ("0", "-1", "x", "1" * 9)} == {400}
 
 
 def test_a_burn_down_has_a_picture_and_a_table(client: TestClient) -> None:

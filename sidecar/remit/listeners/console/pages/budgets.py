@@ -7,10 +7,12 @@ from dataclasses import dataclass
 
 from starlette.responses import Response
 
-from remit.core.errors import NotFound
+from remit.core.errors import BadRequest, NotFound, Violation
 from remit.core.model import BudgetRoom
 from remit.listeners.console.burndown import burn_down
 from remit.listeners.console.pages.site import Visit
+
+LISTED = 100
 
 _BAR = 200
 """Units of a bar's width."""
@@ -41,9 +43,18 @@ class Row:
 
 
 async def show_all(visit: Visit) -> Response:
-    """Every row of a current window."""
+    """The rows of current windows, page by page (`page`): a budget may have one for each of thousands of agents."""
+    said = visit.request.query_params.get("page", "1")
+    if not (said.isascii() and said.isdigit() and len(said) < 7 and int(said) > 0):
+        raise BadRequest(Violation("page", "a number from 1"))
+    number, now = int(said), visit.console.now()
     rooms = await visit.overview.budgets(visit.person, "")
-    return visit.page("budgets.html", title="Budgets", budgets=rows_of(rooms, visit.console.now()))
+    found = rows_of(rooms[(number - 1) * LISTED : number * LISTED], now)
+    pages = max(1, -(-len(rooms) // LISTED))
+    earlier = str(min(number - 1, pages)) if number > 1 else ""
+    return visit.page(
+        "budgets.html", title="Budgets", budgets=found, page=number, pages=pages, earlier=earlier, rows=len(rooms)
+    )
 
 
 async def show(visit: Visit) -> Response:
@@ -65,6 +76,11 @@ def rows_of(rooms: Sequence[BudgetRoom], now: int) -> list[Row]:
     return [_row(each, now) for each in rooms]
 
 
+def percent_used(room: BudgetRoom) -> int:
+    """Of the limit, what is spent or held, rounded down; 100 for what is used up, at most 999."""
+    return min((room.spent + room.held) * 100 // room.limit, 999) if room.limit > 0 else 100
+
+
 def _row(room: BudgetRoom, now: int) -> Row:
     row, used = room.row, room.spent + room.held
     whole = max(room.limit, used, 1)
@@ -80,7 +96,7 @@ def _row(room: BudgetRoom, now: int) -> Row:
         spent=room.spent,
         held=room.held,
         left=room.limit - used,
-        percent=min(used * 100 // room.limit, 999) if room.limit > 0 else 100,
+        percent=percent_used(room),
         bar=_BAR,
         spent_width=max(spent, 0),
         held_width=max(filled - max(spent, 0), 0),

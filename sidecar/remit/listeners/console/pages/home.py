@@ -10,14 +10,15 @@ from starlette.responses import Response
 
 from remit.core.decision import Effect
 from remit.core.errors import Forbidden
-from remit.listeners.console.pages.budgets import Row, rows_of
+from remit.core.model import BudgetRoom
+from remit.listeners.console.pages.budgets import percent_used, rows_of
 from remit.listeners.console.pages.decisions import Line, lines_of
 from remit.listeners.console.pages.site import Visit
 
 LATEST = 200
 """How many decisions are looked at for those that were refused."""
 
-REFUSED, LISTED, WORKFLOWS = 8, 12, 6
+REFUSED, LISTED, WORKFLOWS, NEAR = 8, 12, 6, 12
 NEAR_PERCENT = 80
 
 _Shown = TypeVar("_Shown")
@@ -38,14 +39,15 @@ async def show(visit: Visit) -> Response:
     rooms = await _part(overview.budgets(person, ""))
     latest = await _part(overview.latest(person, 0, LATEST))
     workflows = await _part(overview.workflows(person, "", WORKFLOWS))
-    budgets = rows_of(rooms.rows, visit.console.now())
+    near = _near(rooms.rows)
     lines = lines_of(latest.rows)
     return visit.page(
         "home.html",
         title="Overview",
         halts=halts,
-        budgets=Part(budgets, rooms.told),
-        near=_near(budgets),
+        budgets=rooms,
+        near=rows_of(near[:NEAR], visit.console.now()),
+        nearer=len(near),
         near_percent=NEAR_PERCENT,
         refused=_refused(lines)[:REFUSED],
         looked_at=len(lines),
@@ -54,9 +56,10 @@ async def show(visit: Visit) -> Response:
     )
 
 
-def _near(budgets: Sequence[Row]) -> list[Row]:
-    near = [each for each in budgets if each.percent >= NEAR_PERCENT]
-    return sorted(near, key=lambda each: -each.percent)
+def _near(rooms: Sequence[BudgetRoom]) -> list[BudgetRoom]:
+    """The nearest first. Only what is shown is made ready for it: there may be thousands of rows."""
+    near = [each for each in rooms if percent_used(each) >= NEAR_PERCENT]
+    return sorted(near, key=lambda each: -percent_used(each))
 
 
 def _refused(lines: Sequence[Line]) -> list[Line]:
