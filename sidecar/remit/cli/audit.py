@@ -124,7 +124,10 @@ def _read(state: Path | None, key: str | None, notes: list[str]) -> Findings:
     pinned = read_key(key, directory) if key else None
     path = directory / DATABASE
     if not path.is_file():
-        raise Unreachable(f"{path}: there is no journal here; name the state directory with --state or REMIT_STATE")
+        raise Unreachable(
+            f"{path}: there is no journal here; name the state directory with --state or REMIT_STATE, "
+            "or with --store-url the PostgreSQL that members share"
+        )
     with progress("verifying the journal") as tell:
         return _findings(_verify(path, pinned, notes, tell))
 

@@ -57,7 +57,10 @@ def _entries(connection: Connection, workflow: str, limit: int) -> tuple[list[En
 def _stored(state: Path, workflow: str) -> Iterator[Entry]:
     path = state / DATABASE
     if not path.is_file():
-        raise Unreachable(f"{path}: there is no journal here; expected a state directory")
+        raise Unreachable(
+            f"{path}: there is no journal here; expected a state directory: "
+            "where members share a PostgreSQL, ask one of them, without --state"
+        )
     try:
         with progress("reading the journal"), open_journal(path) as journal:
             for row in journal.rows():
