@@ -309,6 +309,18 @@ def test_the_elapsed_share_of_a_window_is_between_0_and_1(start: int, end: int, 
     assert document["facts"]["budgets"][0]["elapsed"] == Decimal(elapsed)
 
 
+def test_what_is_held_for_no_call_is_not_told() -> None:
+    """Slices that writers have left go to whoever needs them."""
+    room = BudgetRoom(BudgetRow("month", "", 0, 0, 10), limit=10, spent=1, held=5, idle=3)
+    document = input_document(REQUEST, replace(FACTS, budgets=(room,)))
+    assert (
+        document["facts"]["budgets"][0]["held"]
+        == input_document(REQUEST, replace(FACTS, budgets=(replace(room, held=2, idle=0),)))["facts"]["budgets"][0][
+            "held"
+        ]
+    )
+
+
 @given(st.integers(-(2**63), 2**63 - 1))
 def test_money_is_exact(nanos: int) -> None:
     text = encode(money(nanos)).decode()

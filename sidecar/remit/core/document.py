@@ -204,7 +204,7 @@ def _budget(room: BudgetRoom, now: int) -> dict[str, Any]:
         "window": "",
         "limit": money(room.limit),
         "spent": money(room.spent),
-        "held": money(room.held),
+        "held": money(room.reserved),
         "elapsed": _elapsed(room.row.start, room.row.end, now),
     }
 

@@ -148,12 +148,21 @@ class BudgetRow:
 
 @dataclass(frozen=True, slots=True)
 class BudgetRoom:
-    """A row with what is spent and held in it now, and the effective limit after adjustments."""
+    """A row with what is spent and held in it now, and the effective limit after adjustments.
+
+    `idle` is what writers' slices have left of what is held: no call has reserved it, and whoever needs it gets it.
+    """
 
     row: BudgetRow
     limit: int
     spent: int
     held: int
+    idle: int = 0
+
+    @property
+    def reserved(self) -> int:
+        """What calls hold."""
+        return max(0, self.held - self.idle)
 
 
 HALT_SCOPES = ("agent", "workflow", "service", "policy", "all")

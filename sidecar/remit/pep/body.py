@@ -97,7 +97,7 @@ def _facts(facts: Facts) -> dict[str, Any]:
                 "scope": room.row.scope,
                 "limit": str(room.limit),
                 "spent": str(room.spent),
-                "held": str(room.held),
+                "held": str(room.reserved),
             }
             for room in facts.budgets
         ],

@@ -62,9 +62,9 @@ def budget_room(row: Row) -> BudgetRoom:
 
 
 def room_of(row: BudgetRow, found: Row | None) -> BudgetRoom:
-    """What is in a row that was asked for: (adjusted, spent, held), None where nothing was written yet."""
-    adjusted, spent, held = found or (0, 0, 0)
-    return BudgetRoom(row, row.limit + adjusted, spent, held)
+    """What is in a row that was asked for: (adjusted, spent, held, maybe idle), None where nothing was written yet."""
+    adjusted, *used = found or (0, 0, 0)
+    return BudgetRoom(row, row.limit + adjusted, *used)
 
 
 def reservation(row: Row) -> Reservation:

@@ -8,7 +8,7 @@ was judged on with what stands here then.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from remit.backends.store_sqlite.refusal import Refusal
 from remit.core.effect import Commit, Effect, KeepAnswer
@@ -161,7 +161,7 @@ class Mirror:
                 return None
             known.used = True
             limit = known.room.limit - known.room.row.limit + row.limit
-            budgets.append(BudgetRoom(row, limit, known.room.spent, known.room.held))
+            budgets.append(replace(known.room, row=row, limit=limit))
         flow.used = True
         covering = {("agent", query.subject), ("workflow", query.workflow), ("service", query.service), ("all", "")}
         return StoredFacts(

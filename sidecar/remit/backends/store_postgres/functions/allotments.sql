@@ -29,6 +29,13 @@ CREATE OR REPLACE FUNCTION is_leased(p_log text) RETURNS boolean LANGUAGE sql ST
     SELECT EXISTS (SELECT FROM log WHERE name = p_log AND lease > clock_timestamp())
 $$;
 
+-- What slices of a row have left: held, but by no call. Whoever needs it asks for it back.
+CREATE OR REPLACE FUNCTION idle_in(row_id bigint) RETURNS bigint LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    RETURN (SELECT coalesce(sum(greatest(0, a.allotted - a.drawn)), 0)::bigint
+            FROM remit.allotment a WHERE a.budget = row_id AND NOT a.lapsed);
+END $$;
+
 -- Whether a writer decides no more by what it held: then its term is ended here, so that a pulse which was asked in time,
 -- and is not durable yet, cannot prolong a lease that others have taken from. A log that is being moved is left alone.
 CREATE OR REPLACE FUNCTION is_over(p_log text) RETURNS boolean LANGUAGE plpgsql AS $$
@@ -97,7 +104,7 @@ BEGIN
 END $$;
 
 -- {log, flows: […], rooms: [row…]} -> {halts: {version, list}, members, rows: recalled slices, subjects: recalled
--- homes, closed: which of the workflows have been closed, rooms: [[limit, spent, held] or null]}
+-- homes, closed: which of the workflows have been closed, rooms: [[limit, spent, held, idle] or null]}
 CREATE OR REPLACE FUNCTION term_facts(p jsonb) RETURNS jsonb LANGUAGE sql STABLE SECURITY DEFINER AS $$
     SELECT jsonb_build_object(
         'halts', jsonb_build_object(
@@ -111,7 +118,7 @@ CREATE OR REPLACE FUNCTION term_facts(p jsonb) RETURNS jsonb LANGUAGE sql STABLE
         'closed', (SELECT coalesce(jsonb_agg(id), '[]') FROM workflow WHERE closed_by <> '' AND id IN (
             SELECT jsonb_array_elements_text(p->'flows'))),
         'rooms', (SELECT coalesce(jsonb_agg(CASE WHEN b.id IS NULL THEN NULL ELSE jsonb_build_array(
-                      b.limit_nanos + b.adjusted, b.spent, b.held) END ORDER BY r.ordinality), '[]')
+                      b.limit_nanos + b.adjusted, b.spent, b.held, idle_in(b.id)) END ORDER BY r.ordinality), '[]')
                   FROM jsonb_array_elements(p->'rooms') WITH ORDINALITY AS r
                   LEFT JOIN budget b ON b.budget = r.value->>'budget' AND b.scope = r.value->>'scope'
                       AND b.start_ns = (r.value->>'start')::bigint AND b.end_ns = (r.value->>'end')::bigint))

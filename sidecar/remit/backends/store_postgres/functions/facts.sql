@@ -5,7 +5,7 @@
 -- one large statement; and what is not asked for is not looked up.
 --
 -- It answers with JSON. `session`: (label, its first sources) of the subject's whole session, where runs share a process;
--- `shares`: (label, source) pairs of the workflow asked for; `budgets`: (adjusted, spent, held) in the order of the rows
+-- `shares`: (label, source) pairs of the workflow asked for; `budgets`: (adjusted, spent, held, idle) in the order of the rows
 -- asked for, null where nothing was written yet.
 
 CREATE OR REPLACE FUNCTION remit.facts(
@@ -30,6 +30,7 @@ DECLARE
     adjusted bigint;
     spent bigint;
     held bigint;
+    idle bigint;
 BEGIN
     IF asked_isolation <> 'workflow' THEN
         SELECT s.version INTO version FROM remit.subject s WHERE s.id = asked_subject;
@@ -71,9 +72,9 @@ BEGIN
            OR (h.scope = 'service' AND h.value = asked_service);
     END IF;
     FOR n IN 1..cardinality(budgets) LOOP
-        SELECT b.adjusted, b.spent, b.held INTO adjusted, spent, held FROM remit.budget b
+        SELECT b.adjusted, b.spent, b.held, remit.idle_in(b.id) INTO adjusted, spent, held, idle FROM remit.budget b
         WHERE b.budget = budgets[n] AND b.scope = scopes[n] AND b.start_ns = starts[n] AND b.end_ns = ends[n];
-        rooms := rooms || CASE WHEN FOUND THEN json_build_array(adjusted, spent, held) END;
+        rooms := rooms || CASE WHEN FOUND THEN json_build_array(adjusted, spent, held, idle) END;
     END LOOP;
     RETURN json_build_object(
         'session', session, 'shares', shares, 'version', coalesce(version, 0), 'workflow', flow,
