@@ -13,7 +13,7 @@ from remit.backends.keys_file import Keys, KeysUnfit
 from remit.backends.store_postgres.administration import join_installation
 from remit.backends.store_postgres.session import Password, Server
 from remit.backends.store_postgres.store import PostgresStore, Recall
-from remit.backends.store_shared.opening import open_shared
+from remit.backends.store_shared.opening import open_alone, open_shared
 from remit.backends.store_sqlite import SqliteStore
 from remit.backends.store_sqlite.lock import FileLock
 from remit.config import Settings
@@ -108,7 +108,7 @@ async def _open_shared(
         )
 
     if kind != "sidecar" or not settings.allotments or not settings.local:
-        return await remote()
+        return await open_alone(remote)
     return await open_shared(
         remote,
         server,

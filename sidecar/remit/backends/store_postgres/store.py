@@ -240,6 +240,10 @@ class PostgresStore(LogWriter, PostgresReader):
             await self._session.close()
             await self._reads.close()
 
+    async def ask(self, function: str, request: Mapping[str, Any]) -> Any:
+        """Call a function that may be called again, between two commits. Raises StoreUnavailable."""
+        return await self._queue.submit(lambda: self._asked(function, request))
+
     async def _recalled(self, kind: str, name: str) -> bool:
         return self._recall is not None and await self._recall(kind, name)
 

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from time import monotonic
+from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -18,6 +19,26 @@ from remit.backends.store_shared.store import SharedStore
 from remit.ports import Clock, Ids
 
 FILE = "local.db"
+
+
+async def open_alone(open_remote: Callable[[str, Recall], Awaitable[PostgresStore]]) -> PostgresStore:
+    """Decide nothing ahead of the shared store, and ask those that do for what is needed. Raises StoreUnavailable."""
+    calls = _StoreCalls()
+    calls.store = await open_remote("", Recalls(calls, "", monotonic).recall)
+    return calls.store
+
+
+class _StoreCalls:
+    """Calls over the connection with which a store writes."""
+
+    store: PostgresStore
+
+    async def call(self, function: str, payload: dict[str, Any], /) -> Any:
+        """The function's answer. Raises StoreUnavailable."""
+        return await self.store.ask(function, payload)
+
+    async def close(self) -> None:
+        """It is the store's."""
 
 
 async def open_shared(
