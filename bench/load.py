@@ -24,7 +24,8 @@ def median(rounds: list[Figures]) -> Figures:
     return Figures(*(statistics.median(getattr(each, name) for each in rounds) for name in ("p50", "p99", "rate")))
 
 
-def _figures(latencies: list[float], seconds: float) -> Figures:
+def figures(latencies: list[float], seconds: float) -> Figures:
+    """Of latencies in seconds, taken in so many seconds."""
     ordered = sorted(latencies)
     at = lambda share: ordered[min(len(ordered) - 1, int(len(ordered) * share))] * 1000  # noqa: E731 - one line each
     return Figures(at(0.5), at(0.99), len(ordered) / seconds)
@@ -34,15 +35,24 @@ async def run_async(callers: int, calls: int, ask: Callable[[], Awaitable[object
     """`calls` in all, from `callers` tasks."""
     latencies: list[float] = []
 
-    async def caller() -> None:
-        for _ in range(calls // callers):
-            started = time.perf_counter()
-            await ask()
-            latencies.append(time.perf_counter() - started)
+    async def call() -> None:
+        started = time.perf_counter()
+        await ask()
+        latencies.append(time.perf_counter() - started)
 
     started = time.perf_counter()
+    await side_by_side(callers, calls, call)
+    return figures(latencies, time.perf_counter() - started)
+
+
+async def side_by_side(callers: int, calls: int, call: Callable[[], Awaitable[object]]) -> None:
+    """`calls` in all, from `callers` tasks; times are the caller's to take."""
+
+    async def caller() -> None:
+        for _ in range(calls // callers):
+            await call()
+
     await asyncio.gather(*(caller() for _ in range(callers)))
-    return _figures(latencies, time.perf_counter() - started)
 
 
 def run_threads(callers: int, calls: int, make: Callable[[], Callable[[], object]]) -> Figures:
@@ -68,4 +78,4 @@ def run_threads(callers: int, calls: int, make: Callable[[], Callable[[], object
     started = time.perf_counter()
     for each in threads:
         each.join()
-    return _figures(latencies, time.perf_counter() - started)
+    return figures(latencies, time.perf_counter() - started)

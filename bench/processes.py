@@ -27,6 +27,12 @@ def resident_mb(pid: int) -> dict[str, float]:
     return {name: size / 1024 for name, size in resident.items()}
 
 
+def private_mb(pid: int) -> float:
+    """Memory in MB that no other process shares, of this process alone."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines()
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Private_")) / 1024
+
+
 def _tree(pid: int) -> list[int]:
     children = [
         int(child)

@@ -23,7 +23,7 @@ from opa_client.opa import OpaClient
 from remit.core.canonical import encode, parse
 from remit.v1 import resources_pb2, sidecar_pb2, sidecar_pb2_grpc
 
-from bench import egress, queries
+from bench import egress, pages, queries, scale, store
 from bench.load import Figures, median, run_async, run_threads
 from bench.places import REMIT, TOKEN, echo, opa, sidecar
 from bench.processes import resident_mb
@@ -72,13 +72,18 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--calls", type=int, default=3000, help="calls at 32 callers; a sixth of it at one")
     parser.add_argument("--seconds", type=float, default=2.0, help="of load on each way out, in each round")
-    parser.add_argument("--only", choices=("decisions", "egress", "views"), help="keep the other rows as they are")
+    parser.add_argument(
+        "--only", choices=("decisions", "egress", "views", "scale"), help="keep the other rows as they are"
+    )
     options = parser.parse_args()
     parts: dict[str, Callable[[ExitStack, Path], list[Row]]] = {
         "decisions": lambda stack, place: measure(stack, place, rounds=options.rounds, calls=options.calls),
         "egress": lambda stack, place: egress.measure(stack, place, rounds=options.rounds, seconds=options.seconds),
         "views": lambda stack, place: queries.measure(
             stack, place, rounds=options.rounds, calls=max(100, options.calls // 6)
+        ),
+        "scale": lambda stack, place: _scale(
+            stack, place, rounds=max(1, options.rounds // 2), calls=options.calls // 20
         ),
     }
     rows: list[Row] = []
@@ -88,6 +93,20 @@ def main() -> None:
                 rows += part(stack, directory)
     write(HERE / "latest.json", merged(read(HERE / "latest.json"), rows) if options.only else rows)
     show(rows)
+
+
+def _scale(stack: ExitStack, directory: Path, *, rounds: int, calls: int) -> list[Row]:
+    """An installation of many, part by part: each has a PostgreSQL of its own, which is gone before the next."""
+    parts: dict[str, Callable[[ExitStack, Path], list[Row]]] = {
+        "store": lambda stack, place: store.measure(stack, place, rounds=rounds, seconds=2.0),
+        "agents": lambda stack, place: scale.measure(stack, place, rounds=rounds, calls=calls),
+        "pages": lambda stack, place: pages.measure(stack, place, rounds=rounds, calls=10),
+    }
+    rows = []
+    for name, part in parts.items():
+        with ExitStack() as its_own:
+            rows += part(its_own, directory / name)
+    return rows
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import apsw
-import remit.app.sidecar
+from remit.app.sidecar import App
 from remit.backends.store_sqlite import SqliteStore
 from remit.backends.store_sqlite.schema import connect
 from remit.cli.main import main
@@ -20,7 +20,6 @@ def _careless(file: Path) -> apsw.Connection:
 
 
 if __name__ == "__main__":
-    remit.app.sidecar.SqliteStore = functools.partial(SqliteStore, connect=_careless)  # type: ignore[assignment,misc]
-    remit.app.sidecar.App.__init__.__kwdefaults__["store_type"] = remit.app.sidecar.SqliteStore
+    App.__init__.__kwdefaults__["store_type"] = functools.partial(SqliteStore, connect=_careless)
     sys.argv[0] = "remit"
     main()
