@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 
 import pytest
@@ -228,6 +229,22 @@ async def test_what_is_at_work_is_bounded() -> None:
     async with desk(limits=Limits(at_once=0)) as d:
         answer = await d.ask("GET", "/healthz")
         assert (answer.status, answer.header("retry-after")) == (503, "1")
+
+
+@in_loop
+async def test_strangers_who_are_slow_take_no_place_of_health_s() -> None:
+    """Whoever supervises the desk would end it as dead."""
+    async with desk(limits=Limits(at_once=2)) as d:
+        slow = f"Host: 127.0.0.1:{d.port}\r\nTransfer-Encoding: chunked\r\n\r\n"
+        opened = [await asyncio.open_connection("127.0.0.1", d.port) for _ in range(4)]
+        for path, (_, writer) in zip(("/sign-in", "/", "/healthz", "/healthz"), opened, strict=True):
+            writer.write(f"GET {path} HTTP/1.1\r\n{slow}".encode())
+            await writer.drain()
+        await asyncio.sleep(0.1)
+        assert (await d.ask("GET", "/sign-in")).status == 503
+        assert (await d.ask("GET", "/healthz")).status == 200
+        for _, writer in opened:
+            writer.close()
 
 
 @in_loop

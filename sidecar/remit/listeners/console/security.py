@@ -98,7 +98,8 @@ class Guard:
         self._names = names
         self._health = health
         self._limits = limits or Limits()
-        self._now_served = 0
+        # Health has places of its own, and waits for no body: strangers who are slow must not have us ended as dead.
+        self._now_served = {False: 0, True: 0}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One HTTP request; there are no WebSockets, and nothing that lives as long as the server."""
@@ -111,15 +112,16 @@ class Guard:
         if (refused := self._refused(scope, host)) is not None:
             await _send(secured, refused)
             return
-        if self._now_served >= self._limits.at_once:
+        health = scope["path"] in self._health
+        if self._now_served[health] >= self._limits.at_once:
             await _send(secured, told(503, {"error": "too many requests at once"}, {"Retry-After": "1"}))
             return
-        self._now_served += 1
+        self._now_served[health] += 1
         try:
             state = {**scope.get("state", {}), "host": host, "secure": secure}
             await self._serve({**scope, "state": state}, receive, secured)
         finally:
-            self._now_served -= 1
+            self._now_served[health] -= 1
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         began = False
@@ -131,7 +133,7 @@ class Guard:
 
         try:
             async with asyncio.timeout(self._limits.request_seconds):
-                body = await self._body(scope, receive)
+                body = b"" if scope["path"] in self._health else await self._body(scope, receive)
                 if isinstance(body, Told):
                     await _send(send, body)
                     return
