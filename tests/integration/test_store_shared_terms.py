@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import Iterator
@@ -129,6 +130,34 @@ async def test_costs_beyond_all_sums_are_shipped_too(installation: Installation,
     assert room.spent == MAX_TOTAL
     await store.close()
     assert installation.rows("SELECT count(*) FROM remit.allotment") == [(0,)]
+
+
+@in_loop
+async def test_what_a_database_that_was_set_back_has_lost_is_shipped_again(
+    installation: Installation, tmp_path: Path
+) -> None:
+    """At once, and not with the next decision: until then its money would be anybody's."""
+    store = await open_sidecar(installation, tmp_path / "a", "a")
+    made: list[str] = []
+    await here(store, made, 1)
+    await store.rooms([])
+    ((log, sequence, head),) = installation.rows("SELECT name, sequence, head FROM remit.log WHERE kind = 'local'")
+    known = len(made)
+    await here(store, made, 5)
+    await store.rooms([])
+    lost = made[known:]
+    installation.cut()
+    installation.rows("DELETE FROM remit.journal WHERE log = %s AND sequence > %s RETURNING 1", [log, sequence])
+    installation.rows("DELETE FROM remit.reservation WHERE decision = ANY (%s) RETURNING 1", [lost])
+    installation.rows(
+        "UPDATE remit.log SET sequence = %s, head = %s, lease = '-infinity' WHERE name = %s RETURNING 1",
+        [sequence, head, log],
+    )
+    end = time.monotonic() + 5
+    while len(installation.rows("SELECT id FROM remit.journal WHERE id = ANY (%s)", [lost])) < len(lost):
+        assert time.monotonic() < end, "they were not shipped again"
+        await asyncio.sleep(0.02)
+    await store.close()
 
 
 @in_loop

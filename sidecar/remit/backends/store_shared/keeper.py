@@ -64,7 +64,6 @@ class Keeper:
 
     async def start(self) -> None:
         """Ship what an earlier run left, and begin a term. Raises StoreUnavailable."""
-        await self._shipping.look()
         await self._renew()
         self._tasks = (asyncio.create_task(self._pulse()), asyncio.create_task(self._work()))
 
@@ -159,6 +158,8 @@ class Keeper:
         """End what is left of a term, and begin another: everything is shipped, and nothing is allotted."""
         async with self._renewing:
             self.term.lose()
+            # What was lost may have been lost with records that had arrived, as by a database that was set back.
+            await self._shipping.look()
             await self._shipping.ship()
             self._open.clear()
             try:
