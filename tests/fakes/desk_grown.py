@@ -15,11 +15,12 @@ LOGS = 4
 _COPIES = """
 SELECT remit.ensure_partitions(time - {month}), remit.ensure_partitions(time) FROM remit.journal;
 CREATE TEMPORARY TABLE story AS
-    SELECT *, row_number() OVER (ORDER BY time, log, sequence) AS place FROM remit.journal WHERE workflow = '{workflow}';
+    SELECT *, row_number() OVER (ORDER BY time, log, sequence) AS place, count(*) OVER () AS places
+    FROM remit.journal WHERE workflow = '{workflow}';
 INSERT INTO remit.log (name, kind, public_key, created)
     SELECT 'log_copied_' || n, 'sidecar', '\\x00', 0 FROM generate_series(0, {logs} - 1) n;
 INSERT INTO remit.journal
-    SELECT 'log_copied_' || n % {logs}, n / {logs} * (SELECT count(*) FROM story) + place, time - n * ({month} / {copies}),
+    SELECT 'log_copied_' || n % {logs}, n / {logs} * places + place, time - n * ({month} / {copies}),
            kind, id || lpad(to_hex(n), 6, '0'), subject, workflow || lpad(to_hex(n), 6, '0'),
            CASE WHEN parent <> '' THEN parent || lpad(to_hex(n), 6, '0') ELSE '' END,
            CASE WHEN ref <> '' THEN ref || lpad(to_hex(n), 6, '0') ELSE '' END,
@@ -35,7 +36,8 @@ INSERT INTO remit.reservation
     FROM remit.reservation r JOIN story s ON s.id = r.decision, generate_series(1, {copies}) n;
 INSERT INTO remit.budget (budget, scope, start_ns, end_ns, limit_nanos, spent, held)
     SELECT budget, 'agent-' || n, start_ns, end_ns, limit_nanos, limit_nanos / 10000 * (n % 9999), limit_nanos / 100000
-    FROM remit.budget, generate_series(1, {rows}) n WHERE budget = '{budget}' AND scope <> '';
+    FROM (SELECT * FROM remit.budget WHERE budget = '{budget}' ORDER BY scope DESC LIMIT 1) AS used,
+         generate_series(1, {rows}) n;
 INSERT INTO remit.burn
     SELECT id, (SELECT max(time) FROM story) / 3600000000000 * 3600000000000 - h * 3600000000000, 1000
     FROM remit.budget, generate_series(1, 200) h WHERE scope = '' OR scope = 'agent-1' ON CONFLICT DO NOTHING;
