@@ -139,7 +139,7 @@ async def filled(installation: Installation, found: Rush) -> list[str]:
     desk, all_of_it = Desk(store, count=10**6), row(found.limit, "all")
     last = await desk.commit(desk.reserving(left, all_of_it)[1])
     more = await desk.commit(desk.reserving(1, all_of_it)[1])
-    verified = [f"{each.log}: {each.state}" for each in await store.verify() if each.state != "authentic"]
+    verified = [f"{each.log}: {each.problems}" for each in await store.verify() if not each.ok]
     await store.close()
     wrong = [] if isinstance(last, Committed) else [f"the last {left} was not granted"]
     return wrong + ([] if isinstance(more, Refused) else ["a nano too many was granted"]) + verified

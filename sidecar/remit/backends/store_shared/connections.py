@@ -78,8 +78,8 @@ class Listening:
 
     async def _connected(self) -> Connection:
         if self._connection is None or self._connection.closed:
-            connection = await self._server.connect(self._name)
-            await connection.execute(_LIMITS)
-            await connection.execute(_LISTEN)
-            self._connection = connection
+            # Kept at once: whoever fails, or gives up waiting, closes it.
+            self._connection = await self._server.connect(self._name)
+            await self._connection.execute(_LIMITS)
+            await self._connection.execute(_LISTEN)
         return self._connection
