@@ -146,7 +146,10 @@ class Fleet:
     def findings(self) -> list[str]:
         """Everything that is wrong, when all have ended in good order."""
         wrong = self.wrong + wrong_books(self.installation.owner, self.limits) + wrong_end(self.installation, before=0)
-        there, spent = recorded(self.installation), Counter[str]()
+        there = recorded(self.installation)
+        # What agents were told they may spend, as far as it was not ended at less; and what was lost with disks.
+        asked = "SELECT decision, CASE state WHEN 'held' THEN amount ELSE spent END FROM remit.reservation"
+        spent = {id: int(amount) for id, amount in self.installation.rows(asked)}
         for member in self.members.values():
             decisions, ends = answered(member.said)
             wrong += [
@@ -154,10 +157,9 @@ class Fleet:
                 for id, (_, log) in decisions.items()
                 if id not in there and id not in self.gone
             ]
-            # What agents were told they may spend, and did not report to be less.
-            spent["all"] += sum(ends.get(id, amount) for id, (amount, _) in decisions.items())
-        if spent["all"] > self.limit:
-            wrong.append(f"overspent: {spent['all']} was granted and not given back, of {self.limit}")
+            spent |= {id: ends.get(id, amount) for id, (amount, _) in decisions.items() if id in self.gone}
+        if sum(spent.values()) > self.limit:
+            wrong.append(f"overspent: {sum(spent.values())} was granted and not given back, of {self.limit}")
         (deadlocks,) = self.installation.rows(_DEADLOCKS)[0]
         wrong += [f"{deadlocks} deadlocks"] if deadlocks else []
         alive = [each.name for each in self.members.values() if each.child is not None]

@@ -36,19 +36,13 @@ BEGIN
             FROM remit.allotment a WHERE a.budget = row_id AND NOT a.lapsed);
 END $$;
 
--- Whether a writer decides no more by what it held: then its term is ended here, so that a pulse which was asked in time,
--- and is not durable yet, cannot prolong a lease that others have taken from. A log that is being moved is left alone.
+-- Whether a writer decides no more by what it held. Its log stays locked until this transaction ends: no pulse that was
+-- asked in time, and is not durable yet, prolongs a lease that others have taken from; and a later one finds it passed.
+-- A log that is being moved is left alone: its writer is there.
 CREATE OR REPLACE FUNCTION is_over(p_log text) RETURNS boolean LANGUAGE plpgsql AS $$
 BEGIN
-    IF EXISTS (SELECT FROM log WHERE name = p_log AND lease = '-infinity') THEN
-        RETURN true;
-    END IF;
     PERFORM 1 FROM log WHERE name = p_log AND lease <= clock_timestamp() FOR NO KEY UPDATE SKIP LOCKED;
-    IF NOT FOUND THEN
-        RETURN false;
-    END IF;
-    UPDATE log SET lease = '-infinity' WHERE name = p_log;
-    RETURN true;
+    RETURN FOUND;
 END $$;
 
 -- Refuses whoever is not the log's writer, as far as that can be told: while the writer is connected, nobody else.
@@ -377,8 +371,9 @@ BEGIN
             ended.service := bound.service;
             ended.variant := bound.variant;
             ended.owner := bound.owner;
-            ended.usage := one->'usage';
-            ended.voided := one->>'how' = 'voided';
+            ended.usage := CASE one->>'how' WHEN 'voided' THEN '{}' ELSE one->'usage' END;
+            -- Voided, it adds nothing to the totals; but what others presumed meanwhile is taken out of them.
+            ended.voided := one->>'how' = 'voided' AND bound.state <> 'lapsed';
             ends := ends || ended;
         WHEN 'keep' THEN
             INSERT INTO kept (subject, rpc, key, digest, answer, expires)
