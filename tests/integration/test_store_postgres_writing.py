@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -255,7 +256,7 @@ async def test_one_member_erases_what_another_recorded(installation: Installatio
         await two.store.erase("d_private", by="ana", reason="asked to be forgotten")
         assert {(each.log, each.state, each.erased) for each in await one.store.verify()} == {
             ("one", "authentic", 1),
-            ("two", "authentic", 0),
+            ("two", "consistent", 0),  # by a key that only the database names
         }
 
         installation.owner.execute("UPDATE remit.journal SET body = %s, salt = %s WHERE id = 'd_private'", [body, salt])
@@ -327,6 +328,34 @@ async def test_records_that_were_lost_end_it_for_good(installation: Installation
         with pytest.raises(StoreUnavailable, match="lost records"):
             await desk.commit()
         await desk.store.close()
+
+
+@in_loop
+async def test_a_database_that_was_set_back_is_found_at_the_next_start(
+    installation: Installation, tmp_path: Path
+) -> None:
+    """By the copy of the last checkpoint that the member keeps; and so is another record in the signed one's place."""
+    note = tmp_path / "sidecar.checkpoint"
+    async with desk_on(installation, note=note) as desk:
+        for _ in range(3):
+            await desk.must()
+    signed = note.read_text()
+    async with desk_on(installation, note=note) as desk:
+        await desk.must(id="d_later")
+
+    note.write_text(signed)  # an older copy promises less, and is kept as well
+    async with desk_on(installation, note=note):
+        pass
+    installation.run(
+        "DELETE FROM remit.checkpoint; UPDATE remit.log SET sequence = 2, signed = 0,"
+        " head = (SELECT hash FROM remit.journal WHERE sequence = 2)"
+    )
+    installation.run("DELETE FROM remit.journal WHERE sequence > 2")
+    with pytest.raises(StoreUnavailable, match="lost records of the log mine"):
+        await opened(installation.reached(), note=note)
+    note.write_text(signed.replace("remit/mine", "remit/other"))
+    with pytest.raises(StoreUnavailable, match="not signed by this member's key"):
+        await opened(installation.reached(), note=note)
 
 
 @in_loop

@@ -105,6 +105,7 @@ async def _open_shared(
             own=own,
             recall=recall,
             synced=synced,
+            note=files.state / f"{kind}.checkpoint",
         )
 
     if kind != "sidecar" or not settings.allotments or not settings.local:

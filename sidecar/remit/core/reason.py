@@ -135,7 +135,9 @@ EXPLANATIONS: dict[Reason, Explanation] = {
         False,
         "Read no column that brings the label, or have it masked; send from a session without it; or have it cleared.",
     ),
-    Reason.HALTED: Explanation("A halt covers the caller, workflow or service.", False, "Have it resumed."),
+    Reason.HALTED: Explanation(
+        "A halt covers the caller, workflow, service, or the policy revision that judges it.", False, "Have it resumed."
+    ),
     Reason.FACTS_CHANGED: Explanation("Facts changed twice while the decision was being made.", True, "Ask again."),
     Reason.OBLIGATION_UNSUPPORTED: Explanation(
         "The policy obliges the enforcement point to something it does not fulfil.",

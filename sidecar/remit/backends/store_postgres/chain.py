@@ -53,11 +53,7 @@ class Chain:
     def compare(self, state: LogState, *, pending: bool) -> None:
         """Whether the log is as we left it. `pending`: there may be more, which we do not know of yet. Raises Lost."""
         if state.sequence < self.sequence:
-            raise Lost(
-                f"the database has lost records of the log {self.log} that were answered for: it ends at record "
-                f"{state.sequence}, and {self.sequence} were recorded; a failover to a standby that was behind, or an "
-                "old backup? Restore the records, or let this member begin a new log"
-            )
+            raise _behind(self.log, state.sequence, self.sequence)
         if state.sequence == self.sequence and state.head != self.head:
             raise changed(f"record {self.sequence} is another")
         if state.sequence > self.sequence and not pending:
@@ -70,7 +66,7 @@ class Chain:
         the last checkpoint is ours and names a record that is there. Raises Lost.
         """
         if state.note:
-            self.signed = self._own(state.note)
+            self.signed = self.own(state.note)
         after = self.signed.size if self.signed else 0
         tail: list[JournalRow] = []
         async for page in pages:
@@ -88,7 +84,15 @@ class Chain:
             raise changed(f"it ends at record {end}, and its head is record {state.sequence}")
         self.sequence, self.head = end, head
 
-    def _own(self, note: str) -> CheckpointRow:
+    def compare_kept(self, kept: CheckpointRow, found: bytes) -> None:
+        """Whether the record that a kept checkpoint names has, in the database, the hash that it signs. Raises Lost."""
+        if kept.size > self.sequence:
+            raise _behind(self.log, self.sequence, kept.size)
+        if found != kept.hash:
+            raise changed(f"record {kept.size} is not the one that this member has signed")
+
+    def own(self, note: str) -> CheckpointRow:
+        """A checkpoint that this member has signed. Raises Lost."""
         try:
             head = read_note(note)
             ours = signed_by(note, self.verifier)
@@ -97,6 +101,14 @@ class Chain:
         if not ours:
             raise changed("the last checkpoint is not signed by this member's key")
         return head
+
+
+def _behind(log: str, found: int, recorded: int) -> Lost:
+    return Lost(
+        f"the database has lost records of the log {log} that were answered for: it ends at record {found}, and "
+        f"{recorded} were recorded; a failover to a standby that was behind, or an old backup? Restore the records, or "
+        "move this member's state directory away, so that it begins a new log"
+    )
 
 
 def changed(what: str) -> Lost:

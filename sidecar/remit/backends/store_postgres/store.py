@@ -6,8 +6,10 @@ Reading has connections of its own (`reader`).
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -21,6 +23,7 @@ from remit.backends.store_postgres.read_pool import ReadPool
 from remit.backends.store_postgres.reader import PostgresReader
 from remit.backends.store_postgres.session import LOCK_SECONDS, LogState, Rejected, Server, Session, Unknown
 from remit.backends.store_postgres.writer import CHECKPOINT_RECORDS, CHECKPOINT_SECONDS, LogWriter
+from remit.backends.store_sqlite.note import read_note_file
 from remit.core.canonical import canonical
 from remit.core.checkpoint import CheckpointRow, VerifierKey
 from remit.core.effect import Commit, Committed, LapseSlice, Record, Refused
@@ -58,8 +61,9 @@ class PostgresStore(LogWriter, PostgresReader):
         checkpoint_records: int = CHECKPOINT_RECORDS,
         checkpoint_seconds: float = CHECKPOINT_SECONDS,
         synced: Callable[[float], None] = lambda seconds: None,
+        note: Path | None = None,
     ) -> None:
-        super().__init__(session, chain, clock.now, own, checkpoint_records, checkpoint_seconds, synced)
+        super().__init__(session, chain, clock.now, own, checkpoint_records, checkpoint_seconds, synced, note)
         self._server, self._clock, self._ids, self._recall = server, clock, ids, recall
         self._reads = ReadPool(lambda: server.connect("remit-reads"))
         self._log = chain.log
@@ -81,15 +85,17 @@ class PostgresStore(LogWriter, PostgresReader):
         synced: Callable[[float], None] = lambda seconds: None,
         patience: float = LOCK_SECONDS,
         careless: bool = False,
+        note: Path | None = None,
     ) -> PostgresStore:
         """Open the store of which this process writes `log`, of a `kind` ('sidecar', 'desk').
 
         `key` signs the log's checkpoints: every `checkpoint_records` records, `checkpoint_seconds` after the first
         unsigned one, on open and on close. `own` names the local log by whose allotments the process decides, "" for
-        none. `synced` is told how many seconds each batch took to get durable. `patience` and `careless` are as
-        Session says. Raises StoreUnavailable: the database cannot be reached, is no store, or older or newer than this
-        Remit, its settings may lose what was committed, the role may do too much or too little, another process
-        writes the log, or its journal was changed.
+        none. `synced` is told how many seconds each batch took to get durable. `patience` and `careless` are as Session
+        says. `note` is a file of this member's own that has a copy of the last checkpoint: it tells when the database
+        was set back to before it. Raises StoreUnavailable: the database cannot be reached, is no store, or older or
+        newer than this Remit, its settings may lose what was committed, the role may do too much or too little, another
+        process writes the log, or its journal was changed.
         """
         chain = Chain(log, key)
         found: list[LogState] = []
@@ -115,11 +121,13 @@ class PostgresStore(LogWriter, PostgresReader):
             checkpoint_records=checkpoint_records,
             checkpoint_seconds=checkpoint_seconds,
             synced=synced,
+            note=note,
         )
         try:
             await session.open()
             (state,) = found
             await chain.take_up(state, store._tail(state.signed))
+            await store._compare_note()
             await session.call("prepare_months", {"time": clock.now()})
             await store._sign()
         except BaseException as error:
@@ -198,6 +206,14 @@ class PostgresStore(LogWriter, PostgresReader):
             return gone
 
         return int(await self._queue.submit(prune)) + await self._lapse_slices()
+
+    async def _compare_note(self) -> None:
+        """Whether what this member has signed before is there. Raises Lost."""
+        kept = await asyncio.to_thread(read_note_file, self._note) if self._note is not None else ""
+        if kept:
+            signed = self._chain.own(kept)
+            row = await self.journal(signed.size - 1, 1)
+            self._chain.compare_kept(signed, row[0].hash if row else b"")
 
     async def _lapse_slices(self) -> int:
         """Presume spent what slices have left whose writers are gone, each by a record of its own; how many."""

@@ -11,9 +11,11 @@ records that were answered for are gone, somebody else writes the log, or the sc
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from remit.backends.store_postgres.batch import Outcome, outcome, payload
@@ -21,6 +23,7 @@ from remit.backends.store_postgres.chain import Chain
 from remit.backends.store_postgres.parts import Part, record_json
 from remit.backends.store_postgres.queue import Caller, Queue
 from remit.backends.store_postgres.session import LogState, Lost, Rejected, Session, Unknown
+from remit.backends.store_sqlite.note import write_note_file
 from remit.core.checkpoint import CheckpointRow
 from remit.core.effect import Committed
 from remit.core.errors import RemitError, StoreUnavailable
@@ -43,6 +46,8 @@ AGAIN = ("40001", "40P01", "55P03")
 FOR_GOOD = ("RM100", "RM101", "RM102", "RM103")
 """What functions/logs.sql raises where the log is not ours to write."""
 
+_log = logging.getLogger(__name__)
+
 
 class LogWriter:
     """What a store writes with. `own` is the local log by whose allotments its process decides; `now` in ns."""
@@ -56,7 +61,9 @@ class LogWriter:
         checkpoint_records: int,
         checkpoint_seconds: float,
         synced: Callable[[float], None],
+        note: Path | None = None,
     ) -> None:
+        self._note = note
         self._session, self._chain = session, chain
         self._now, self._own, self._synced = now, own, synced
         self._records, self._seconds = checkpoint_records, checkpoint_seconds
@@ -175,7 +182,7 @@ class LogWriter:
                 raise StoreUnavailable(
                     f"the connection to PostgreSQL broke, and nothing was erased: {error}"
                 ) from error
-            self._chain.signed = signed
+            await self._keep(signed)
             return Committed(self._chain.log, sequence)
         try:
             found = outcome(answer, part, self._chain)
@@ -184,7 +191,7 @@ class LogWriter:
         if not isinstance(found, Committed):
             assert isinstance(found, RemitError)
             raise found
-        self._chain.signed = signed
+        await self._keep(signed)
         return found
 
     async def _sign(self) -> None:
@@ -199,7 +206,17 @@ class LogWriter:
         except StoreUnavailable:
             self._set_timer()
             raise
+        await self._keep(signed)
+
+    async def _keep(self, signed: CheckpointRow) -> None:
+        """A signed head is durable in the database: keep a copy of it here too, where a restored database finds it."""
         self._chain.signed = signed
+        if self._note is None:
+            return
+        try:
+            await asyncio.to_thread(write_note_file, self._note, signed.note)
+        except OSError as error:  # the older copy stays: it promises less
+            _log.warning("the last checkpoint could not be copied to %s: %s", self._note, error)
 
     async def _sign_if_due(self) -> None:
         """After every batch. What could not be signed now is tried again: its records are durable all the same."""
