@@ -383,7 +383,7 @@ async def test_a_connection_that_broke_unnoticed_keeps_nothing_from_being_given_
 async def test_what_was_voided_while_others_presumed_it_spent_is_in_no_total(
     installation: Installation, tmp_path: Path
 ) -> None:
-    """A member that is cut off voids what it holds; others have lapsed it once its lease was over, and hear of it later."""
+    """A member that is cut off voids what it holds; others, who have lapsed it after its lease, hear of it later."""
     async with scene(installation, tmp_path, "void") as found:
         id, _ = await found.agent.decide(await found.agent.facts(), deadline=START)
         assert await found.store._local.reservation(id) is not None
