@@ -61,14 +61,28 @@ def test_a_pulse_that_is_durable_too_late_prolongs_no_lease_that_others_took_fro
         assert (taken == {}) != lost
 
 
-def test_whoever_takes_from_a_lease_that_has_passed_ends_it(installation: Installation) -> None:
-    """So that no pulse that comes later finds it."""
+def test_what_was_taken_from_a_lease_that_has_passed_stays_taken(installation: Installation) -> None:
+    """No pulse prolongs it: its writer begins anew."""
     with member(installation, "la", 5000) as one, member(installation, "lb", 5000) as other:
         call(one, "settle_homes", log="la", subjects=["ann"], most=5)
         installation.run("UPDATE remit.log SET lease = clock_timestamp() WHERE name = 'la'")
         assert call(other, "settle_homes", log="lb", subjects=["ann"], most=5) == {"ann": []}
-        assert installation.rows("SELECT lease = '-infinity' FROM remit.log WHERE name = 'la'") == [(True,)]
         assert call(one, "pulse", log="la", lease_ms=1000, **NOTHING) == {"lost": True}
+
+
+def test_several_take_from_one_lease_that_has_passed_at_once(installation: Installation) -> None:
+    """Nobody is in another's way."""
+    with (
+        member(installation, "la", 5000) as one,
+        member(installation, "lb", 5000) as two,
+        member(installation, "lc", 5000) as three,
+    ):
+        call(one, "settle_homes", log="la", subjects=["ann", "bob"], most=5)
+        installation.run("UPDATE remit.log SET lease = clock_timestamp() WHERE name = 'la'")
+        two.autocommit = False
+        assert call(two, "settle_homes", log="lb", subjects=["ann"], most=5) == {"ann": []}
+        assert call(three, "settle_homes", log="lc", subjects=["bob"], most=5) == {"bob": []}
+        two.commit()
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ END $$;
 -- A log that is being moved is left alone: its writer is there.
 CREATE OR REPLACE FUNCTION is_over(p_log text) RETURNS boolean LANGUAGE plpgsql AS $$
 BEGIN
-    PERFORM 1 FROM log WHERE name = p_log AND lease <= clock_timestamp() FOR NO KEY UPDATE SKIP LOCKED;
+    PERFORM 1 FROM log WHERE name = p_log AND lease <= clock_timestamp() FOR SHARE SKIP LOCKED;
     RETURN FOUND;
 END $$;
 
