@@ -159,7 +159,9 @@ def test_identities_are_read_from_one_value_or_a_list(full: Catalogue) -> None:
         dns=("support.cx.svc", "support.cx.svc.cluster.local"),
         fingerprints=(f"sha256:{'d' * 64}",),
     )
-    assert full.people["ana"].identity == Identity(token_hashes=(f"sha256:{'a' * 64}",), oidc=("ana@example.com",))
+    assert full.people["ana"].identity == Identity(
+        token_hashes=(f"sha256:{'a' * 64}",), uris=("spiffe://example.org/people/ana",), oidc=("ana@example.com",)
+    )
 
 
 def test_an_actor_has_what_its_agent_has_unless_it_narrows(full: Catalogue) -> None:
