@@ -25,6 +25,7 @@ from remit.core.journal import (
     body_hash,
     header_bytes,
     link,
+    together,
     verify,
 )
 
@@ -468,3 +469,20 @@ def test_any_text_is_a_note_or_a_bad_request(text: str) -> None:
     """Nothing else ever comes out of reading one."""
     with pytest.raises(BadRequest):
         read_note(text)
+
+
+@pytest.mark.parametrize(
+    ("found", "state"),
+    [
+        ([("authentic", 3), ("authentic", 2)], "authentic"),
+        ([("authentic", 3), ("consistent", 2)], "consistent"),
+        ([("authentic", 3), ("consistent", 0)], "authentic"),
+        ([("authentic", 3), ("broken", 0)], "broken"),
+        ([("consistent", 0), ("consistent", 0)], "consistent"),
+    ],
+)
+def test_several_logs_are_as_bad_as_the_worst(found: list[tuple[str, int]], state: str) -> None:
+    """A log in which nothing was recorded has nothing to vouch for; one that should not be empty is broken."""
+    each = [Verification(state, f"log{n}", records, 0, 0, 0, b"") for n, (state, records) in enumerate(found)]
+
+    assert together(each).state == state

@@ -144,11 +144,11 @@ class Verification:
 def together(found: Sequence[Verification]) -> Verification:
     """What was found in several logs, as one: as bad as the worst, and its problems name their logs.
 
-    With more than one, `head` is empty and `sequence` that of the first problem in its own log.
+    A log in which nothing was recorded yet has nothing that a key could vouch for, and changes nothing. With more than one, `head` is empty and `sequence` that of the first problem in its own log.
     """
     if len(found) == 1:
         return found[0]
-    states = {each.state for each in found}
+    states = {each.state for each in found if each.records or not each.ok} or {each.state for each in found}
     problems = [Problem(each.sequence, f"log {one.log}: {each.what}") for one in found for each in one.problems]
     return Verification(
         state=next((state for state in ("broken", "consistent") if state in states), "authentic"),
