@@ -83,7 +83,7 @@ def main() -> None:
             stack, place, rounds=options.rounds, calls=max(100, options.calls // 6)
         ),
         "scale": lambda stack, place: _scale(
-            stack, place, rounds=max(1, options.rounds // 2), calls=options.calls // 20
+            stack, place, rounds=max(1, options.rounds // 2), calls=options.calls // 25
         ),
     }
     rows: list[Row] = []

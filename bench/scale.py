@@ -12,7 +12,7 @@ import random
 import statistics
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,7 +35,9 @@ PACE_SECONDS = 0.02
 """Between two decisions of one caller: what is done behind a decision is done meanwhile, as where agents think."""
 
 RUN = (10, 20)
-WARM = 60
+WARM, WARM_BUSY = 40, 10
+"""Calls of each caller before it is measured: with one, and with many."""
+
 AGAIN = 50
 BUSY_CALLERS, BUSY_AGENTS = 16, 1_000
 QUESTION = sidecar_pb2.AuthorizeRequest(
@@ -99,10 +101,9 @@ def measure(stack: ExitStack, directory: Path, *, rounds: int, calls: int) -> li
     quiet: dict[tuple[str, int], Taken] = {}
     busy: dict[str, Taken] = {}
     spent = {kind: Spent() for kind in installed}
-    order = [(kind, agents) for kind in FLEETS for agents in AGENTS]
     for _ in range(rounds):
-        random.shuffle(order)
-        for kind, agents in order:
+        # What is compared is measured side by side: a slow minute is slow for all three.
+        for agents, kind in _order():
             _work(
                 started[kind],
                 quiet.setdefault((kind, agents), Taken()),
@@ -126,6 +127,12 @@ def measure(stack: ExitStack, directory: Path, *, rounds: int, calls: int) -> li
         *(row for kind, each in spent.items() for row in each.rows(kind)),
         *kept(started, installed, sum(each.decisions for each in _of(EMBEDDED, quiet, busy))),
     ]
+
+
+def _order() -> Iterator[tuple[int, str]]:
+    for agents in random.sample(AGENTS, len(AGENTS)):
+        for kind in random.sample(FLEETS, len(FLEETS)):
+            yield agents, kind
 
 
 def _read(installed: Installation | None) -> Meter | None:
@@ -175,7 +182,7 @@ def _work(fleet: Fleet, taken: Taken, *, agents: int, callers: int, calls: int, 
                 await asked(client.Report, report, agent)
                 await asyncio.sleep(max(0.0, pace - (time.perf_counter() - started)))
 
-            await side_by_side(callers, WARM * callers, call)
+            await side_by_side(callers, WARM if callers == 1 else WARM_BUSY * callers, call)
             latencies.clear()
             logs.clear()
             began, started = time.time_ns(), time.perf_counter()

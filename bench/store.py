@@ -28,7 +28,7 @@ WRITERS = (1, 4, 8)
 HOT_CALLERS = 32
 SHIPPING = (1, 4)
 SHIPPING_CALLERS = 16
-SIDECARS = (100, 500)
+SIDECARS = (100, 300)
 
 
 @dataclass(frozen=True, slots=True)
