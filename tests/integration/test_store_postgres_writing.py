@@ -8,14 +8,16 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from fakes.commits import EUR, NEVER, SECOND, START, Desk, row
 from fakes.loop import in_loop, until
 from fakes.lossy_network import LossyNetwork, lossy_network
 from fakes.postgres_server import SETTINGS, postgres_server
-from fakes.store_postgres import Installation, new_installation
+from fakes.store_postgres import DESK, Installation, new_installation
 from fakes.world import FakeClock, FakeIds
+from psycopg.types.json import Jsonb
 from remit.backends.store_postgres import queue as queue_module
 from remit.backends.store_postgres import session as session_module
 from remit.backends.store_postgres import writer as writer_module
@@ -419,6 +421,43 @@ async def test_a_database_that_chains_records_wrongly_is_found_at_once(installat
         ((UsePassport("p", "ann", 1 << 64),), {}, "effects[0].expires"),
     ],
 )
+@in_loop
+async def test_members_with_roles_of_their_own_cannot_write_for_each_other(installation: Installation) -> None:
+    """Neither while the other is connected nor while it is away, nor by naming its local log as one's own."""
+    async with desk_on(installation) as desk:
+        await desk.must()
+    with installation.connect(DESK) as stranger:
+        for function, payload in (
+            (
+                "take_log",
+                {"log": "mine", "kind": "sidecar", "key": KEY.public_key().public_bytes_raw().hex(), "time": 0},
+            ),
+            ("sign_head", {"log": "mine", "size": 1, "hash": "", "time": 0, "note": "", "revision": ""}),
+            ("begin_term", {"log": "mine", "lease_ms": 1000, "now": 0}),
+            ("pulse", {"log": "mine", "lease_ms": 1000}),
+            ("ship", {"log": "mine", "first": -1, "records": [], "effects": [], "checkpoints": []}),
+        ):
+            with pytest.raises(
+                psycopg.Error, match="written by the role remit_test_sidecar, which remit_test_desk is not"
+            ):
+                stranger.execute(f"SELECT remit.{function}(%s)", [Jsonb(payload)])
+    with pytest.raises(StoreUnavailable, match="written by the role"):
+        async with desk_behind_role(installation, own="mine") as other:
+            await other.must()
+
+
+@asynccontextmanager
+async def desk_behind_role(installation: Installation, own: str) -> AsyncIterator[Desk]:
+    """A member of another role, which says that a log of the first one's is its own local log."""
+    given: dict[str, Any] = {"clock": FakeClock(START), "ids": FakeIds(), "careless": True, "key": KEY, "kind": "desk"}
+    store = await PostgresStore.open(installation.reached(DESK), log="theirs", own=own, **given)
+    try:
+        yield Desk(store)
+    finally:
+        await store._session.close()
+        await store._reads.close()
+
+
 @in_loop
 async def test_what_postgresql_cannot_hold_is_its_caller_s_mistake(
     installation: Installation, effects: Sequence[Any], parts: dict[str, Any], field: str

@@ -26,6 +26,7 @@ from remit.core.effect import (
     Refused,
     Reserve,
 )
+from remit.core.errors import StoreUnavailable
 from remit.core.model import BudgetRow, Halt, Versions
 from remit.core.reason import Reason
 from remit.ports import FactsQuery, Store
@@ -256,14 +257,23 @@ async def test_many_at_once_are_granted_exactly_what_fits(installation: Installa
         limit = row(4 * EUR)
         agents = [Agent(stores[n % 3], f"agent{n}", limit) for n in range(12)]
 
+        untold = 0  # recorded, and not answered: on a machine that is too busy for the lease
+
         async def spend(agent: Agent) -> int:
+            nonlocal untold
             granted = 0
-            while isinstance((await agent.call(CENT))[1], Committed):
+            while True:
+                try:
+                    _, outcome = await agent.call(CENT)
+                except StoreUnavailable:
+                    untold += 1
+                    continue
+                if not isinstance(outcome, Committed):
+                    return granted
                 granted += 1
-            return granted
 
         granted = await asyncio.gather(*map(spend, agents))
-        assert sum(granted) == 400
+        assert 400 - untold <= sum(granted) <= 400
     assert books(installation) == [(0, 4 * EUR)]
 
 
@@ -275,9 +285,9 @@ async def test_a_sidecar_that_died_ships_what_it_had_decided_when_it_starts_agai
     store = await open_sidecar(installation, tmp_path / "a", "a")
     ann = Agent(store, "ann", row(100 * EUR))
     await ann.until_at_home()
-    _, shipper = store._keeper._tasks
-    shipper.cancel()
-    answered = {(await ann.call(CENT))[0] for _ in range(10)}
+    for each in store._keeper._tasks:
+        each.cancel()
+    answered = {(await ann.call(CENT))[0] for _ in range(3)}
     await stop_dead(store)
     assert answered - recorded(installation), "nothing was left to be shipped"
     store = await open_sidecar(installation, tmp_path / "a", "a")

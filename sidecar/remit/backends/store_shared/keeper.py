@@ -125,8 +125,11 @@ class Keeper:
 
     async def give_up(self, budget: str) -> bool:
         """What slices of a budget had left is in the shared ledger again; whether it was anything."""
+        if not self.term.live:
+            await self._renew()  # which gives back all of them
+            return True
         async with self._renewing:
-            if not self.decides or not await self.slices.give_up(budget):
+            if not await self.slices.give_up(budget):
                 return False
             await self._shipping.ship()
             return True

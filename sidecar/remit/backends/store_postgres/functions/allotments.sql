@@ -48,6 +48,7 @@ END $$;
 -- Refuses whoever is not the log's writer, as far as that can be told: while the writer is connected, nobody else.
 CREATE OR REPLACE FUNCTION check_writer(p_log text) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
+    PERFORM check_role(p_log);
     IF NOT (SELECT pg_try_advisory_xact_lock(2, number::integer) FROM log WHERE name = p_log) THEN
         RAISE EXCEPTION 'another writer holds log %', p_log USING ERRCODE = 'RM101';
     END IF;
@@ -89,6 +90,7 @@ END $$;
 -- {log, lease_ms} -> as term_facts, or {lost: true}
 CREATE OR REPLACE FUNCTION pulse(p jsonb) RETURNS jsonb LANGUAGE plpgsql SECURITY DEFINER AS $$
 BEGIN
+    PERFORM check_role(p->>'log');
     UPDATE log SET lease = clock_timestamp() + make_interval(secs => least((p->>'lease_ms')::bigint, 10000) / 1000.0)
     WHERE name = p->>'log' AND lease > clock_timestamp();
     IF NOT FOUND THEN

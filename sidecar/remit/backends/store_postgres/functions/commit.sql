@@ -43,6 +43,9 @@ BEGIN
         SELECT DISTINCT (value->'part'->'record'->>'time')::bigint AS t FROM jsonb_array_elements(p->'commits')) AS times
     WHERE NOT EXISTS (SELECT FROM journal_months WHERE month_start <= t AND t < month_end);
     mine := hold_log_at(p);
+    IF own <> '' THEN
+        PERFORM check_role(own);
+    END IF;
     place := mine.sequence;
     top := mine.head;
     SELECT array_agg(id) INTO known FROM journal

@@ -1,7 +1,7 @@
 -- Who writes which log. A writer holds the advisory lock (2, number) of its log for as long as its connection lasts,
 -- and whoever appends to a log is refused while another connection holds it.
 --
--- Errors that a writer is told, beside PostgreSQL's own: RM100 another key or kind is registered, RM101 another
+-- Errors that a writer is told, beside PostgreSQL's own: RM100 another key, kind or role is registered, RM101 another
 -- connection holds the log, RM102 its head is not where the writer left it, RM103 no such log.
 --
 -- Advisory locks: (1, hash of a subject) its home, (2, number) a log, (3, n) halts, months, migrations.
@@ -31,6 +31,7 @@ BEGIN
         RAISE EXCEPTION 'log % is registered as that of a %, not of a %', mine.name, mine.kind, p->>'kind'
             USING ERRCODE = 'RM100';
     END IF;
+    PERFORM check_role(mine.name);
     IF NOT pg_try_advisory_lock(2, mine.number::integer) THEN
         RETURN '{"taken": false}';
     END IF;
@@ -38,6 +39,17 @@ BEGIN
     RETURN jsonb_build_object(
         'taken', true, 'sequence', mine.sequence, 'head', encode(mine.head, 'hex'), 'signed', mine.signed,
         'note', coalesce((SELECT note FROM checkpoint WHERE log = mine.name ORDER BY size DESC LIMIT 1), ''));
+END $$;
+
+-- Refuses whoever is not of the role that has registered the log: members that have roles of their own cannot write for
+-- each other.
+CREATE OR REPLACE FUNCTION check_role(wanted text) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM log l JOIN pg_roles r ON r.rolname = l.role
+                   WHERE l.name = wanted AND pg_has_role(session_user, r.oid, 'MEMBER')) THEN
+        RAISE EXCEPTION 'log % is written by the role %, which % is not', wanted,
+            (SELECT role FROM log WHERE name = wanted), session_user USING ERRCODE = 'RM100';
+    END IF;
 END $$;
 
 -- The log, locked until this transaction ends. Nobody else may hold it.
@@ -49,6 +61,7 @@ BEGIN
     IF NOT FOUND THEN
         RAISE EXCEPTION 'there is no log %', wanted USING ERRCODE = 'RM103';
     END IF;
+    PERFORM check_role(wanted);
     IF NOT pg_try_advisory_xact_lock(2, mine.number::integer) THEN
         RAISE EXCEPTION 'another writer holds log %', wanted USING ERRCODE = 'RM101';
     END IF;

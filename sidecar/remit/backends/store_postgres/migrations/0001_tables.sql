@@ -23,6 +23,7 @@ CREATE TABLE log (
     number bigint GENERATED ALWAYS AS IDENTITY UNIQUE,  -- of the advisory lock
     kind text COLLATE "C" NOT NULL CHECK (kind IN ('sidecar', 'local', 'desk')),
     public_key bytea NOT NULL,          -- raw Ed25519, signs its checkpoints
+    role text COLLATE "C" NOT NULL DEFAULT session_user,    -- whose members alone write it
     created bigint NOT NULL,
     opened timestamptz,                 -- when its writer last took its lock
     sequence bigint NOT NULL DEFAULT 0,
