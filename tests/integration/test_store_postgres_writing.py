@@ -409,18 +409,6 @@ async def test_a_database_that_chains_records_wrongly_is_found_at_once(installat
 # Text, months, batches
 
 
-@pytest.mark.parametrize(
-    ("effects", "parts", "field"),
-    [
-        ((), {"subject": "a\0b"}, "record.subject"),
-        ((), {"id": "d\0"}, "record.id"),
-        ((JoinLabels("ann", "", {"pi\0i": "d"}),), {}, "effects[0].labels's keys"),
-        ((BindTrace("ann", "t", "w"), UsePassport("p\0", "ann", 1)), {}, "effects[1].id"),
-        ((KeepAnswer("ann", "Authorize", "k\0", "d", b"\0", 1),), {}, "effects[0].key"),
-        ((UsePassport("p\ud800", "ann", 1),), {}, "effects[0].id"),
-        ((UsePassport("p", "ann", 1 << 64),), {}, "effects[0].expires"),
-    ],
-)
 @in_loop
 async def test_members_with_roles_of_their_own_cannot_write_for_each_other(installation: Installation) -> None:
     """Neither while the other is connected nor while it is away, nor by naming its local log as one's own."""
@@ -458,6 +446,18 @@ async def desk_behind_role(installation: Installation, own: str) -> AsyncIterato
         await store._reads.close()
 
 
+@pytest.mark.parametrize(
+    ("effects", "parts", "field"),
+    [
+        ((), {"subject": "a\0b"}, "record.subject"),
+        ((), {"id": "d\0"}, "record.id"),
+        ((JoinLabels("ann", "", {"pi\0i": "d"}),), {}, "effects[0].labels's keys"),
+        ((BindTrace("ann", "t", "w"), UsePassport("p\0", "ann", 1)), {}, "effects[1].id"),
+        ((KeepAnswer("ann", "Authorize", "k\0", "d", b"\0", 1),), {}, "effects[0].key"),
+        ((UsePassport("p\ud800", "ann", 1),), {}, "effects[0].id"),
+        ((UsePassport("p", "ann", 1 << 64),), {}, "effects[0].expires"),
+    ],
+)
 @in_loop
 async def test_what_postgresql_cannot_hold_is_its_caller_s_mistake(
     installation: Installation, effects: Sequence[Any], parts: dict[str, Any], field: str
