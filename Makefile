@@ -52,9 +52,9 @@ bench: setup ## measure; prints a table and writes bench/latest.json
 	PYTHONPATH=tests $(BIN)/python -m bench.run
 
 soak: setup ## the full counts of the crash, race and property harnesses (hours)
-	REMIT_PROFILE=soak $(BIN)/python -m pytest -q --timeout=0 tests/stateful tests/crash tests/contracts tests/core \
+	REMIT_PROFILE=soak $(BIN)/python -m pytest -q --timeout=0 tests/stateful tests/crash tests/race tests/contracts tests/core \
 		tests/integration/test_egress_cuts.py tests/integration/test_egress_budgets.py tests/integration/test_egress_mutants.py \
-		tests/integration/test_egress_litellm.py \
+		tests/integration/test_egress_litellm.py tests/integration/test_store_million.py \
 		tests/integration/test_views_oracle.py tests/integration/test_views_leaks.py tests/integration/test_views_pairs.py
 
 lock: $(READY) ## resolve the dependencies anew and lock them with hashes

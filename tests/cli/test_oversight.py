@@ -98,6 +98,13 @@ def test_a_broken_catalogue_is_not_in_the_way_of_a_halt(remit: Remit, sidecar: P
     assert "passed over" in ended.err
 
 
+def test_more_budgets_than_a_page_has_are_all_listed(remit: Remit, sidecar: PeopleFake) -> None:
+    """Page by page, without a word of it."""
+    sidecar.limits |= {("each", f"agent{n:04d}"): 10**9 for n in range(1200)}
+    listed = remit("budget", "list", "each", "--json").document
+    assert [each["scope"] for each in listed] == [f"agent{n:04d}" for n in range(1200)]
+
+
 def test_budgets_are_listed(remit: Remit, sidecar: PeopleFake) -> None:
     """A row shows limit, spent, held and room exactly, and a bar."""
     sidecar.spent["month", ""] = (30_500_000_001, 10 * 10**9)

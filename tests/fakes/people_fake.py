@@ -14,6 +14,7 @@ from grpc import aio
 from remit.v1 import audit_pb2, audit_pb2_grpc, oversight_pb2, oversight_pb2_grpc
 from remit.v1 import resources_pb2 as r
 
+PAGE = 500
 OPERATOR = "rmt_operator"
 STRANGER = "rmt_stranger"
 """Known, and without the role that it takes."""
@@ -52,7 +53,10 @@ class PeopleFake(oversight_pb2_grpc.OversightServicer, audit_pb2_grpc.AuditServi
         names = [key for key in self.limits if request.budget in ("", key[0])]
         if request.budget and not names:
             await context.abort(grpc.StatusCode.NOT_FOUND, f"no budget {request.budget!r} in the catalogue")
-        return oversight_pb2.ListBudgetsResponse(budgets=[self._budget(key) for key in names])
+        later = [key for key in sorted(names) if key > (request.after.id, request.after.scope)]
+        limit = min(request.limit or PAGE, PAGE)
+        told = [self._budget(key) for key in later[:limit]]
+        return oversight_pb2.ListBudgetsResponse(budgets=told, truncated=len(later) > limit)
 
     async def AdjustBudget(
         self, request: oversight_pb2.AdjustBudgetRequest, context: Any

@@ -113,6 +113,7 @@ class FakePipeline:
     passports: dict[str, str] = field(default_factory=dict)
     halts: dict[tuple[str, str], str] = field(default_factory=dict)
     limit: int = 100 * SECOND
+    scopes: tuple[str, ...] = ("",)  # in which the one budget is counted
     cheaper: str = ""
     looked_up: list[tuple[str, str, str]] = field(default_factory=list)
     obligations: tuple[Obligation, ...] = ()
@@ -227,7 +228,7 @@ class FakePipeline:
 
     async def budgets(self, subject: Subject, budget: str) -> Sequence[BudgetRoom]:
         await self._pass()
-        return [self._room("")]
+        return [self._room(scope) for scope in self.scopes]
 
     async def adjust(self, subject: Subject, budget: str, scope: str, delta: int, reason: str) -> Adjusted:
         await self._pass()

@@ -15,7 +15,7 @@ from fakes.commits import EUR, NEVER, SECOND, START, Desk, row
 from fakes.loop import in_loop, until
 from fakes.lossy_network import LossyNetwork, lossy_network
 from fakes.postgres_server import SETTINGS, postgres_server
-from fakes.store_postgres import DESK, Installation, new_installation
+from fakes.store_postgres import DESK, SIDECAR, Installation, new_installation
 from fakes.world import FakeClock, FakeIds
 from psycopg.types.json import Jsonb
 from remit.backends.store_postgres import queue as queue_module
@@ -597,8 +597,8 @@ async def test_a_commit_that_waits_for_another_member_is_tried_again(installatio
 
 async def _lease(installation: Installation, log: str, seconds: float) -> None:
     installation.run(
-        "INSERT INTO remit.log (name, kind, public_key, created) "
-        f"VALUES ('{log}', 'local', '', 0) ON CONFLICT DO NOTHING"
+        "INSERT INTO remit.log (name, kind, public_key, role, created) "
+        f"VALUES ('{log}', 'local', '', '{SIDECAR}', 0) ON CONFLICT DO NOTHING"
     )
     installation.run(f"UPDATE remit.log SET lease = clock_timestamp() + interval '{seconds} s' WHERE name = '{log}'")
 

@@ -163,6 +163,24 @@ async def test_people_stop_resume_and_adjust() -> None:
 
 
 @in_loop
+async def test_budgets_come_page_by_page() -> None:
+    """Each page begins after the last of the one before; all of them once, in order."""
+    async with serving() as served:
+        served.pipeline.scopes = tuple(f"run{n:03d}" for n in range(7))
+        async with served.caller(ANA) as caller:
+            request, pages = oversight_pb2.ListBudgetsRequest(limit=3), []
+            while True:
+                page = await caller.oversight.ListBudgets(request, metadata=caller.metadata)
+                pages.append([each.scope for each in page.budgets])
+                if not page.truncated:
+                    break
+                request.after.id, request.after.scope = page.budgets[-1].id, page.budgets[-1].scope
+
+        assert [len(each) for each in pages] == [3, 3, 1]
+        assert [each for page in pages for each in page] == list(served.pipeline.scopes)
+
+
+@in_loop
 async def test_auditors_ask_who_saw_a_subject() -> None:
     """Each sighting with its decision and how certain it is; agents are refused."""
     async with serving() as served:

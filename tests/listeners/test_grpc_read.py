@@ -369,3 +369,11 @@ def test_any_text_as_a_name_is_ascii_and_short_or_refused(text: str) -> None:
     assert found.isascii()
     assert found.isprintable()
     assert not set(found) & set(" \"'\\<>;|&$`(){}[]*?!%#^~,=+")
+
+
+@pytest.mark.parametrize("limit", [-1, 501])
+def test_a_page_of_budgets_has_a_bound(limit: int) -> None:
+    """500 at most, which is also what is told where nothing is said."""
+    with pytest.raises(BadRequest, match="limit"):
+        read.list_budgets(oversight_pb2.ListBudgetsRequest(limit=limit))
+    assert read.list_budgets(oversight_pb2.ListBudgetsRequest()) == ("", 500, ("", ""))

@@ -92,7 +92,7 @@ def read_amount(text: str) -> tuple[int, str]:
 def _agreed(connection: Connection, budget: str, said: str) -> str:
     """The ledger's currency; it must be what was said. The sidecar checks once more."""
     # A budget that is counted per agent has no row before its first use: any other one tells the currency too.
-    rows = _budgets(connection, budget) or _budgets(connection, "")
+    rows = _first(connection, budget) or _first(connection, "")
     if not rows and not said:
         raise Failure("AMOUNT: the ledger's currency is not known before its first use; say it, as in +50EUR")
     ledger: str = rows[0].limit.currency if rows else said
@@ -102,7 +102,19 @@ def _agreed(connection: Connection, budget: str, said: str) -> str:
 
 
 def _budgets(connection: Connection, budget: str) -> Sequence[oversight_pb2.Budget]:
+    """All of them, page by page."""
+    budgets: list[oversight_pb2.Budget] = []
     request = oversight_pb2.ListBudgetsRequest(budget=budget)
+    while True:
+        page = connection.call("Oversight", "ListBudgets", request)
+        budgets.extend(page.budgets)
+        if not page.truncated:
+            return budgets
+        request.after.id, request.after.scope = budgets[-1].id, budgets[-1].scope
+
+
+def _first(connection: Connection, budget: str) -> Sequence[oversight_pb2.Budget]:
+    request = oversight_pb2.ListBudgetsRequest(budget=budget, limit=1)
     budgets: Sequence[oversight_pb2.Budget] = connection.call("Oversight", "ListBudgets", request).budgets
     return budgets
 

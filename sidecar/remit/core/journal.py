@@ -144,7 +144,8 @@ class Verification:
 def together(found: Sequence[Verification]) -> Verification:
     """What was found in several logs, as one: as bad as the worst, and its problems name their logs.
 
-    A log in which nothing was recorded yet has nothing that a key could vouch for, and changes nothing. With more than one, `head` is empty and `sequence` that of the first problem in its own log.
+    A log in which nothing was recorded yet has nothing that a key could vouch for, and changes nothing. With more than
+    one, `head` is empty and `sequence` that of the first problem in its own log.
     """
     if len(found) == 1:
         return found[0]

@@ -19,8 +19,10 @@ async def _resume(pipeline: Pipeline, subject: Subject, request: pb.ResumeReques
 
 
 async def _budgets(pipeline: Pipeline, subject: Subject, request: pb.ListBudgetsRequest) -> pb.ListBudgetsResponse:
-    rooms = await pipeline.budgets(subject, read.list_budgets(request))
-    return pb.ListBudgetsResponse(budgets=[write.budget(each, pipeline.currency) for each in rooms])
+    budget, limit, after = read.list_budgets(request)
+    rooms = [room for room in await pipeline.budgets(subject, budget) if (room.row.budget, room.row.scope) > after]
+    told = [write.budget(each, pipeline.currency) for each in rooms[:limit]]
+    return pb.ListBudgetsResponse(budgets=told, truncated=len(rooms) > limit)
 
 
 async def _adjust(pipeline: Pipeline, subject: Subject, request: pb.AdjustBudgetRequest) -> pb.AdjustBudgetResponse:

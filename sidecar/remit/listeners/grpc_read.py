@@ -58,6 +58,8 @@ DEFAULT_TTL = 3600 * SECOND
 MAX_TTL_SECONDS = 7 * 24 * 3600
 MAX_TRACE = 10_000
 MAX_WHO = 1_000
+MAX_BUDGETS = 500
+MAX_KEY_BYTES = 256
 MAX_SUBJECT_BYTES = 1024
 MAX_ROWS = 10**9
 
@@ -226,12 +228,17 @@ def control(request: oversight_pb2.HaltRequest | oversight_pb2.ResumeRequest) ->
     return scope, request.value, reason
 
 
-def list_budgets(request: oversight_pb2.ListBudgetsRequest) -> str:
-    """The budget's id, or "" for all."""
+def list_budgets(request: oversight_pb2.ListBudgetsRequest) -> tuple[str, int, tuple[str, str]]:
+    """The budget's id, or "" for all; how many at most, and (id, scope) after which, ("", "") from the first."""
     fields = Fields()
     budget = fields.text("budget", request.budget, BUDGET)
+    limit = fields.between("limit", request.limit or MAX_BUDGETS, least=1, most=MAX_BUDGETS)
+    after = (
+        fields.free("after.id", request.after.id, MAX_KEY_BYTES),
+        fields.free("after.scope", request.after.scope, MAX_KEY_BYTES),
+    )
     fields.check()
-    return budget
+    return budget, limit, after
 
 
 def adjust(request: oversight_pb2.AdjustBudgetRequest, currency: str) -> tuple[str, str, int, str]:

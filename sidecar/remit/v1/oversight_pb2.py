@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from remit.v1 import resources_pb2 as remit_dot_v1_dot_resources__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18remit/v1/oversight.proto\x12\x08remit.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18remit/v1/resources.proto\"L\n\x0bHaltRequest\x12\x1e\n\x05scope\x18\x01 \x01(\x0e\x32\x0f.remit.v1.Scope\x12\r\n\x05value\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"B\n\x0cHaltResponse\x12$\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0b\x32\x12.remit.v1.Decision\x12\x0c\n\x04halt\x18\x02 \x01(\t\"N\n\rResumeRequest\x12\x1e\n\x05scope\x18\x01 \x01(\x0e\x32\x0f.remit.v1.Scope\x12\r\n\x05value\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"E\n\x0eResumeResponse\x12$\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0b\x32\x12.remit.v1.Decision\x12\r\n\x05halts\x18\x02 \x03(\t\"$\n\x12ListBudgetsRequest\x12\x0e\n\x06\x62udget\x18\x01 \x01(\t\"\xe4\x01\n\x06\x42udget\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05scope\x18\x02 \x01(\t\x12\x1e\n\x05limit\x18\x03 \x01(\x0b\x32\x0f.remit.v1.Money\x12\x1e\n\x05spent\x18\x04 \x01(\x0b\x32\x0f.remit.v1.Money\x12\x1d\n\x04held\x18\x05 \x01(\x0b\x32\x0f.remit.v1.Money\x12\x30\n\x0cwindow_start\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nwindow_end\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"8\n\x13ListBudgetsResponse\x12!\n\x07\x62udgets\x18\x01 \x03(\x0b\x32\x10.remit.v1.Budget\"d\n\x13\x41\x64justBudgetRequest\x12\x0e\n\x06\x62udget\x18\x01 \x01(\t\x12\r\n\x05scope\x18\x02 \x01(\t\x12\x1e\n\x05\x64\x65lta\x18\x03 \x01(\x0b\x32\x0f.remit.v1.Money\x12\x0e\n\x06reason\x18\x04 \x01(\t\"^\n\x14\x41\x64justBudgetResponse\x12$\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0b\x32\x12.remit.v1.Decision\x12 \n\x06\x62udget\x18\x02 \x01(\x0b\x32\x10.remit.v1.Budget2\x9a\x02\n\tOversight\x12\x35\n\x04Halt\x12\x15.remit.v1.HaltRequest\x1a\x16.remit.v1.HaltResponse\x12;\n\x06Resume\x12\x17.remit.v1.ResumeRequest\x1a\x18.remit.v1.ResumeResponse\x12J\n\x0bListBudgets\x12\x1c.remit.v1.ListBudgetsRequest\x1a\x1d.remit.v1.ListBudgetsResponse\x12M\n\x0c\x41\x64justBudget\x12\x1d.remit.v1.AdjustBudgetRequest\x1a\x1e.remit.v1.AdjustBudgetResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18remit/v1/oversight.proto\x12\x08remit.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18remit/v1/resources.proto\"L\n\x0bHaltRequest\x12\x1e\n\x05scope\x18\x01 \x01(\x0e\x32\x0f.remit.v1.Scope\x12\r\n\x05value\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"B\n\x0cHaltResponse\x12$\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0b\x32\x12.remit.v1.Decision\x12\x0c\n\x04halt\x18\x02 \x01(\t\"N\n\rResumeRequest\x12\x1e\n\x05scope\x18\x01 \x01(\x0e\x32\x0f.remit.v1.Scope\x12\r\n\x05value\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"E\n\x0eResumeResponse\x12$\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0b\x32\x12.remit.v1.Decision\x12\r\n\x05halts\x18\x02 \x03(\t\"W\n\x12ListBudgetsRequest\x12\x0e\n\x06\x62udget\x18\x01 \x01(\t\x12\r\n\x05limit\x18\x02 \x01(\x05\x12\"\n\x05\x61\x66ter\x18\x03 \x01(\x0b\x32\x13.remit.v1.BudgetKey\"&\n\tBudgetKey\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05scope\x18\x02 \x01(\t\"\xe4\x01\n\x06\x42udget\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05scope\x18\x02 \x01(\t\x12\x1e\n\x05limit\x18\x03 \x01(\x0b\x32\x0f.remit.v1.Money\x12\x1e\n\x05spent\x18\x04 \x01(\x0b\x32\x0f.remit.v1.Money\x12\x1d\n\x04held\x18\x05 \x01(\x0b\x32\x0f.remit.v1.Money\x12\x30\n\x0cwindow_start\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nwindow_end\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"K\n\x13ListBudgetsResponse\x12!\n\x07\x62udgets\x18\x01 \x03(\x0b\x32\x10.remit.v1.Budget\x12\x11\n\ttruncated\x18\x02 \x01(\x08\"d\n\x13\x41\x64justBudgetRequest\x12\x0e\n\x06\x62udget\x18\x01 \x01(\t\x12\r\n\x05scope\x18\x02 \x01(\t\x12\x1e\n\x05\x64\x65lta\x18\x03 \x01(\x0b\x32\x0f.remit.v1.Money\x12\x0e\n\x06reason\x18\x04 \x01(\t\"^\n\x14\x41\x64justBudgetResponse\x12$\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0b\x32\x12.remit.v1.Decision\x12 \n\x06\x62udget\x18\x02 \x01(\x0b\x32\x10.remit.v1.Budget2\x9a\x02\n\tOversight\x12\x35\n\x04Halt\x12\x15.remit.v1.HaltRequest\x1a\x16.remit.v1.HaltResponse\x12;\n\x06Resume\x12\x17.remit.v1.ResumeRequest\x1a\x18.remit.v1.ResumeResponse\x12J\n\x0bListBudgets\x12\x1c.remit.v1.ListBudgetsRequest\x1a\x1d.remit.v1.ListBudgetsResponse\x12M\n\x0c\x41\x64justBudget\x12\x1d.remit.v1.AdjustBudgetRequest\x1a\x1e.remit.v1.AdjustBudgetResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,15 +42,17 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RESUMERESPONSE']._serialized_start=323
   _globals['_RESUMERESPONSE']._serialized_end=392
   _globals['_LISTBUDGETSREQUEST']._serialized_start=394
-  _globals['_LISTBUDGETSREQUEST']._serialized_end=430
-  _globals['_BUDGET']._serialized_start=433
-  _globals['_BUDGET']._serialized_end=661
-  _globals['_LISTBUDGETSRESPONSE']._serialized_start=663
-  _globals['_LISTBUDGETSRESPONSE']._serialized_end=719
-  _globals['_ADJUSTBUDGETREQUEST']._serialized_start=721
-  _globals['_ADJUSTBUDGETREQUEST']._serialized_end=821
-  _globals['_ADJUSTBUDGETRESPONSE']._serialized_start=823
-  _globals['_ADJUSTBUDGETRESPONSE']._serialized_end=917
-  _globals['_OVERSIGHT']._serialized_start=920
-  _globals['_OVERSIGHT']._serialized_end=1202
+  _globals['_LISTBUDGETSREQUEST']._serialized_end=481
+  _globals['_BUDGETKEY']._serialized_start=483
+  _globals['_BUDGETKEY']._serialized_end=521
+  _globals['_BUDGET']._serialized_start=524
+  _globals['_BUDGET']._serialized_end=752
+  _globals['_LISTBUDGETSRESPONSE']._serialized_start=754
+  _globals['_LISTBUDGETSRESPONSE']._serialized_end=829
+  _globals['_ADJUSTBUDGETREQUEST']._serialized_start=831
+  _globals['_ADJUSTBUDGETREQUEST']._serialized_end=931
+  _globals['_ADJUSTBUDGETRESPONSE']._serialized_start=933
+  _globals['_ADJUSTBUDGETRESPONSE']._serialized_end=1027
+  _globals['_OVERSIGHT']._serialized_start=1030
+  _globals['_OVERSIGHT']._serialized_end=1312
 # @@protoc_insertion_point(module_scope)

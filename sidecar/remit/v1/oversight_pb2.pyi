@@ -47,10 +47,22 @@ class ResumeResponse(_message.Message):
     def __init__(self, decision: _Optional[_Union[_resources_pb2.Decision, _Mapping]] = ..., halts: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ListBudgetsRequest(_message.Message):
-    __slots__ = ("budget",)
+    __slots__ = ("budget", "limit", "after")
     BUDGET_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    AFTER_FIELD_NUMBER: _ClassVar[int]
     budget: str
-    def __init__(self, budget: _Optional[str] = ...) -> None: ...
+    limit: int
+    after: BudgetKey
+    def __init__(self, budget: _Optional[str] = ..., limit: _Optional[int] = ..., after: _Optional[_Union[BudgetKey, _Mapping]] = ...) -> None: ...
+
+class BudgetKey(_message.Message):
+    __slots__ = ("id", "scope")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    SCOPE_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    scope: str
+    def __init__(self, id: _Optional[str] = ..., scope: _Optional[str] = ...) -> None: ...
 
 class Budget(_message.Message):
     __slots__ = ("id", "scope", "limit", "spent", "held", "window_start", "window_end")
@@ -71,10 +83,12 @@ class Budget(_message.Message):
     def __init__(self, id: _Optional[str] = ..., scope: _Optional[str] = ..., limit: _Optional[_Union[_resources_pb2.Money, _Mapping]] = ..., spent: _Optional[_Union[_resources_pb2.Money, _Mapping]] = ..., held: _Optional[_Union[_resources_pb2.Money, _Mapping]] = ..., window_start: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., window_end: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class ListBudgetsResponse(_message.Message):
-    __slots__ = ("budgets",)
+    __slots__ = ("budgets", "truncated")
     BUDGETS_FIELD_NUMBER: _ClassVar[int]
+    TRUNCATED_FIELD_NUMBER: _ClassVar[int]
     budgets: _containers.RepeatedCompositeFieldContainer[Budget]
-    def __init__(self, budgets: _Optional[_Iterable[_Union[Budget, _Mapping]]] = ...) -> None: ...
+    truncated: bool
+    def __init__(self, budgets: _Optional[_Iterable[_Union[Budget, _Mapping]]] = ..., truncated: _Optional[bool] = ...) -> None: ...
 
 class AdjustBudgetRequest(_message.Message):
     __slots__ = ("budget", "scope", "delta", "reason")

@@ -42,7 +42,7 @@ from remit.backends.store_postgres.wire import Unknown as Unknown
 from remit.backends.store_postgres.wire import ask
 from remit.core.errors import StoreUnavailable
 
-LOCK_SECONDS = 3.0
+LOCK_SECONDS = 5.0
 """How long a session waits for its log's lock: until a backend that it has ended is gone."""
 
 CALL_SECONDS = 5.0

@@ -15,12 +15,12 @@ from remit.backends.store_shared.term import PULSE_SECONDS, Pulses, Term
 from remit.core.errors import StoreUnavailable
 from remit.ports import Clock, Ids
 
-GATHER_SECONDS = 0.01
+GATHER_SECONDS = 0.02
 """How long records wait for others that are shipped with them."""
 
 IDLE_SECONDS = 0.5
 OFTEN = 3
-OFTEN_SECONDS = 10.0
+OFTEN_SECONDS = 60.0
 """A session is taken home when its subject decides so often within so long."""
 
 AWAY_SECONDS = 5.0

@@ -16,6 +16,7 @@ class _Pace:
     began: float
     now: int = 0  # reserved since it began
     before: int = 0  # in the stretch before
+    last: float = 0.0  # when something was reserved last
     largest: int = 0  # of the last calls
 
 
@@ -32,6 +33,7 @@ class Paces:
             self._paces.clear()
         pace = self._current(row)
         pace.now += amount
+        pace.last = self._monotonic()
         pace.largest = max(amount, pace.largest * 7 // 8)
 
     def of(self, row: BudgetRow) -> tuple[int, int]:
@@ -39,9 +41,9 @@ class Paces:
         pace = self._current(row)
         return pace.largest, max(pace.now, pace.before)
 
-    def idle(self, row: BudgetRow) -> bool:
-        """Whether nothing was reserved for two stretches."""
-        return not any(self.of(row)[1:])
+    def idle_seconds(self, row: BudgetRow) -> float:
+        """For how long nothing was reserved."""
+        return self._monotonic() - self._current(row).last
 
     def _current(self, row: BudgetRow) -> _Pace:
         key, now = (row.budget, row.scope, row.start, row.end), self._monotonic()

@@ -23,6 +23,9 @@ AGAIN_SECONDS = 0.25
 AWAY_SECONDS = 2.0
 """How long the ledger itself is asked where others wanted a slice back."""
 
+IDLE_SECONDS = 30.0
+"""How long a slice waits for an agent that thinks; whoever needs the money has it back at once anyway."""
+
 AT_ONCE = 64
 """Rows in one round trip."""
 
@@ -121,7 +124,7 @@ class Slices:
             over = row.end != 0 and row.end <= now
             largest, pace = self._paces.of(row)
             left = self._local.left(row)
-            if over or pace == 0:
+            if over or self._paces.idle_seconds(row) > IDLE_SECONDS:
                 if left > 0:
                     await self._local.give_back(row, 0, self._recorder(row))
                 del self._have[key]

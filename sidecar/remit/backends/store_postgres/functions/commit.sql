@@ -43,7 +43,7 @@ BEGIN
         SELECT DISTINCT (value->'part'->'record'->>'time')::bigint AS t FROM jsonb_array_elements(p->'commits')) AS times
     WHERE NOT EXISTS (SELECT FROM journal_months WHERE month_start <= t AND t < month_end);
     mine := hold_log_at(p);
-    IF own <> '' THEN
+    IF EXISTS (SELECT FROM log WHERE name = own) THEN
         PERFORM check_role(own);
     END IF;
     place := mine.sequence;
