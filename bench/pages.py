@@ -132,7 +132,7 @@ def _rpcs(channel: grpc.Channel, workflow: str) -> Mapping[str, Callable[[], Non
 
     def budgets() -> None:
         answer = oversight.ListBudgets(oversight_pb2.ListBudgetsRequest(), metadata=PERSON)
-        assert len(answer.budgets) > BUDGETS, len(answer.budgets)
+        assert answer.truncated, len(answer.budgets)  # the first page of them
 
     return {"rpc_trace": trace, "rpc_budgets": budgets}
 

@@ -66,6 +66,10 @@ INPUT = {
     },
 }  # fmt: skip
 
+Part = Callable[[ExitStack, Path], list[Row]]
+SCALE = ("store", "agents", "pages")
+"""The parts of `--only scale`, each of which can be had alone."""
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="bench")
@@ -73,40 +77,34 @@ def main() -> None:
     parser.add_argument("--calls", type=int, default=3000, help="calls at 32 callers; a sixth of it at one")
     parser.add_argument("--seconds", type=float, default=2.0, help="of load on each way out, in each round")
     parser.add_argument(
-        "--only", choices=("decisions", "egress", "views", "scale"), help="keep the other rows as they are"
+        "--only", choices=("decisions", "egress", "views", "scale", *SCALE), help="keep the other rows as they are"
     )
     options = parser.parse_args()
-    parts: dict[str, Callable[[ExitStack, Path], list[Row]]] = {
+    parts: dict[str, Part] = {
         "decisions": lambda stack, place: measure(stack, place, rounds=options.rounds, calls=options.calls),
         "egress": lambda stack, place: egress.measure(stack, place, rounds=options.rounds, seconds=options.seconds),
         "views": lambda stack, place: queries.measure(
             stack, place, rounds=options.rounds, calls=max(100, options.calls // 6)
         ),
-        "scale": lambda stack, place: _scale(
-            stack, place, rounds=max(1, options.rounds // 2), calls=options.calls // 25
-        ),
+        **_scale(rounds=max(1, options.rounds // 2), calls=options.calls // 25),
     }
+    chosen = {None: tuple(parts), "scale": SCALE}.get(options.only, (options.only,))
     rows: list[Row] = []
     for name, part in parts.items():
-        if options.only in (None, name):
+        if name in chosen:
             with _directory() as directory, ExitStack() as stack:
                 rows += part(stack, directory)
     write(HERE / "latest.json", merged(read(HERE / "latest.json"), rows) if options.only else rows)
     show(rows)
 
 
-def _scale(stack: ExitStack, directory: Path, *, rounds: int, calls: int) -> list[Row]:
+def _scale(*, rounds: int, calls: int) -> dict[str, Part]:
     """An installation of many, part by part: each has a PostgreSQL of its own, which is gone before the next."""
-    parts: dict[str, Callable[[ExitStack, Path], list[Row]]] = {
+    return {
         "store": lambda stack, place: store.measure(stack, place, rounds=rounds, seconds=2.0),
         "agents": lambda stack, place: scale.measure(stack, place, rounds=rounds, calls=calls),
         "pages": lambda stack, place: pages.measure(stack, place, rounds=rounds, calls=10),
     }
-    rows = []
-    for name, part in parts.items():
-        with ExitStack() as its_own:
-            rows += part(its_own, directory / name)
-    return rows
 
 
 @contextmanager
