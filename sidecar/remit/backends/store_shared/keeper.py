@@ -52,7 +52,7 @@ class Keeper:
         self.term = Term(local.log, mirror, monotonic)
         self.slices = Slices(local, mirror, self.term, calls, clock=clock, ids=ids, monotonic=monotonic)
         self._shipping = Shipping(local, calls)
-        self._woken, self._urgent = asyncio.Event(), asyncio.Event()
+        self._woken = asyncio.Event()
         self._open = asyncio.Event()
         self._open.set()
         self._renewing = asyncio.Lock()
