@@ -20,6 +20,9 @@ from remit.config import load
 from remit.core.effect import Commit, Committed, Refused
 from target import serve
 
+FOLLOWS_SECONDS = 2.0
+"""Longer than the life of a sidecar that is to be killed: on a fast machine its budget is spent at once."""
+
 
 def answers_first() -> None:
     """Planted bug: the answer leaves, and the commit follows."""
@@ -30,7 +33,7 @@ def answers_first() -> None:
             return await commit(self, wanted)
 
         async def follow() -> None:
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(FOLLOWS_SECONDS)
             await commit(self, wanted)
 
         task = asyncio.ensure_future(follow())

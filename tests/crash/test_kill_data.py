@@ -94,8 +94,9 @@ def attack(place: Place, *, kills: int, mutant: str = "", server: PostgresServer
             await last_life(place, agents)
 
     asyncio.run(scene())
-    assert any(each.answers for each in agents.told.writes), "no write was answered: the harness proves nothing"
-    assert any(each.people for each in agents.told.shown), "no row was read: the harness proves nothing"
+    if not mutant:  # one with a planted bug is tried again until it shows
+        assert any(each.answers for each in agents.told.writes), "no write was answered: the harness proves nothing"
+        assert any(each.people for each in agents.told.shown), "no row was read: the harness proves nothing"
     return violations(place, agents.told)
 
 

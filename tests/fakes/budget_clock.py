@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from remit.app import sidecar
+from remit.app import member
 from remit.backends.clock_system import SystemClock
 from remit.cli.main import main
 
@@ -20,5 +20,5 @@ class MovedClock(SystemClock):
 
 
 if __name__ == "__main__":
-    sidecar.SystemClock = MovedClock  # type: ignore[misc]
+    member.SystemClock = MovedClock  # type: ignore[misc]
     main()

@@ -118,7 +118,11 @@ class Installation:
 
     def empty(self) -> None:
         """As it was migrated: nobody connected, nothing written."""
-        self.cut()
+        try:
+            self.cut()
+        except psycopg.OperationalError:  # another test has killed the server, and started it again
+            self.close()
+            self.cut()
         self.run(_EMPTY)
 
     @contextmanager
