@@ -68,6 +68,14 @@ class Runs(Protocol):
         """As if by kill -9: no process of it is left."""
         ...
 
+    def revive(self) -> None:
+        """Start it again if it has ended by itself: what an older one held may not have been let go of yet."""
+        ...
+
+    def told(self) -> str:
+        """The end of its log."""
+        ...
+
     def stop(self) -> None:
         """End it cleanly and take away what it kept."""
         ...
@@ -119,10 +127,11 @@ class PostgresServer:
         while True:
             try:
                 self.connect().close()
-            except psycopg.OperationalError:
+            except psycopg.OperationalError as error:
                 if time.monotonic() > end:
-                    raise
+                    raise AssertionError(f"the server does not come up; its log ends: {self.runs.told()}") from error
                 time.sleep(0.05)
+                self.runs.revive()
             else:
                 return
 
@@ -327,6 +336,13 @@ class _Process:
                 preexec_fn=_end_with_parent,
                 **self._user,
             ).result()
+
+    def revive(self) -> None:
+        if self._process is not None and self._process.poll() is not None:
+            self.start()
+
+    def told(self) -> str:
+        return (self.folder / "log").read_text(errors="replace")[-2000:]
 
     def kill(self) -> None:
         if self._process is None:
