@@ -50,3 +50,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if PROFILE == "soak":
         for item in items:
             item.add_marker(pytest.mark.timeout(0), append=False)
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores: a good part of a test is waiting for a process that starts."""
+    return len(os.sched_getaffinity(0)) + 1
