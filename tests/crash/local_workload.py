@@ -56,15 +56,14 @@ async def live(store: LocalStore, ack: Callable[[str], None], random: Random, ca
     """Slices come and go, and several callers reserve, prolong, end and keep; `ack` is told of what was answered."""
     desk = Desk(store, time=START + 120 * SECOND)
     await _told(desk, ack, "slice", AdjustBudget(ROW, 20 * EUR))
-    await asyncio.gather(*(_caller(desk, ack, random, turns) for _ in range(callers)))
+    await asyncio.gather(*(_caller(store, desk, ack, random, turns) for _ in range(callers)))
 
 
-async def _caller(desk: Desk, ack: Callable[[str], None], random: Random, turns: int) -> None:
+async def _caller(store: LocalStore, desk: Desk, ack: Callable[[str], None], random: Random, turns: int) -> None:
     for _ in range(turns):
         if random.random() < 0.2:
-            change = random.choice([3 * EUR, -EUR])
             desk.count += 1
-            await _told(desk, ack, f"slice_{desk.count}", AdjustBudget(ROW, change))
+            await _changed(store, desk, ack, f"slice_{desk.count}", random.choice([3 * EUR, -EUR]))
             continue
         id, reserve = desk.reserving(random.randrange(1, 2 * EUR), ROW, deadline=START)
         kept = KeepAnswer("ann", "Authorize", id, "digest", id.encode(), START + 10**6 * SECOND)
@@ -76,6 +75,19 @@ async def _caller(desk: Desk, ack: Callable[[str], None], random: Random, turns:
         if how:
             cost = random.randrange(reserve.amount + 1) if how == "settled" else 0
             await _told(desk, ack, f"e_{id}", EndReservation(id, how, cost, {"call": 1}, how))
+
+
+async def _changed(store: LocalStore, desk: Desk, ack: Callable[[str], None], id: str, change: int) -> None:
+    """More is taken, or some of what is left given back: never what is held, as no sidecar does."""
+    if change > 0:
+        await _told(desk, ack, id, AdjustBudget(ROW, change))
+        return
+    try:
+        given = await store.give_back(ROW, max(0, store.left(ROW) + change), lambda amount: desk.record(id=id))
+    except StoreUnavailable:
+        return
+    if given:
+        ack(id)
 
 
 async def _told(desk: Desk, ack: Callable[[str], None], id: str, *effects: object) -> bool:
