@@ -19,6 +19,7 @@ from remit.backends.store_sqlite import SqliteStore
 from remit.core.journal import Verification, together, verify
 
 T = TypeVar("T")
+M = TypeVar("M")
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 
 
@@ -125,3 +126,12 @@ class Postgres(Memory):
 
     def _open(self) -> PostgresStore:
         return self.run(open_store(self.installation, ids=self._ids, checkpoint_records=20))
+
+
+def on_postgres(machine: type[M], installation: Installation, *, hunted: bool = False) -> type[M]:
+    """A state machine on PostgreSQL, with crashes; a hunted bug need not come to a good end."""
+    world = type("World", (Postgres,), {"installation": installation, "crashes": not hunted})
+    parts: dict[str, Any] = {"world_type": world}
+    if hunted:
+        parts["teardown"] = lambda self: self.world.end()
+    return type(machine.__name__, (machine,), parts)

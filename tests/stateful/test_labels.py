@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import pytest
 from counts import COUNTS, PROFILE
 from fakes.commits import SECOND, START, Desk
-from fakes.revenants import Memory, Postgres, Sqlite
+from fakes.revenants import Memory, Sqlite, on_postgres
 from fakes.store_postgres import Installation
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
@@ -228,29 +228,10 @@ def test_planted_bugs_are_found(sessions: type[Sessions]) -> None:
         run_state_machine_as_test(Machine, settings=HUNT)
 
 
-def _on(installation_: Installation, *, hunted: bool = False) -> type[LabelMachine]:
-    """The machine on PostgreSQL, with crashes; a hunted bug need not leave a journal that verifies."""
-
-    class World(Postgres):
-        installation = installation_
-        crashes = not hunted
-
-    class Machine(LabelMachine):
-        world_type = World
-
-        def teardown(self) -> None:
-            if hunted:
-                self.world.end()
-            else:
-                super().teardown()
-
-    return Machine
-
-
 @pytest.mark.timeout(3600)
 def test_labels_on_postgresql_agree_with_the_rule_of_shares(installation: Installation) -> None:
     """The same, of what SQL does."""
-    run_state_machine_as_test(_on(installation), settings=ON_POSTGRES)
+    run_state_machine_as_test(on_postgres(LabelMachine, installation), settings=ON_POSTGRES)
 
 
 @pytest.mark.parametrize(
@@ -265,4 +246,4 @@ def test_labels_on_postgresql_agree_with_the_rule_of_shares(installation: Instal
 def test_bugs_planted_in_sql_are_found(installation: Installation, function: str, right: str, wrong: str) -> None:
     """The same three, in the functions that hold the rule there."""
     with installation.planted(function, right, wrong), pytest.raises((AssertionError, StoreUnavailable)):
-        run_state_machine_as_test(_on(installation, hunted=True), settings=HUNT)
+        run_state_machine_as_test(on_postgres(LabelMachine, installation, hunted=True), settings=HUNT)

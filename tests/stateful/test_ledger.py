@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import pytest
 from counts import COUNTS, PROFILE
 from fakes.commits import EUR, SECOND, Desk, row
-from fakes.revenants import Memory, Postgres, Sqlite
+from fakes.revenants import Memory, Sqlite, on_postgres
 from fakes.store_postgres import Installation
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
@@ -264,29 +264,10 @@ def test_planted_bugs_are_found(ledger: type[Ledger]) -> None:
         run_state_machine_as_test(Machine, settings=HUNT)
 
 
-def _on(installation_: Installation, *, hunted: bool = False) -> type[LedgerMachine]:
-    """The machine on PostgreSQL, with crashes; a hunted bug need not come to a good end."""
-
-    class World(Postgres):
-        installation = installation_
-        crashes = not hunted
-
-    class Machine(LedgerMachine):
-        world_type = World
-
-        def teardown(self) -> None:
-            if hunted:
-                self.world.end()
-            else:
-                super().teardown()
-
-    return Machine
-
-
 @pytest.mark.timeout(3600)
 def test_the_ledger_on_postgresql_agrees_with_its_model(installation: Installation) -> None:
     """The same, of what SQL does."""
-    run_state_machine_as_test(_on(installation), settings=ON_POSTGRES)
+    run_state_machine_as_test(on_postgres(LedgerMachine, installation), settings=ON_POSTGRES)
 
 
 @pytest.mark.parametrize(
@@ -305,4 +286,4 @@ def test_the_ledger_on_postgresql_agrees_with_its_model(installation: Installati
 def test_bugs_planted_in_sql_are_found(installation: Installation, function: str, right: str, wrong: str) -> None:
     """The same three, in the functions that hold the guards there."""
     with installation.planted(function, right, wrong), pytest.raises((AssertionError, StoreUnavailable)):
-        run_state_machine_as_test(_on(installation, hunted=True), settings=HUNT)
+        run_state_machine_as_test(on_postgres(LedgerMachine, installation, hunted=True), settings=HUNT)
