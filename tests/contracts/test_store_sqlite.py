@@ -21,11 +21,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from fakes.commits import EUR, START, Desk, row
 from fakes.loop import in_loop, until
 from fakes.world import FakeClock, FakeIds
+from remit.backends.note_file import note_path, read_note_file
 from remit.backends.store_sqlite import SqliteStore, open_journal
 from remit.backends.store_sqlite import schema as schema_module
 from remit.backends.store_sqlite import store as store_module
 from remit.backends.store_sqlite.group_commit import GroupCommit
-from remit.backends.store_sqlite.note import note_path, read_note_file
 from remit.core.checkpoint import VerifierKey
 from remit.core.effect import Committed
 from remit.core.errors import StoreUnavailable

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from remit.backends.note_file import note_path, write_note_file
 from remit.backends.store_sqlite import SqliteStore
 from remit.backends.store_sqlite import group_commit as genuine
 from remit.backends.store_sqlite.group_commit import GroupCommit
-from remit.backends.store_sqlite.note import note_path, write_note_file
 from remit.core.effect import Commit, Committed
 
 

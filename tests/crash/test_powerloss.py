@@ -21,9 +21,9 @@ from counts import COUNTS, SEED, dice
 from crash import local_workload, workload
 from crash.mutants import AckBeforeCommit, NoteBeforeCommit, TwoTransactions
 from crash.vfs import watched
+from remit.backends.note_file import note_path, read_note_file
 from remit.backends.store_shared.local import LocalStore
 from remit.backends.store_sqlite import SqliteStore
-from remit.backends.store_sqlite.note import note_path, read_note_file
 
 pytestmark = pytest.mark.crash
 

@@ -209,7 +209,7 @@ class MemoryStore:
         return tuple(sorted(due, key=lambda each: (each.deadline, each.decision))[:limit])
 
     async def rooms(self, rows: Sequence[BudgetRow]) -> Sequence[BudgetRoom]:
-        found = [replace(self._shelves.rooms.get(_key(row), Room(row)), row=row) for row in rows]
+        found = [replace(self._shelves.rooms.get(row.key, Room(row)), row=row) for row in rows]
         return tuple(BudgetRoom(each.row, each.limit, each.spent, each.held) for each in found)
 
     async def used_rows(self, now: int) -> Sequence[BudgetRoom]:
@@ -243,7 +243,7 @@ class MemoryStore:
         return tuple(row for row in rows if not before or row.record.time < before)[:limit]
 
     async def burned(self, row: BudgetRow) -> Sequence[Burn]:
-        spent = self._shelves.burned.get(_key(row), {})
+        spent = self._shelves.burned.get(row.key, {})
         return tuple(Burn(hour, spent[hour]) for hour in sorted(spent))
 
     async def verify(self) -> Sequence[Verification]:
@@ -361,10 +361,10 @@ class Work:
     def _(self, effect: Reserve) -> None:
         amount = check_amount("amount", effect.amount)
         for row in effect.rows:
-            room = replace(self.shelves.rooms.get(_key(row), Room(row)), row=row)
+            room = replace(self.shelves.rooms.get(row.key, Room(row)), row=row)
             if amount and room.spent + room.held + amount > room.limit:
                 raise Refusal(Reason.BUDGET_EXHAUSTED, row.budget)
-            self.shelves.rooms[_key(row)] = replace(room, held=room.held + amount)
+            self.shelves.rooms[row.key] = replace(room, held=room.held + amount)
         if effect.decision in self.shelves.reservations:
             raise IllegalTransition("reserved before")
         self.shelves.reserved_in[effect.decision] = effect.rows
@@ -389,13 +389,13 @@ class Work:
             held.state, effect.how, amount=held.amount, cost=effect.cost, deadline=held.deadline, now=self._time
         )
         for row in self.shelves.reserved_in[effect.decision]:
-            room = self.shelves.rooms[_key(row)]
+            room = self.shelves.rooms[row.key]
             spent = max(0, min(room.spent + ending.spent, MAX_TOTAL))
-            self.shelves.rooms[_key(row)] = replace(room, held=room.held + ending.held, spent=spent)
+            self.shelves.rooms[row.key] = replace(room, held=room.held + ending.held, spent=spent)
             if ending.spent:
-                hours = self.shelves.burned.get(_key(row), {})
+                hours = self.shelves.burned.get(row.key, {})
                 burned = hours.get(hour(self._time), 0) + ending.spent
-                self.shelves.burned[_key(row)] = {**hours, hour(self._time): max(-MAX_TOTAL, min(burned, MAX_TOTAL))}
+                self.shelves.burned[row.key] = {**hours, hour(self._time): max(-MAX_TOTAL, min(burned, MAX_TOTAL))}
         self.shelves.reservations[effect.decision] = replace(
             held, state=State(effect.how), spent=ending.total, report_digest=effect.digest
         )
@@ -424,8 +424,8 @@ class Work:
     def _(self, effect: AdjustBudget) -> None:
         if abs(effect.delta) > MAX_NANOS:
             raise BadRequest(Violation("delta", "less"))
-        room = replace(self.shelves.rooms.get(_key(effect.row), Room(effect.row)), row=effect.row)
-        self.shelves.rooms[_key(effect.row)] = replace(room, adjusted=room.adjusted + effect.delta)
+        room = replace(self.shelves.rooms.get(effect.row.key, Room(effect.row)), row=effect.row)
+        self.shelves.rooms[effect.row.key] = replace(room, adjusted=room.adjusted + effect.delta)
 
     @perform.register
     def _(self, effect: LapseSlice) -> None:
@@ -520,7 +520,3 @@ class Work:
     def _note_change(self, subject: str, before: set[str]) -> None:
         if set(join(self._session(subject))) != before:
             self.shelves.versions[subject] = self.shelves.versions.get(subject, 0) + 1
-
-
-def _key(row: BudgetRow) -> tuple[str, str, int, int]:
-    return row.budget, row.scope, row.start, row.end

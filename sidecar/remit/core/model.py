@@ -135,6 +135,10 @@ class Estimate:
 NO_COST = Estimate(amount=0)
 
 
+RowKey = tuple[str, str, int, int]
+"""(budget, scope, start, end) of a row."""
+
+
 @dataclass(frozen=True, slots=True)
 class BudgetRow:
     """One row that must have room: a budget (or its cap, `id#cap`) in one scope and window. Nanos, ns."""
@@ -144,6 +148,11 @@ class BudgetRow:
     start: int
     end: int  # exclusive; 0 where the window never ends
     limit: int
+
+    @property
+    def key(self) -> RowKey:
+        """What tells it from other rows: its limit may change."""
+        return self.budget, self.scope, self.start, self.end
 
 
 @dataclass(frozen=True, slots=True)

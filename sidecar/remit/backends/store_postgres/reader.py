@@ -21,14 +21,12 @@ from remit.backends.store_postgres.rows import (
     RESERVATIONS,
     WORKFLOWS,
     Row,
-    budget_room,
     checkpoint_row,
-    halt,
     journal_row,
-    reservation,
     room_of,
     workflow,
 )
+from remit.backends.store_rows import budget_room, halt, reservation
 from remit.core.effect import Kept
 from remit.core.label import isolated_version, join
 from remit.core.model import BudgetRoom, BudgetRow, Halt

@@ -12,8 +12,8 @@ from typing import Any
 from remit.core.checkpoint import CheckpointRow
 from remit.core.effect import Record
 from remit.core.journal import JournalRow
-from remit.core.model import BudgetRoom, BudgetRow, Halt
-from remit.ports import Reservation, WorkflowState
+from remit.core.model import BudgetRoom, BudgetRow
+from remit.ports import WorkflowState
 
 Row = Sequence[Any]
 
@@ -55,21 +55,10 @@ def checkpoint_row(row: Row) -> CheckpointRow:
     return CheckpointRow(_text(log), _number(size), _bytes(hash_), _number(time), _text(note))
 
 
-def budget_room(row: Row) -> BudgetRoom:
-    """A row of BUDGETS."""
-    budget, scope, start, end, limit, adjusted, spent, held = row
-    return BudgetRoom(BudgetRow(budget, scope, start, end, limit), limit + adjusted, spent, held)
-
-
 def room_of(row: BudgetRow, found: Row | None) -> BudgetRoom:
     """What is in a row that was asked for: (adjusted, spent, held, maybe idle), None where nothing was written yet."""
     adjusted, *used = found or (0, 0, 0)
     return BudgetRoom(row, row.limit + adjusted, *used)
-
-
-def reservation(row: Row) -> Reservation:
-    """A row of RESERVATIONS."""
-    return Reservation(*row)
 
 
 def workflow(row: Row) -> WorkflowState:
@@ -77,11 +66,6 @@ def workflow(row: Row) -> WorkflowState:
     id, opener, purposes, agents, expires, closed_by, version = row
     state = "closed" if closed_by else "open"
     return WorkflowState(id, opener, tuple(purposes), tuple(agents), expires, state, version)
-
-
-def halt(row: Row) -> Halt:
-    """A row of HALTS."""
-    return Halt(*row)
 
 
 def _text(stored: object) -> str:

@@ -106,11 +106,6 @@ class Session:
         self._failure: tuple[float, StoreUnavailable] | None = None
         self._closed = False
 
-    @property
-    def is_open(self) -> bool:
-        """Whether there is a connection, as far as is known."""
-        return self._connection is not None and not self._connection.closed
-
     async def open(self) -> None:
         """Connect, and take the lock. Raises StoreUnavailable; Lost where it is no use to try again."""
         async with self._turn:

@@ -14,6 +14,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from remit.backends.note_file import read_note_file
 from remit.backends.store_postgres.batch import Busy, Refusal
 from remit.backends.store_postgres.chain import PAGE, Chain
 from remit.backends.store_postgres.journal_logs import verify_all
@@ -23,7 +24,6 @@ from remit.backends.store_postgres.read_pool import ReadPool
 from remit.backends.store_postgres.reader import PostgresReader
 from remit.backends.store_postgres.session import LOCK_SECONDS, LogState, Rejected, Server, Session, Unknown
 from remit.backends.store_postgres.writer import CHECKPOINT_RECORDS, CHECKPOINT_SECONDS, LogWriter
-from remit.backends.store_sqlite.note import read_note_file
 from remit.core.canonical import canonical
 from remit.core.checkpoint import CheckpointRow, VerifierKey
 from remit.core.effect import Commit, Committed, LapseSlice, Record, Refused

@@ -18,12 +18,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from remit.backends.note_file import write_note_file
 from remit.backends.store_postgres.batch import Outcome, outcome, payload
 from remit.backends.store_postgres.chain import Chain
 from remit.backends.store_postgres.parts import Part, record_json
 from remit.backends.store_postgres.queue import Caller, Queue
 from remit.backends.store_postgres.session import LogState, Lost, Rejected, Session, Unknown
-from remit.backends.store_sqlite.note import write_note_file
 from remit.core.checkpoint import CheckpointRow
 from remit.core.effect import Committed
 from remit.core.errors import RemitError, StoreUnavailable

@@ -12,15 +12,13 @@ from dataclasses import dataclass, field, replace
 
 from remit.backends.store_sqlite.refusal import Refusal
 from remit.core.effect import Commit, Effect, KeepAnswer
-from remit.core.model import BudgetRoom, BudgetRow, Halt
+from remit.core.model import BudgetRoom, BudgetRow, Halt, RowKey
 from remit.core.reason import Reason
 from remit.ports import FactsQuery, StoredFacts, WorkflowState
 
 FRESH_SECONDS = 1.0
 MOST = 20_000
 """Sessions and rows that are remembered; beyond them all are forgotten, and asked for anew."""
-
-RowKey = tuple[str, str, int, int]
 
 
 class NotHere(Exception):
@@ -76,11 +74,6 @@ class Mirror:
         self._rooms.clear()
 
     # What is at home
-
-    @property
-    def homes(self) -> Iterable[str]:
-        """Whose sessions are decided on here."""
-        return tuple(self._homes)
 
     def at_home(self, subject: str) -> bool:
         """Whether nobody else decides on this session."""
@@ -151,7 +144,7 @@ class Mirror:
         """The facts as far as they can be relied on; None where the shared store must be asked."""
         home = self._homes.get(query.subject)
         flow = home.flows.get((query.workflow, query.isolation)) if home is not None else None
-        rooms = [self._rooms.get(_key(row)) for row in query.rows]
+        rooms = [self._rooms.get(row.key) for row in query.rows]
         fresh = self._monotonic() - FRESH_SECONDS
         if flow is None or (flow.workflow is not None and flow.checked < fresh):
             return None
@@ -189,21 +182,12 @@ class Mirror:
         if len(self._rooms) >= MOST:
             self._rooms.clear()
         for room in facts.budgets:
-            self._rooms[_key(room.row)] = _Room(room, asked)
+            self._rooms[room.row.key] = _Room(room, asked)
 
     def room(self, row: BudgetRow) -> BudgetRoom | None:
         """A row as the shared store last told it."""
-        known = self._rooms.get(_key(row))
+        known = self._rooms.get(row.key)
         return known.room if known else None
-
-    def workflow(self, id: str, subject: str) -> WorkflowState | None:
-        """A workflow as it was compared within the last second."""
-        home = self._homes.get(subject)
-        fresh = self._monotonic() - FRESH_SECONDS
-        for (name, _), flow in home.flows.items() if home is not None else ():
-            if name == id and flow.workflow is not None and flow.checked >= fresh:
-                return flow.workflow
-        return None
 
     # Comparing with the shared store
 
@@ -229,7 +213,7 @@ class Mirror:
                 if flow.workflow is not None and flow.workflow.id in compared:
                     flow.checked = max(flow.checked, asked)
         for room in rooms:
-            self._rooms[_key(room.row)] = _Room(room, asked, used=False)
+            self._rooms[room.row.key] = _Room(room, asked, used=False)
 
     def halted(self, version: int, halts: Sequence[Halt]) -> None:
         """The halts in force."""
@@ -267,7 +251,3 @@ class Mirror:
             return True
         key = (effect.rpc, effect.key)
         return key in home.absent or (home.kept is not None and key not in home.kept)
-
-
-def _key(row: BudgetRow) -> RowKey:
-    return row.budget, row.scope, row.start, row.end

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from remit.core.allotment import PACE_SECONDS
-from remit.core.model import BudgetRow
+from remit.core.model import BudgetRow, RowKey
 
 MOST = 20_000
 
@@ -25,7 +25,7 @@ class Paces:
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self._monotonic = monotonic
-        self._paces: dict[tuple[str, str, int, int], _Pace] = {}
+        self._paces: dict[RowKey, _Pace] = {}
 
     def note(self, row: BudgetRow, amount: int) -> None:
         """So much was reserved."""
@@ -46,7 +46,7 @@ class Paces:
         return self._monotonic() - self._current(row).last
 
     def _current(self, row: BudgetRow) -> _Pace:
-        key, now = (row.budget, row.scope, row.start, row.end), self._monotonic()
+        key, now = row.key, self._monotonic()
         pace = self._paces.setdefault(key, _Pace(now))
         stretches = int((now - pace.began) / PACE_SECONDS)
         if stretches:

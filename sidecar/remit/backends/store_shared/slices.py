@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterable
 
 from remit.backends.store_shared.effects import row_json
 from remit.backends.store_shared.local import LocalStore
-from remit.backends.store_shared.mirror import Mirror, RowKey
+from remit.backends.store_shared.mirror import Mirror
 from remit.backends.store_shared.paces import Paces
 from remit.backends.store_shared.shipping import Calls
 from remit.backends.store_shared.term import Term
 from remit.core.allotment import runs_low, slice_of, too_much
 from remit.core.canonical import canonical
 from remit.core.effect import AdjustBudget, Commit, Record
-from remit.core.model import BudgetRow
+from remit.core.model import BudgetRow, RowKey
 from remit.core.money import decimal_text
 from remit.ports import Clock, Ids
 
@@ -58,7 +58,7 @@ class Slices:
 
     def cover(self, rows: Iterable[BudgetRow]) -> bool:
         """Whether there is a slice of each row; whether it has room is the local ledger's to say."""
-        return all(_key(row) in self._have for row in rows)
+        return all(row.key in self._have for row in rows)
 
     def spent(self, rows: Iterable[BudgetRow], amount: int) -> bool:
         """So much was reserved locally; whether more is wanted by now."""
@@ -80,7 +80,7 @@ class Slices:
 
     def want(self, row: BudgetRow) -> bool:
         """Take a slice at the next turn, unless it was tried just now."""
-        key = _key(row)
+        key = row.key
         if self._not_before.get(key, 0.0) > self._monotonic():
             return False
         self._wanted[key] = row
@@ -111,7 +111,7 @@ class Slices:
 
     async def _give_recalled(self) -> None:
         for row in self._term.rows:
-            self._stay_away(_key(row), row)
+            self._stay_away(row.key, row)
         for key, row in tuple(self._recalled.items()):
             if self._not_before.get(key, 0.0) <= self._monotonic():
                 del self._recalled[key]
@@ -135,7 +135,7 @@ class Slices:
         chosen = [self._wanted.pop(key) for key in tuple(self._wanted)[:AT_ONCE]]
         sized = [(row, size) for row in chosen if (size := self._size(row)) > 0]
         for row in chosen:
-            self._not_before[_key(row)] = self._monotonic() + AGAIN_SECONDS
+            self._not_before[row.key] = self._monotonic() + AGAIN_SECONDS
         if not sized or not self._term.live:
             return
         asked = [{**row_json(row), "amount": size} for row, size in sized]
@@ -150,8 +150,8 @@ class Slices:
             if granted > 0:
                 record = self._record(row, {"taken": decimal_text(granted)})
                 await self._local.commit(Commit(record, (AdjustBudget(row, granted),)))
-                self._have[_key(row)] = row
-                self._not_before.pop(_key(row), None)
+                self._have[row.key] = row
+                self._not_before.pop(row.key, None)
 
     def _size(self, row: BudgetRow) -> int:
         known = self._mirror.room(row)
@@ -179,7 +179,3 @@ class Slices:
             body=canonical(body),
             salt=self._ids.salt(),
         )
-
-
-def _key(row: BudgetRow) -> RowKey:
-    return row.budget, row.scope, row.start, row.end

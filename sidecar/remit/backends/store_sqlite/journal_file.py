@@ -8,8 +8,8 @@ from pathlib import Path
 
 import apsw
 
+from remit.backends.note_file import note_path, read_note_file
 from remit.backends.store_sqlite.database import Database
-from remit.backends.store_sqlite.note import note_path, read_note_file
 from remit.backends.store_sqlite.rows import CHECKPOINTS, JOURNAL, checkpoint_row, journal_row
 from remit.backends.store_sqlite.schema import BUSY_MS, DAMAGE, check_version
 from remit.core.errors import StoreUnavailable

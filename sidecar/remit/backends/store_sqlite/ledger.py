@@ -105,7 +105,7 @@ class Ledger:
         """Move a row's limit. Raises BadRequest."""
         if abs(adjustment.delta) > MAX_NANOS:
             raise BadRequest(Violation("delta", f"at most {MAX_NANOS} nanos"))
-        self._db.do(_ADJUST, *_key(adjustment.row), adjustment.row.limit, adjustment.delta)
+        self._db.do(_ADJUST, *adjustment.row.key, adjustment.row.limit, adjustment.delta)
 
     def lapse_slice(self, lapse: LapseSlice, now: int) -> None:
         """There are none: nobody else writes to this file. Raises IllegalTransition."""
@@ -113,14 +113,14 @@ class Ledger:
 
     def _hold(self, row: BudgetRow, amount: int) -> int:
         held = self._take(row, amount)
-        if held is None and self._db.do(_ADD_ROW, *_key(row), row.limit):
+        if held is None and self._db.do(_ADD_ROW, *row.key, row.limit):
             held = self._take(row, amount)
         if held is None:
             raise Refusal(Reason.BUDGET_EXHAUSTED, row.budget)
         return held
 
     def _take(self, row: BudgetRow, amount: int) -> int | None:
-        id: int | None = self._db.value(_HOLD, *_key(row), amount, row.limit)
+        id: int | None = self._db.value(_HOLD, *row.key, amount, row.limit)
         return id
 
     def _find(self, decision: str) -> Row:
@@ -128,7 +128,3 @@ class Ledger:
         if row is None:
             raise NotFound(f"decision {decision} has reserved nothing")
         return row
-
-
-def _key(row: BudgetRow) -> tuple[str, str, int, int]:
-    return row.budget, row.scope, row.start, row.end

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TypeVar
 
+from remit.backends.store_rows import budget_room, halt, reservation
 from remit.backends.store_sqlite.database import Database, Row
 from remit.backends.store_sqlite.rows import (
     BUDGETS,
@@ -18,11 +19,8 @@ from remit.backends.store_sqlite.rows import (
     JOURNAL,
     RESERVATIONS,
     WORKFLOWS,
-    budget_room,
     checkpoint_row,
-    halt,
     journal_row,
-    reservation,
     workflow,
 )
 from remit.backends.store_sqlite.sightings import MANY, SIGHTS, seen

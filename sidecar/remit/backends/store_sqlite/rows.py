@@ -13,8 +13,7 @@ from remit.backends.store_sqlite.database import Row
 from remit.core.checkpoint import CheckpointRow
 from remit.core.effect import Record
 from remit.core.journal import JournalRow
-from remit.core.model import BudgetRoom, BudgetRow, Halt
-from remit.ports import Reservation, WorkflowState
+from remit.ports import WorkflowState
 
 JOURNAL = """
     SELECT sequence, time, CAST(kind AS BLOB), CAST(id AS BLOB), CAST(subject AS BLOB), CAST(workflow AS BLOB),
@@ -56,27 +55,11 @@ def checkpoint_row(log: str, row: Row) -> CheckpointRow:
     return CheckpointRow(log, size, hash_, time, _text(note))
 
 
-def budget_room(row: Row) -> BudgetRoom:
-    """A row of BUDGETS."""
-    budget, scope, start, end, limit, adjusted, spent, held = row
-    return BudgetRoom(BudgetRow(budget, scope, start, end, limit), limit + adjusted, spent, held)
-
-
-def reservation(row: Row) -> Reservation:
-    """A row of RESERVATIONS."""
-    return Reservation(*row)
-
-
 def workflow(row: Row) -> WorkflowState:
     """A row of WORKFLOWS."""
     id, opener, purposes, agents, expires, closed_by, version = row
     state = "closed" if closed_by else "open"
     return WorkflowState(id, opener, _list(purposes), _list(agents), expires, state, version)
-
-
-def halt(row: Row) -> Halt:
-    """A row of HALTS."""
-    return Halt(*row)
 
 
 def _text(raw: object) -> str:

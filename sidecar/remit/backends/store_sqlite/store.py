@@ -20,6 +20,7 @@ from typing import Any
 import apsw
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from remit.backends.note_file import note_path, read_note_file, write_note_file
 from remit.backends.store_sqlite.chain import Chain
 from remit.backends.store_sqlite.controls import Controls
 from remit.backends.store_sqlite.database import Database, ReadDatabase
@@ -27,7 +28,6 @@ from remit.backends.store_sqlite.group_commit import GroupCommit
 from remit.backends.store_sqlite.journal_file import open_journal
 from remit.backends.store_sqlite.ledger import Ledger
 from remit.backends.store_sqlite.lock import FileLock
-from remit.backends.store_sqlite.note import note_path, read_note_file, write_note_file
 from remit.backends.store_sqlite.reader import Reader
 from remit.backends.store_sqlite.refusal import Refusal
 from remit.backends.store_sqlite.schema import DAMAGE, Connect, connect, migrate

@@ -5,24 +5,19 @@
 -- For each row, a writer's claim is what its reservations hold and have spent, and what its slice has left:
 -- `left` = greatest(0, allotted - drawn), inside the row's `held`, or its `spent` once the slice has lapsed.
 
--- The row's id; the row is made where it is missing.
+-- The id of a row that is there: whoever names rows has had them made (budget_rows) and locked before.
 CREATE OR REPLACE FUNCTION budget_row(p jsonb) RETURNS bigint LANGUAGE plpgsql AS $$
-DECLARE
-    found bigint;
 BEGIN
-    SELECT id INTO found FROM budget
-    WHERE budget = p->>'budget' AND scope = p->>'scope'
-      AND start_ns = (p->>'start')::bigint AND end_ns = (p->>'end')::bigint;
-    IF found IS NULL THEN
-        INSERT INTO budget (budget, scope, start_ns, end_ns, limit_nanos)
-        VALUES (p->>'budget', p->>'scope', (p->>'start')::bigint, (p->>'end')::bigint, (p->>'limit')::bigint)
-        ON CONFLICT DO NOTHING;
-        SELECT id INTO found FROM budget
-        WHERE budget = p->>'budget' AND scope = p->>'scope'
-          AND start_ns = (p->>'start')::bigint AND end_ns = (p->>'end')::bigint;
-    END IF;
-    RETURN found;
+    RETURN (SELECT id FROM budget
+            WHERE budget = p->>'budget' AND scope = p->>'scope'
+              AND start_ns = (p->>'start')::bigint AND end_ns = (p->>'end')::bigint);
 END $$;
+
+-- Rows as budget_rows takes them, each once.
+CREATE OR REPLACE FUNCTION row_keys(rows jsonb) RETURNS jsonb LANGUAGE sql IMMUTABLE AS $$
+    SELECT coalesce(jsonb_agg(DISTINCT jsonb_build_array(
+        r->>'budget', r->>'scope', r->'start', r->'end', r->'limit')), '[]') FROM jsonb_array_elements(rows) AS r
+$$;
 
 -- Whether a writer still decides by what it holds.
 CREATE OR REPLACE FUNCTION is_leased(p_log text) RETURNS boolean LANGUAGE sql STABLE AS $$
@@ -156,8 +151,7 @@ BEGIN
     IF NOT is_leased(p->>'log') THEN
         RAISE EXCEPTION 'log % has no lease', p->>'log' USING ERRCODE = 'RM001';
     END IF;
-    PERFORM 1 FROM budget WHERE id IN (SELECT budget_row(value) FROM jsonb_array_elements(p->'rows'))
-    ORDER BY id FOR UPDATE;
+    PERFORM lock_rooms(budget_rows(row_keys(p->'rows')));
     FOR one IN SELECT value AS row, budget_row(value) AS id FROM jsonb_array_elements(p->'rows') WITH ORDINALITY
                ORDER BY ordinality LOOP
         granted := greatest(0, (one.row->>'amount')::bigint);
@@ -250,11 +244,6 @@ CREATE OR REPLACE FUNCTION within(amount numeric) RETURNS bigint LANGUAGE sql IM
     SELECT greatest(-4611686018427387904, least(amount, 4611686018427387904))::bigint
 $$;
 
--- When the hour began in which an effect was: what is spent is told hour by hour.
-CREATE OR REPLACE FUNCTION hour_of(effect jsonb) RETURNS bigint LANGUAGE sql IMMUTABLE AS $$
-    SELECT (effect->>'time')::bigint - (effect->>'time')::bigint % 3600000000000
-$$;
-
 -- Appends records that their writer has chained already: each names the hash before it, and the first the log's head.
 CREATE OR REPLACE FUNCTION append_linked(mine log, p jsonb) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
@@ -287,13 +276,12 @@ END $$;
 -- The ids of all rows that effects move; those that are missing are made.
 CREATE OR REPLACE FUNCTION shipped_rows(effects jsonb) RETURNS bigint[] LANGUAGE plpgsql AS $$
 DECLARE
-    keys jsonb;
+    named jsonb;
 BEGIN
-    SELECT coalesce(jsonb_agg(DISTINCT jsonb_build_array(
-        r->>'budget', r->>'scope', r->'start', r->'end', r->'limit')), '[]') INTO keys
+    SELECT coalesce(jsonb_agg(r), '[]') INTO named
     FROM jsonb_array_elements(effects) AS e, jsonb_array_elements(CASE e->>'do'
         WHEN 'reserve' THEN e->'rows' WHEN 'give' THEN jsonb_build_array(e->'row') ELSE '[]' END) AS r;
-    RETURN budget_rows(keys) || ARRAY (
+    RETURN budget_rows(row_keys(named)) || ARRAY (
         SELECT unnest(budgets) FROM reservation WHERE decision = ANY (ARRAY (
             SELECT value->>'decision' FROM jsonb_array_elements(effects) WHERE value->>'do' = 'end')));
 END $$;
@@ -341,7 +329,7 @@ BEGIN
                 spents := spents || 0::bigint;
                 drawns := drawns || (one->>'amount')::bigint;
                 allotteds := allotteds || 0::bigint;
-                times := times || hour_of(one);
+                times := times || hour_of((one->>'time')::bigint);
             END LOOP;
         WHEN 'prolong' THEN
             UPDATE reservation SET deadline = greatest(deadline, (one->>'deadline')::bigint)
@@ -365,7 +353,7 @@ BEGIN
                 drawns := drawns || CASE WHEN bound.allotted = mine.name THEN
                     cost - CASE bound.state WHEN 'lapsed' THEN bound.spent ELSE bound.amount END ELSE 0 END;
                 allotteds := allotteds || 0::bigint;
-                times := times || hour_of(one);
+                times := times || hour_of((one->>'time')::bigint);
             END LOOP;
             ended.spent := cost - CASE bound.state WHEN 'lapsed' THEN bound.amount ELSE 0 END;
             ended.overrun := greatest(0, cost - bound.amount);
@@ -387,7 +375,7 @@ BEGIN
             spents := spents || 0::bigint;
             drawns := drawns || 0::bigint;
             allotteds := allotteds || -(one->>'amount')::bigint;
-            times := times || hour_of(one);
+            times := times || hour_of((one->>'time')::bigint);
         END CASE;
     END LOOP;
     FOR change IN
