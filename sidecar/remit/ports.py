@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
+from remit.core.approval import Approval, State
 from remit.core.catalogue import Credential
 from remit.core.checkpoint import CheckpointRow as CheckpointRow
 from remit.core.checkpoint import VerifierKey
+from remit.core.claim import Act, Claim
 from remit.core.decision import Verdict
 from remit.core.effect import Commit, Committed, Kept, Refused
 from remit.core.errors import RemitError
@@ -80,19 +82,26 @@ class WorkflowState:
 
 @dataclass(frozen=True, slots=True)
 class FactsQuery:
-    """Whose facts: an agent in a workflow, and the budget rows that select the call."""
+    """Whose facts: an agent in a workflow, and the budget rows that select the call.
+
+    `things` are what the action touches (`claim.thing`), whose claims are asked for; `object` the thing in the workflow
+    that others may have acted on, "" for none.
+    """
 
     subject: str
     isolation: str
     workflow: str
     service: str
     rows: tuple[BudgetRow, ...]
+    things: tuple[str, ...] = ()
+    object: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredFacts:
     """The store's part of the facts, all of one moment. `halts` are those that cover the query, and all of policy.
 
+    `claims` are those on the things that were asked for, held or not; `acts` what other subjects did to the object.
     `labels_version` is opaque: it changes exactly when the labels of the session that was asked for do.
     """
 
@@ -102,6 +111,21 @@ class StoredFacts:
     halts: tuple[Halt, ...]
     halts_version: int
     budgets: tuple[BudgetRoom, ...]
+    claims: tuple[Claim, ...] = ()
+    acts: tuple[Act, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalsQuery:
+    """Which approvals: every part that says something must hold. `likes` any of these; `before` an id ("" for the
+    newest); the newest first."""
+
+    ids: tuple[str, ...] = ()
+    likes: tuple[str, ...] = ()
+    states: tuple[State, ...] = ()
+    subject: str = ""
+    before: str = ""
+    limit: int = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +245,34 @@ class Store(Protocol):
         """Held reservations whose deadline has passed, oldest first."""
         ...
 
+    async def unresolved(self, since: int, limit: int) -> Sequence[Reservation]:
+        """What was allowed and never reported: held, or lapsed with a deadline from `since` on; the oldest first."""
+        ...
+
+    async def approvals(self, query: ApprovalsQuery) -> Sequence[Approval]:
+        """Approvals, with their items."""
+        ...
+
+    async def approvals_version(self) -> int:
+        """Moves whenever an approval is opened, joined or moved."""
+        ...
+
+    async def due_approvals(self, now: int, limit: int) -> Sequence[Approval]:
+        """Pending ones whose deadline has passed, oldest first."""
+        ...
+
+    async def claim(self, key: str) -> Claim:
+        """The claim on a thing; where it was never taken, nobody's with the token that its first is to be above."""
+        ...
+
+    async def claims(self, now: int, limit: int) -> Sequence[Claim]:
+        """What is held now, the oldest first."""
+        ...
+
+    async def due_claims(self, now: int, limit: int) -> Sequence[Claim]:
+        """What was held and has expired, oldest first."""
+        ...
+
     async def rooms(self, rows: Sequence[BudgetRow]) -> Sequence[BudgetRoom]:
         """What is spent and held in each row, in the same order."""
         ...
@@ -288,7 +340,8 @@ class Store(Protocol):
         ...
 
     async def prune(self, now: int) -> int:
-        """Forget kept answers, passports and trace bindings that have expired; how many. Raises StoreUnavailable."""
+        """Forget kept answers, passports, trace bindings and acts that have expired, and approvals and free claims that
+        ended a month ago; how many. No claim's token is ever given again. Raises StoreUnavailable."""
         ...
 
     async def close(self) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from remit.core.approval import Verdict
 from remit.core.model import Resource
 from remit.core.reason import Reason
 
@@ -26,6 +27,7 @@ class Claimed:
     inputs: tuple[str, ...] = ()
     trace: str = ""
     attempt: int = 1
+    claim: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,12 @@ class Objection:
 @dataclass(frozen=True, slots=True)
 class Call:
     """One question by the caller's word. `digest` is SHA-256 (hex) over the request's canonical form, for the
-    idempotency key; `rpc` scopes the key. With an `objection`, policy is not asked: it is recorded as a denial."""
+    idempotency key; `rpc` scopes the key. With an `objection`, policy is not asked: it is recorded as a denial.
+
+    `content` is the digest of what is performed beside the arguments (a body, a statement): an exact grant binds it.
+    `shown` is what an approver sees of the request besides its arguments. `about` is (decision, workflow) that the
+    record is filed under, where it speaks of another one's.
+    """
 
     rpc: str
     action: str
@@ -51,6 +58,43 @@ class Call:
     key: str = ""
     digest: str = ""
     objection: Objection | None = None
+    content: str = ""
+    shown: Mapping[str, Any] = field(default_factory=dict)
+    about: tuple[str, str] = ("", "")
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimCall:
+    """Asks for a thing, for `ttl` ns. `object` names one in the resource, "" for all of it."""
+
+    resource: Resource
+    object: str
+    ttl: int
+    claimed: Claimed
+    key: str = ""
+    digest: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseCall:
+    """Lets go of a thing that is held by `token`."""
+
+    resource: Resource
+    object: str
+    token: int
+    claimed: Claimed
+
+
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """What somebody says about an approval. `version` is what they looked at, 0 for whatever it is now; `alternative`
+    a JSON merge patch over `resource` and `arguments`, empty for none."""
+
+    approval: str
+    verdict: Verdict
+    reason: str
+    version: int = 0
+    alternative: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

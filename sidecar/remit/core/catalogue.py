@@ -60,10 +60,11 @@ class Team:
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Somebody who may be asked, by role."""
+    """Somebody who may be asked, by role; sees what sessions were asking for whose labels are within `clearance`."""
 
     roles: tuple[str, ...] = ()
     identity: Identity = field(default=Identity(), metadata=_HIDDEN)
+    clearance: Labels = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,11 @@ class Actor:
 
 @dataclass(frozen=True, slots=True)
 class Agent:
-    """Acts, as its identity proves. `mode` is enforce or observe, `isolation` process or workflow."""
+    """Acts, as its identity proves. `mode` is enforce or observe, `isolation` process or workflow.
+
+    `review` are actions that its supervisor reviews before they are done; of two agents that contradict each other, the
+    one with the higher `priority` has its way, where that is the policy.
+    """
 
     team: str
     roles: tuple[str, ...] = ()
@@ -88,6 +93,8 @@ class Agent:
     mode: str = "enforce"
     isolation: str = "process"
     actors: Mapping[str, Actor] = field(default_factory=dict)
+    review: tuple[str, ...] = ()
+    priority: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +147,8 @@ class Credential:
 class Approval:
     """What must be approved before a variant is used, and what the grant is then good for.
 
-    `bind` is exact, variant or operation; `cost` in nanos, None for no bound of its own; `ttl` in seconds.
+    `bind` is exact, variant or operation; `cost` in nanos, None for no bound of its own; `ttl` and `wait` in seconds.
+    With `supervisor` the requester's supervisors are asked before people with the roles (`core.approval.Terms`).
     """
 
     roles: tuple[str, ...]
@@ -148,6 +156,9 @@ class Approval:
     uses: int = 1
     cost: int | None = field(default=None, metadata=_MONEY)
     ttl: int = 3600
+    supervisor: bool = False
+    quorum: int = 1
+    wait: int = 3600
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +224,19 @@ class Route:
 
 
 @dataclass(frozen=True, slots=True)
+class Conflicts:
+    """Which operations of two agents on the same object, in one workflow, contradict each other.
+
+    `object` is a JSON pointer into the arguments ("": all of the resource is one object). `between` are pairs of
+    operations; `policy` is first-wins, priority or escalate.
+    """
+
+    between: tuple[tuple[str, str], ...]
+    object: str = ""
+    policy: str = "first-wins"
+
+
+@dataclass(frozen=True, slots=True)
 class Service:
     """Something that agents call. `owner` "" means that nobody answers for it, and so it is denied.
 
@@ -223,6 +247,8 @@ class Service:
     agents tunnel to it unread; `listen` is where a tcp service is reached locally; `command` starts an MCP server that
     speaks over its standard streams; `body_bytes` and `timeout` (seconds) bound one request; `reveal` turns tokens in
     what it is sent back into what they stand for (`egress.reveal`).
+
+    `compensations` name, for an operation, the one of the same service that undoes it.
     """
 
     owner: str = ""
@@ -248,6 +274,8 @@ class Service:
     body_bytes: int = field(default=1 << 20, metadata=_HIDDEN)
     timeout: int = field(default=600, metadata=_HIDDEN)
     reveal: bool = False
+    conflicts: Conflicts | None = None
+    compensations: Mapping[str, str] = field(default_factory=dict)
 
     def signer(self, endpoint: str) -> Credential | None:
         """The credential that signs what goes to an endpoint, None where nothing is signed."""

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
+from remit.core.approval import Hold
 from remit.core.obligation import Obligation
 
 
@@ -30,12 +29,12 @@ class PolicyReason:
 class Verdict:
     """Policy's answer, read strictly (see `document.read_verdict`).
 
-    `approval` says what an approver is asked for, and is empty unless the effect is HOLD. `record` lists the
+    `holds` are those that no grant covers, none unless the effect is HOLD. `record` lists the
     argument and context paths that the journal may keep in clear.
     """
 
     effect: Effect
     reasons: tuple[PolicyReason, ...]
     obligations: tuple[Obligation, ...]
-    approval: Mapping[str, Any]
+    holds: tuple[Hold, ...]
     record: tuple[str, ...]

@@ -7,9 +7,12 @@ The result is believed only if all of it has the shape of a verdict; anything el
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from dataclasses import fields
 from decimal import Decimal
 from typing import Any
 
+from remit.core.approval import Bind, Hold, Terms
 from remit.core.canonical import MalformedJson, encode
 from remit.core.decision import Effect, PolicyReason, Verdict
 from remit.core.errors import PolicyFailure
@@ -28,6 +31,7 @@ from remit.core.model import (
 from remit.core.money import NANOS, decimal_text
 from remit.core.obligation import Obligation
 from remit.core.reason import Reason
+from remit.core.reservation import MAX_NANOS
 
 MAX_REASONS = 64
 MAX_OBLIGATIONS = 16
@@ -42,6 +46,11 @@ RECORD_PATH = re.compile(r"/[^\x00-\x1f\x7f]{1,255}")
 _RESULT_KEYS = frozenset({"effect", "reasons", "obligations", "approval", "record"})
 _REASON_KEYS = frozenset({"policy", "code"})
 _OBLIGATION_KEYS = frozenset({"id", "properties"})
+_HOLD_KEYS = frozenset({"policy", "code", "approval"})
+_TERMS = frozenset(each.name for each in fields(Terms))
+MAX_HOLDS = 16
+MAX_ROLES = 32
+ROLE = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}", re.ASCII)
 
 
 def read_verdict(raw: object) -> Verdict:
@@ -51,14 +60,14 @@ def read_verdict(raw: object) -> Verdict:
     reasons = tuple(_reason(each) for each in _list(result["reasons"], "reasons", MAX_REASONS))
     if not reasons:
         raise _invalid("reasons", "an empty list", "at least one reason")
-    approval = _free(result["approval"], "approval")
-    if bool(approval) is not (effect is Effect.HOLD):
-        raise _invalid("approval", "one" if approval else "none", f"{'one' if not approval else 'none'} with {effect}")
+    holds = _holds(_free(result["approval"], "approval"))
+    if bool(holds) is not (effect is Effect.HOLD):
+        raise _invalid("approval", "one" if holds else "none", f"{'one' if not holds else 'none'} with {effect}")
     return Verdict(
         effect=effect,
         reasons=reasons,
         obligations=tuple(_obligation(each) for each in _list(result["obligations"], "obligations", MAX_OBLIGATIONS)),
-        approval=approval,
+        holds=holds,
         record=tuple(
             _text(each, "record", RECORD_PATH) for each in _list(result["record"], "record", MAX_RECORD_PATHS)
         ),
@@ -87,6 +96,64 @@ def _obligation(raw: object) -> Obligation:
         id=_text(obligation["id"], "obligations.id", CODE),
         properties=_free(obligation["properties"], "obligations.properties"),
     )
+
+
+def _holds(approval: Mapping[str, Any]) -> tuple[Hold, ...]:
+    if not approval:
+        return ()
+    listed = _object(approval, "approval", frozenset({"holds"}))["holds"]
+    return tuple(_hold(each) for each in _list(listed, "approval.holds", MAX_HOLDS))
+
+
+def _hold(raw: object) -> Hold:
+    hold = _object(raw, "approval.holds", _HOLD_KEYS)
+    return Hold(
+        policy=_text(hold["policy"], "approval.holds.policy", POLICY),
+        code=_text(hold["code"], "approval.holds.code", CODE),
+        terms=_terms(hold["approval"]),
+    )
+
+
+def _terms(raw: object) -> Terms:
+    """What a rule's author may say of an approval, each part of it bounded; what is not said has its default."""
+    where = "approval.holds.approval"
+    if not isinstance(raw, dict) or not raw.keys() <= _TERMS:
+        raise _invalid(where, _shown(sorted(map(str, raw)) if isinstance(raw, dict) else raw), f"some of {sorted(_TERMS)}")
+    default = Terms()
+    bind = raw.get("bind", default.bind.value)
+    if bind not in tuple(Bind):
+        raise _invalid(f"{where}.bind", _shown(bind), ", ".join(Bind))
+    supervisor = raw.get("supervisor", default.supervisor)
+    if not isinstance(supervisor, bool):
+        raise _invalid(f"{where}.supervisor", _shown(supervisor), "true or false")
+    return Terms(
+        roles=tuple(_text(each, f"{where}.roles", ROLE) for each in _list(raw.get("roles", []), where, MAX_ROLES)),
+        supervisor=supervisor,
+        quorum=_whole(raw.get("quorum", default.quorum), f"{where}.quorum", 1, 16),
+        bind=Bind(bind),
+        uses=_whole(raw.get("uses", default.uses), f"{where}.uses", 1, 1_000_000),
+        cost=_cost(raw.get("cost"), f"{where}.cost"),
+        ttl=_whole(raw.get("ttl", default.ttl), f"{where}.ttl", 1, 90 * 86_400),
+        wait=_whole(raw.get("wait", default.wait), f"{where}.wait", 1, 7 * 86_400),
+        alternative=_free(raw.get("alternative", {}), f"{where}.alternative"),
+    )
+
+
+def _whole(value: object, where: str, least: int, most: int) -> int:
+    if isinstance(value, int | Decimal) and not isinstance(value, bool) and least <= value <= most and value == int(value):
+        return int(value)
+    raise _invalid(where, _shown(str(value)), f"a whole number from {least} to {most}")
+
+
+def _cost(value: object, where: str) -> int | None:
+    """Currency units as nanos."""
+    if value is None:
+        return None
+    if isinstance(value, int | Decimal) and not isinstance(value, bool) and 0 <= value <= MAX_NANOS // NANOS:
+        amount = Decimal(value) * NANOS
+        if amount == int(amount):
+            return int(amount)
+    raise _invalid(where, _shown(str(value)), "an amount in the ledger's currency, of nine decimals at the most")
 
 
 def _object(value: object, where: str, keys: frozenset[str]) -> dict[str, Any]:
@@ -147,6 +214,12 @@ def input_document(request: Request, facts: Facts) -> dict[str, Any]:
             "budgets": [_budget(room, facts.time) for room in facts.budgets],
             "grants": list(facts.grants),
             "claims": list(facts.claims),
+            "acts": list(facts.acts),
+            "history": {
+                "repeats": facts.history.repeats,
+                "failures": facts.history.failures,
+                "denials": facts.history.denials,
+            },
             "halts": [_halt(halt) for halt in facts.halts],
             "chain": [_link(link) for link in facts.resource.chain],
         },

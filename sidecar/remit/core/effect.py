@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from remit.core.approval import Approval, Item
+from remit.core.claim import Claim
 from remit.core.model import BudgetRow, Halt, Versions
 from remit.core.reason import Reason
 
@@ -139,7 +141,11 @@ class LapseSlice:
 
 @dataclass(frozen=True, slots=True)
 class KeepAnswer:
-    """Keep an answer for the same idempotency key: scoped to (subject, rpc), bound to the request's digest."""
+    """Keep an answer for the same idempotency key: scoped to (subject, rpc), bound to the request's digest.
+
+    The first answer stays, unless it is `provisional` (a HOLD): then the next for the same digest takes its place.
+    Else refused as `idempotency_mismatch`.
+    """
 
     subject: str
     rpc: str
@@ -147,6 +153,7 @@ class KeepAnswer:
     digest: str
     answer: bytes
     expires: int
+    provisional: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +168,98 @@ class SeeSubjects:
     table: str
     sight: str
     subjects: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class OpenApproval:
+    """A new request, with its one item. Refused as `facts_changed` where a pending one is alike (the same `like`), as
+    `approvals_exhausted` where MOST_PENDING of the subject wait."""
+
+    approval: Approval
+
+
+@dataclass(frozen=True, slots=True)
+class JoinApproval:
+    """A like hold joins a pending request: its item is added, or takes the place of the one with its binding, and the
+    version moves on. Refused as `facts_changed` where it is not pending at that version, or its deadline has passed.
+
+    `same`: the item is there as it is; it was asked once more, which moves no version and needs none.
+    """
+
+    id: str
+    version: int
+    item: Item
+    same: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class MoveApproval:
+    """An approval becomes this one; it was at the version before. Refused as `facts_changed` where it is not.
+
+    Its uses are not changed, and a state that its own cannot become (`approval.MOVES`) is illegal, as is an approved
+    one without as many distinct approving votes as its quorum, or with one of its requester's.
+    """
+
+    approval: Approval
+
+
+@dataclass(frozen=True, slots=True)
+class UseGrant:
+    """One use of a grant, by its binding, for `amount` nanos at the most. Refused as `facts_changed` where it is not
+    approved, has expired, has no use left, or the cost of all its uses would come above its bound."""
+
+    id: str
+    binding: str
+    amount: int
+
+
+@dataclass(frozen=True, slots=True)
+class TakeClaim:
+    """Take a thing, or renew it (the token stays). `before` is its token as it was read, 0 where it was never taken.
+
+    Refused as `claim_held` where somebody else holds it, as `facts_changed` where its token is another by now, as
+    `claims_exhausted` where the subject holds MOST_CLAIMS others.
+    """
+
+    claim: Claim
+    before: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseClaim:
+    """Let go of a thing: by its holder, or as it has `lapsed`. NotFound where it is not held so by that token;
+    IllegalTransition where it has not lapsed."""
+
+    key: str
+    subject: str
+    workflow: str
+    token: int
+    lapsed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RespectClaims:
+    """Refused as `claim_held` where anybody else holds one of the things; as `claim_lost` where `token` is not 0 and
+    the subject does not hold one of them by it."""
+
+    keys: tuple[str, ...]
+    subject: str
+    workflow: str
+    token: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class NoteAct:
+    """An agent does something to an object in a workflow. Refused as `facts_changed` where others have done other
+    things to it there than `seen` (so many rows of others); the same again changes nothing but its time."""
+
+    workflow: str
+    object: str
+    subject: str
+    operation: str
+    decision: str
+    seen: int
+    expires: int
 
 
 Effect = (
@@ -178,6 +277,14 @@ Effect = (
     | LapseSlice
     | KeepAnswer
     | SeeSubjects
+    | OpenApproval
+    | JoinApproval
+    | MoveApproval
+    | UseGrant
+    | TakeClaim
+    | ReleaseClaim
+    | RespectClaims
+    | NoteAct
 )
 
 
@@ -232,7 +339,8 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """The answer that an idempotency key already has."""
+    """The answer that an idempotency key already has; a `provisional` one waits for something."""
 
     digest: str
     answer: bytes
+    provisional: bool = False

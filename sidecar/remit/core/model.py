@@ -61,7 +61,7 @@ class Subject:
 class Resource:
     """What is acted on, as asked for; `fields` names columns (`table.column`) of a dataset, empty for all."""
 
-    type: str  # service dataset agent tool workflow budget scope decision
+    type: str  # service dataset agent tool workflow budget scope decision approval object
     id: str
     operation: str = ""
     variant: str = ""
@@ -71,7 +71,9 @@ class Resource:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """Why it is asked: the workflow is verified, the rest is the caller's word (`inputs` are decision ids)."""
+    """Why it is asked: the workflow is verified, the rest is the caller's word (`inputs` are decision ids).
+
+    `claim` is the fencing token that it is done under, 0 for none; the store compares it."""
 
     workflow: str = ""
     purpose: str = ""
@@ -80,6 +82,7 @@ class Context:
     attempt: int = 1
     arguments: Mapping[str, Any] = field(default_factory=dict)
     inputs: tuple[str, ...] = ()
+    claim: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +206,16 @@ class Versions:
 
 
 @dataclass(frozen=True, slots=True)
+class History:
+    """What the agent did in the last ten minutes, as this sidecar saw it: of this very action in this workflow, how
+    often it was asked for (`repeats`) and has failed (`failures`); and how often the agent was denied anything."""
+
+    repeats: int = 0
+    failures: int = 0
+    denials: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """What the sidecar knows and the agent cannot forge."""
 
@@ -214,6 +227,8 @@ class Facts:
     estimate: Estimate = NO_COST
     budgets: tuple[BudgetRoom, ...] = ()
     grants: tuple[Mapping[str, Any], ...] = ()
-    claims: tuple[Mapping[str, Any], ...] = ()
+    claims: tuple[Mapping[str, Any], ...] = ()  # held: {object, holder, workflow, own, expires}
+    acts: tuple[Mapping[str, Any], ...] = ()  # of others on the same object: {agent, operation, decision, time}
+    history: History = History()
     halts: tuple[Halt, ...] = ()
     versions: Versions = Versions()

@@ -48,6 +48,18 @@ class Reason(StrEnum):
     TUNNEL_NOT_ALLOWED = "tunnel_not_allowed"
     VIEW_REFUSED = "view_refused"
     DATABASE_UNAVAILABLE = "database_unavailable"
+    APPROVAL_DENIED = "approval_denied"
+    APPROVAL_EXPIRED = "approval_expired"
+    APPROVAL_OWN = "approval_own"
+    APPROVALS_EXHAUSTED = "approvals_exhausted"
+    ALTERNATIVE_OFFERED = "alternative_offered"
+    REVIEW_REQUIRED = "review_required"
+    CLAIM_HELD = "claim_held"
+    CLAIM_LOST = "claim_lost"
+    CLAIMS_EXHAUSTED = "claims_exhausted"
+    CONFLICT_DETECTED = "conflict_detected"
+    LOOP_DETECTED = "loop_detected"
+    RETRIES_EXHAUSTED = "retries_exhausted"
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +202,56 @@ EXPLANATIONS: dict[Reason, Explanation] = {
         "The dataset's database cannot be reached, or is not as the catalogue says.",
         True,
         "Ask again; the sidecar's log says what is wrong.",
+    ),
+    Reason.APPROVAL_DENIED: Explanation(
+        "Somebody who was asked to approve it said no, or took the approval back.",
+        False,
+        "Do something else; it can be asked for again ten minutes later.",
+    ),
+    Reason.APPROVAL_EXPIRED: Explanation(
+        "Nobody who was asked to approve it answered in time.",
+        False,
+        "Do something else; it can be asked for again ten minutes later.",
+    ),
+    Reason.APPROVAL_OWN: Explanation(
+        "Whoever asked for an approval tried to resolve it.", False, "Have it resolved by somebody else."
+    ),
+    Reason.APPROVALS_EXHAUSTED: Explanation(
+        "As many requests of the agent wait for approval as may.", False, "Wait until some of them are resolved."
+    ),
+    Reason.ALTERNATIVE_OFFERED: Explanation(
+        "It is not allowed as it was asked for; changed as the answer says, it is.",
+        False,
+        "Send the changed request: doing so accepts it.",
+    ),
+    Reason.REVIEW_REQUIRED: Explanation(
+        "The agent's supervisor must review the action before it is done.",
+        False,
+        "Wait for the review.",
+    ),
+    Reason.CLAIM_HELD: Explanation(
+        "Another agent, or another run of the same one, holds a claim on what is acted on.",
+        False,
+        "Wait until it is released or has expired, or do something else.",
+    ),
+    Reason.CLAIM_LOST: Explanation(
+        "The claim that the action was to be done under is not held any more.",
+        False,
+        "Take the claim anew, and look again at what it is about.",
+    ),
+    Reason.CLAIMS_EXHAUSTED: Explanation(
+        "The agent holds as many claims as it may.", False, "Release some of them."
+    ),
+    Reason.CONFLICT_DETECTED: Explanation(
+        "Another agent has done something in the same workflow that contradicts it.",
+        False,
+        "Leave it as it is, or have those who answer for the agents settle it.",
+    ),
+    Reason.LOOP_DETECTED: Explanation(
+        "The agent did the very same again and again.", False, "Do something else, or find out why it does not work."
+    ),
+    Reason.RETRIES_EXHAUSTED: Explanation(
+        "The action failed as often as it may be tried.", False, "Do something else; it can be tried again later."
     ),
 }
 

@@ -14,12 +14,17 @@ from remit.core.answer import (
     HandedOff,
     OpenedWorkflow,
     Reported,
+    Resolved,
+    Shown,
+    Taken,
 )
-from remit.core.call import Call, HandoffCall, Report, WorkflowCall
+from remit.core.approval import State
+from remit.core.call import Call, ClaimCall, HandoffCall, ReleaseCall, Report, Resolution, WorkflowCall
+from remit.core.claim import Claim
 from remit.core.evidence import Evidence, Proof
 from remit.core.model import BudgetRoom, BudgetRow, Halt, Subject
 from remit.core.query import ExecuteCall, Executed, QueryCall, QueryPart
-from remit.ports import Burn, JournalRow, Sighting, WorkflowState
+from remit.ports import Burn, JournalRow, Reservation, Sighting, WorkflowState
 
 
 class Verification(Protocol):
@@ -49,8 +54,8 @@ class Pipeline(Protocol):
         """The ledger's."""
         ...
 
-    async def authorize(self, subject: Subject, call: Call, /) -> Answer:
-        """Decide one question."""
+    async def authorize(self, subject: Subject, call: Call, /, wait: int = 0) -> Answer:
+        """Decide one question; while the answer is HOLD, wait for another for `wait` ns."""
         ...
 
     async def record(self, subject: Subject, summary: str, call: Call, /) -> Answer:
@@ -83,6 +88,32 @@ class Pipeline(Protocol):
 
     async def accept(self, subject: Subject, passport: str, message_digest: str, /) -> Accepted:
         """Use a passport."""
+        ...
+
+    async def claim(self, subject: Subject, call: ClaimCall, /) -> Taken:
+        """Take a thing, or renew it."""
+        ...
+
+    async def release(self, subject: Subject, call: ReleaseCall, /) -> str:
+        """Let go of a thing; the record's id."""
+        ...
+
+    async def approvals(
+        self, subject: Subject, states: Sequence[State], id: str, before: str, limit: int, /
+    ) -> Sequence[Shown]:
+        """Approvals that the caller may see, the newest first; pending ones where no state is named."""
+        ...
+
+    def watch_approvals(self, subject: Subject, /) -> AsyncGenerator[Shown | None, None]:
+        """Pending ones that the caller may resolve, then None, then each that the caller may see as it changes."""
+        ...
+
+    async def resolve(self, subject: Subject, resolution: Resolution, /) -> Resolved:
+        """Approve, deny, take back, or pass on."""
+        ...
+
+    async def unresolved(self, subject: Subject, limit: int, /) -> Sequence[Reservation]:
+        """What was allowed and never reported, the oldest first."""
         ...
 
     async def halt(self, subject: Subject, scope: str, value: str, reason: str, /) -> Halted:
@@ -164,6 +195,24 @@ class Overview(Protocol):
 
     async def resume(self, subject: Subject, scope: str, value: str, reason: str, /) -> Halted:
         """Lift a scope's halts."""
+        ...
+
+    async def approvals(
+        self, subject: Subject, states: Sequence[State], id: str, before: str, limit: int, /
+    ) -> Sequence[Shown]:
+        """Approvals that the caller may see, the newest first; pending ones where no state is named."""
+        ...
+
+    async def resolve(self, subject: Subject, resolution: Resolution, /) -> Resolved:
+        """Approve, deny, take back, or pass on."""
+        ...
+
+    async def unresolved(self, subject: Subject, limit: int, /) -> Sequence[Reservation]:
+        """What was allowed and never reported, the oldest first."""
+        ...
+
+    async def claims(self, subject: Subject, limit: int, /) -> Sequence[Claim]:
+        """What is held now, the oldest first."""
         ...
 
     async def refused(self, peer: str, kind: str, detail: str, /) -> None:

@@ -26,7 +26,8 @@ if _version_not_supported:
 
 
 class OversightStub:
-    """What people call to stop, resume and adjust. Every act is judged by policy and journalled.
+    """What people, and supervisor agents, call to resolve, stop, resume and adjust. Every act is judged by policy and
+    journalled.
     """
 
     def __init__(self, channel):
@@ -35,6 +36,26 @@ class OversightStub:
         Args:
             channel: A grpc.Channel.
         """
+        self.ListApprovals = channel.unary_unary(
+                '/remit.v1.Oversight/ListApprovals',
+                request_serializer=remit_dot_v1_dot_oversight__pb2.ListApprovalsRequest.SerializeToString,
+                response_deserializer=remit_dot_v1_dot_oversight__pb2.ListApprovalsResponse.FromString,
+                _registered_method=True)
+        self.WatchApprovals = channel.unary_stream(
+                '/remit.v1.Oversight/WatchApprovals',
+                request_serializer=remit_dot_v1_dot_oversight__pb2.WatchApprovalsRequest.SerializeToString,
+                response_deserializer=remit_dot_v1_dot_oversight__pb2.WatchApprovalsResponse.FromString,
+                _registered_method=True)
+        self.ResolveApproval = channel.unary_unary(
+                '/remit.v1.Oversight/ResolveApproval',
+                request_serializer=remit_dot_v1_dot_oversight__pb2.ResolveApprovalRequest.SerializeToString,
+                response_deserializer=remit_dot_v1_dot_oversight__pb2.ResolveApprovalResponse.FromString,
+                _registered_method=True)
+        self.ListUnresolved = channel.unary_unary(
+                '/remit.v1.Oversight/ListUnresolved',
+                request_serializer=remit_dot_v1_dot_oversight__pb2.ListUnresolvedRequest.SerializeToString,
+                response_deserializer=remit_dot_v1_dot_oversight__pb2.ListUnresolvedResponse.FromString,
+                _registered_method=True)
         self.Halt = channel.unary_unary(
                 '/remit.v1.Oversight/Halt',
                 request_serializer=remit_dot_v1_dot_oversight__pb2.HaltRequest.SerializeToString,
@@ -58,8 +79,37 @@ class OversightStub:
 
 
 class OversightServicer:
-    """What people call to stop, resume and adjust. Every act is judged by policy and journalled.
+    """What people, and supervisor agents, call to resolve, stop, resume and adjust. Every act is judged by policy and
+    journalled.
     """
+
+    def ListApprovals(self, request, context):
+        """Lists approvals that the caller may resolve or has asked for; people with the role operator or auditor see all.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchApprovals(self, request, context):
+        """The pending ones that the caller may resolve, then each that opens, changes or ends, as it does; until it is ended.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResolveApproval(self, request, context):
+        """Approves, denies (an approved one: takes back) or passes on.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListUnresolved(self, request, context):
+        """Lists what was allowed and never reported.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
 
     def Halt(self, request, context):
         """Stops an agent, a workflow, a service or everything, from the next decision on.
@@ -92,6 +142,26 @@ class OversightServicer:
 
 def add_OversightServicer_to_server(servicer, server):
     rpc_method_handlers = {
+            'ListApprovals': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListApprovals,
+                    request_deserializer=remit_dot_v1_dot_oversight__pb2.ListApprovalsRequest.FromString,
+                    response_serializer=remit_dot_v1_dot_oversight__pb2.ListApprovalsResponse.SerializeToString,
+            ),
+            'WatchApprovals': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchApprovals,
+                    request_deserializer=remit_dot_v1_dot_oversight__pb2.WatchApprovalsRequest.FromString,
+                    response_serializer=remit_dot_v1_dot_oversight__pb2.WatchApprovalsResponse.SerializeToString,
+            ),
+            'ResolveApproval': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResolveApproval,
+                    request_deserializer=remit_dot_v1_dot_oversight__pb2.ResolveApprovalRequest.FromString,
+                    response_serializer=remit_dot_v1_dot_oversight__pb2.ResolveApprovalResponse.SerializeToString,
+            ),
+            'ListUnresolved': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListUnresolved,
+                    request_deserializer=remit_dot_v1_dot_oversight__pb2.ListUnresolvedRequest.FromString,
+                    response_serializer=remit_dot_v1_dot_oversight__pb2.ListUnresolvedResponse.SerializeToString,
+            ),
             'Halt': grpc.unary_unary_rpc_method_handler(
                     servicer.Halt,
                     request_deserializer=remit_dot_v1_dot_oversight__pb2.HaltRequest.FromString,
@@ -121,8 +191,117 @@ def add_OversightServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class Oversight:
-    """What people call to stop, resume and adjust. Every act is judged by policy and journalled.
+    """What people, and supervisor agents, call to resolve, stop, resume and adjust. Every act is judged by policy and
+    journalled.
     """
+
+    @staticmethod
+    def ListApprovals(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/remit.v1.Oversight/ListApprovals',
+            remit_dot_v1_dot_oversight__pb2.ListApprovalsRequest.SerializeToString,
+            remit_dot_v1_dot_oversight__pb2.ListApprovalsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchApprovals(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/remit.v1.Oversight/WatchApprovals',
+            remit_dot_v1_dot_oversight__pb2.WatchApprovalsRequest.SerializeToString,
+            remit_dot_v1_dot_oversight__pb2.WatchApprovalsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResolveApproval(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/remit.v1.Oversight/ResolveApproval',
+            remit_dot_v1_dot_oversight__pb2.ResolveApprovalRequest.SerializeToString,
+            remit_dot_v1_dot_oversight__pb2.ResolveApprovalResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListUnresolved(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/remit.v1.Oversight/ListUnresolved',
+            remit_dot_v1_dot_oversight__pb2.ListUnresolvedRequest.SerializeToString,
+            remit_dot_v1_dot_oversight__pb2.ListUnresolvedResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
 
     @staticmethod
     def Halt(request,

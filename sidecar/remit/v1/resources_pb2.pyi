@@ -24,6 +24,22 @@ class Mode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     MODE_ENFORCE: _ClassVar[Mode]
     MODE_OBSERVE: _ClassVar[Mode]
 
+class ApprovalState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    APPROVAL_STATE_UNSPECIFIED: _ClassVar[ApprovalState]
+    APPROVAL_STATE_PENDING: _ClassVar[ApprovalState]
+    APPROVAL_STATE_APPROVED: _ClassVar[ApprovalState]
+    APPROVAL_STATE_DENIED: _ClassVar[ApprovalState]
+    APPROVAL_STATE_EXPIRED: _ClassVar[ApprovalState]
+    APPROVAL_STATE_REVOKED: _ClassVar[ApprovalState]
+
+class ApprovalVerdict(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    APPROVAL_VERDICT_UNSPECIFIED: _ClassVar[ApprovalVerdict]
+    APPROVAL_VERDICT_APPROVE: _ClassVar[ApprovalVerdict]
+    APPROVAL_VERDICT_DENY: _ClassVar[ApprovalVerdict]
+    APPROVAL_VERDICT_HOLD: _ClassVar[ApprovalVerdict]
+
 class Outcome(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     OUTCOME_UNSPECIFIED: _ClassVar[Outcome]
@@ -55,6 +71,16 @@ EFFECT_HOLD: Effect
 MODE_UNSPECIFIED: Mode
 MODE_ENFORCE: Mode
 MODE_OBSERVE: Mode
+APPROVAL_STATE_UNSPECIFIED: ApprovalState
+APPROVAL_STATE_PENDING: ApprovalState
+APPROVAL_STATE_APPROVED: ApprovalState
+APPROVAL_STATE_DENIED: ApprovalState
+APPROVAL_STATE_EXPIRED: ApprovalState
+APPROVAL_STATE_REVOKED: ApprovalState
+APPROVAL_VERDICT_UNSPECIFIED: ApprovalVerdict
+APPROVAL_VERDICT_APPROVE: ApprovalVerdict
+APPROVAL_VERDICT_DENY: ApprovalVerdict
+APPROVAL_VERDICT_HOLD: ApprovalVerdict
 OUTCOME_UNSPECIFIED: Outcome
 OUTCOME_SUCCEEDED: Outcome
 OUTCOME_FAILED: Outcome
@@ -105,7 +131,7 @@ class Resource(_message.Message):
     def __init__(self, type: _Optional[str] = ..., id: _Optional[str] = ..., operation: _Optional[str] = ..., variant: _Optional[str] = ..., fields: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Context(_message.Message):
-    __slots__ = ("workflow", "purpose", "reason", "parent", "actor", "arguments", "inputs", "trace", "attempt")
+    __slots__ = ("workflow", "purpose", "reason", "parent", "actor", "arguments", "inputs", "trace", "attempt", "claim")
     WORKFLOW_FIELD_NUMBER: _ClassVar[int]
     PURPOSE_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
@@ -115,6 +141,7 @@ class Context(_message.Message):
     INPUTS_FIELD_NUMBER: _ClassVar[int]
     TRACE_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    CLAIM_FIELD_NUMBER: _ClassVar[int]
     workflow: str
     purpose: str
     reason: str
@@ -124,19 +151,34 @@ class Context(_message.Message):
     inputs: _containers.RepeatedScalarFieldContainer[str]
     trace: str
     attempt: int
-    def __init__(self, workflow: _Optional[str] = ..., purpose: _Optional[str] = ..., reason: _Optional[str] = ..., parent: _Optional[str] = ..., actor: _Optional[str] = ..., arguments: _Optional[bytes] = ..., inputs: _Optional[_Iterable[str]] = ..., trace: _Optional[str] = ..., attempt: _Optional[int] = ...) -> None: ...
+    claim: int
+    def __init__(self, workflow: _Optional[str] = ..., purpose: _Optional[str] = ..., reason: _Optional[str] = ..., parent: _Optional[str] = ..., actor: _Optional[str] = ..., arguments: _Optional[bytes] = ..., inputs: _Optional[_Iterable[str]] = ..., trace: _Optional[str] = ..., attempt: _Optional[int] = ..., claim: _Optional[int] = ...) -> None: ...
 
 class PolicyReason(_message.Message):
-    __slots__ = ("policy", "code", "reason", "message")
+    __slots__ = ("policy", "code", "reason", "message", "changes")
     POLICY_FIELD_NUMBER: _ClassVar[int]
     CODE_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    CHANGES_FIELD_NUMBER: _ClassVar[int]
     policy: str
     code: str
     reason: _reason_pb2.Reason
     message: str
-    def __init__(self, policy: _Optional[str] = ..., code: _Optional[str] = ..., reason: _Optional[_Union[_reason_pb2.Reason, str]] = ..., message: _Optional[str] = ...) -> None: ...
+    changes: _containers.RepeatedCompositeFieldContainer[Change]
+    def __init__(self, policy: _Optional[str] = ..., code: _Optional[str] = ..., reason: _Optional[_Union[_reason_pb2.Reason, str]] = ..., message: _Optional[str] = ..., changes: _Optional[_Iterable[_Union[Change, _Mapping]]] = ...) -> None: ...
+
+class Change(_message.Message):
+    __slots__ = ("kind", "name", "left", "time")
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    LEFT_FIELD_NUMBER: _ClassVar[int]
+    TIME_FIELD_NUMBER: _ClassVar[int]
+    kind: str
+    name: str
+    left: Money
+    time: _timestamp_pb2.Timestamp
+    def __init__(self, kind: _Optional[str] = ..., name: _Optional[str] = ..., left: _Optional[_Union[Money, _Mapping]] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class Obligation(_message.Message):
     __slots__ = ("id", "properties")
@@ -155,7 +197,7 @@ class Reservation(_message.Message):
     def __init__(self, amount: _Optional[_Union[Money, _Mapping]] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class Decision(_message.Message):
-    __slots__ = ("id", "effect", "reasons", "obligations", "enforced", "retryable", "replayed", "reservation", "policy_revision", "log", "sequence", "message", "cheaper")
+    __slots__ = ("id", "effect", "reasons", "obligations", "enforced", "retryable", "replayed", "reservation", "policy_revision", "log", "sequence", "message", "cheaper", "approvals", "alternative")
     ID_FIELD_NUMBER: _ClassVar[int]
     EFFECT_FIELD_NUMBER: _ClassVar[int]
     REASONS_FIELD_NUMBER: _ClassVar[int]
@@ -169,6 +211,8 @@ class Decision(_message.Message):
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
     CHEAPER_FIELD_NUMBER: _ClassVar[int]
+    APPROVALS_FIELD_NUMBER: _ClassVar[int]
+    ALTERNATIVE_FIELD_NUMBER: _ClassVar[int]
     id: str
     effect: Effect
     reasons: _containers.RepeatedCompositeFieldContainer[PolicyReason]
@@ -182,7 +226,27 @@ class Decision(_message.Message):
     sequence: int
     message: str
     cheaper: str
-    def __init__(self, id: _Optional[str] = ..., effect: _Optional[_Union[Effect, str]] = ..., reasons: _Optional[_Iterable[_Union[PolicyReason, _Mapping]]] = ..., obligations: _Optional[_Iterable[_Union[Obligation, _Mapping]]] = ..., enforced: _Optional[bool] = ..., retryable: _Optional[bool] = ..., replayed: _Optional[bool] = ..., reservation: _Optional[_Union[Reservation, _Mapping]] = ..., policy_revision: _Optional[str] = ..., log: _Optional[str] = ..., sequence: _Optional[int] = ..., message: _Optional[str] = ..., cheaper: _Optional[str] = ...) -> None: ...
+    approvals: _containers.RepeatedCompositeFieldContainer[PendingApproval]
+    alternative: bytes
+    def __init__(self, id: _Optional[str] = ..., effect: _Optional[_Union[Effect, str]] = ..., reasons: _Optional[_Iterable[_Union[PolicyReason, _Mapping]]] = ..., obligations: _Optional[_Iterable[_Union[Obligation, _Mapping]]] = ..., enforced: _Optional[bool] = ..., retryable: _Optional[bool] = ..., replayed: _Optional[bool] = ..., reservation: _Optional[_Union[Reservation, _Mapping]] = ..., policy_revision: _Optional[str] = ..., log: _Optional[str] = ..., sequence: _Optional[int] = ..., message: _Optional[str] = ..., cheaper: _Optional[str] = ..., approvals: _Optional[_Iterable[_Union[PendingApproval, _Mapping]]] = ..., alternative: _Optional[bytes] = ...) -> None: ...
+
+class PendingApproval(_message.Message):
+    __slots__ = ("id", "policy", "code", "state", "supervisor", "roles", "expire_time")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    POLICY_FIELD_NUMBER: _ClassVar[int]
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    SUPERVISOR_FIELD_NUMBER: _ClassVar[int]
+    ROLES_FIELD_NUMBER: _ClassVar[int]
+    EXPIRE_TIME_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    policy: str
+    code: str
+    state: ApprovalState
+    supervisor: str
+    roles: _containers.RepeatedScalarFieldContainer[str]
+    expire_time: _timestamp_pb2.Timestamp
+    def __init__(self, id: _Optional[str] = ..., policy: _Optional[str] = ..., code: _Optional[str] = ..., state: _Optional[_Union[ApprovalState, str]] = ..., supervisor: _Optional[str] = ..., roles: _Optional[_Iterable[str]] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class JournalRecord(_message.Message):
     __slots__ = ("log", "sequence", "time", "kind", "id", "subject", "workflow", "parent", "ref", "body", "erased", "hash")

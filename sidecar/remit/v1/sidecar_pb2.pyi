@@ -84,7 +84,7 @@ class CloseWorkflowResponse(_message.Message):
     def __init__(self, record: _Optional[str] = ..., log: _Optional[str] = ..., sequence: _Optional[int] = ...) -> None: ...
 
 class AuthorizeRequest(_message.Message):
-    __slots__ = ("action", "resource", "context", "usage", "fulfils", "key", "agent")
+    __slots__ = ("action", "resource", "context", "usage", "fulfils", "key", "agent", "wait")
     ACTION_FIELD_NUMBER: _ClassVar[int]
     RESOURCE_FIELD_NUMBER: _ClassVar[int]
     CONTEXT_FIELD_NUMBER: _ClassVar[int]
@@ -92,6 +92,7 @@ class AuthorizeRequest(_message.Message):
     FULFILS_FIELD_NUMBER: _ClassVar[int]
     KEY_FIELD_NUMBER: _ClassVar[int]
     AGENT_FIELD_NUMBER: _ClassVar[int]
+    WAIT_FIELD_NUMBER: _ClassVar[int]
     action: str
     resource: _resources_pb2.Resource
     context: _resources_pb2.Context
@@ -99,7 +100,8 @@ class AuthorizeRequest(_message.Message):
     fulfils: _containers.RepeatedScalarFieldContainer[str]
     key: str
     agent: str
-    def __init__(self, action: _Optional[str] = ..., resource: _Optional[_Union[_resources_pb2.Resource, _Mapping]] = ..., context: _Optional[_Union[_resources_pb2.Context, _Mapping]] = ..., usage: _Optional[_Iterable[_Union[_resources_pb2.Usage, _Mapping]]] = ..., fulfils: _Optional[_Iterable[str]] = ..., key: _Optional[str] = ..., agent: _Optional[str] = ...) -> None: ...
+    wait: _duration_pb2.Duration
+    def __init__(self, action: _Optional[str] = ..., resource: _Optional[_Union[_resources_pb2.Resource, _Mapping]] = ..., context: _Optional[_Union[_resources_pb2.Context, _Mapping]] = ..., usage: _Optional[_Iterable[_Union[_resources_pb2.Usage, _Mapping]]] = ..., fulfils: _Optional[_Iterable[str]] = ..., key: _Optional[str] = ..., agent: _Optional[str] = ..., wait: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class AuthorizeResponse(_message.Message):
     __slots__ = ("decision",)
@@ -120,20 +122,24 @@ class ReportRequest(_message.Message):
     def __init__(self, decision: _Optional[str] = ..., outcome: _Optional[_Union[_resources_pb2.Outcome, str]] = ..., usage: _Optional[_Iterable[_Union[_resources_pb2.Usage, _Mapping]]] = ..., error: _Optional[str] = ...) -> None: ...
 
 class ReportResponse(_message.Message):
-    __slots__ = ("record", "state", "cost", "overrun", "replayed", "claimed")
+    __slots__ = ("record", "state", "cost", "overrun", "replayed", "claimed", "advice", "compensation")
     RECORD_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     COST_FIELD_NUMBER: _ClassVar[int]
     OVERRUN_FIELD_NUMBER: _ClassVar[int]
     REPLAYED_FIELD_NUMBER: _ClassVar[int]
     CLAIMED_FIELD_NUMBER: _ClassVar[int]
+    ADVICE_FIELD_NUMBER: _ClassVar[int]
+    COMPENSATION_FIELD_NUMBER: _ClassVar[int]
     record: str
     state: _resources_pb2.ReservationState
     cost: _resources_pb2.Money
     overrun: _resources_pb2.Money
     replayed: bool
     claimed: bool
-    def __init__(self, record: _Optional[str] = ..., state: _Optional[_Union[_resources_pb2.ReservationState, str]] = ..., cost: _Optional[_Union[_resources_pb2.Money, _Mapping]] = ..., overrun: _Optional[_Union[_resources_pb2.Money, _Mapping]] = ..., replayed: _Optional[bool] = ..., claimed: _Optional[bool] = ...) -> None: ...
+    advice: str
+    compensation: str
+    def __init__(self, record: _Optional[str] = ..., state: _Optional[_Union[_resources_pb2.ReservationState, str]] = ..., cost: _Optional[_Union[_resources_pb2.Money, _Mapping]] = ..., overrun: _Optional[_Union[_resources_pb2.Money, _Mapping]] = ..., replayed: _Optional[bool] = ..., claimed: _Optional[bool] = ..., advice: _Optional[str] = ..., compensation: _Optional[str] = ...) -> None: ...
 
 class HandoffRequest(_message.Message):
     __slots__ = ("agent", "context", "digest", "key")
@@ -346,3 +352,45 @@ class ExecuteResponse(_message.Message):
     failure: DataFailure
     message: str
     def __init__(self, decision: _Optional[_Union[_resources_pb2.Decision, _Mapping]] = ..., affected: _Optional[int] = ..., columns: _Optional[_Iterable[_Union[ResultColumn, _Mapping]]] = ..., rows: _Optional[_Iterable[_Union[Row, _Mapping]]] = ..., labels: _Optional[_Iterable[str]] = ..., replayed: _Optional[bool] = ..., failure: _Optional[_Union[DataFailure, str]] = ..., message: _Optional[str] = ...) -> None: ...
+
+class ClaimRequest(_message.Message):
+    __slots__ = ("resource", "object", "ttl", "context", "key")
+    RESOURCE_FIELD_NUMBER: _ClassVar[int]
+    OBJECT_FIELD_NUMBER: _ClassVar[int]
+    TTL_FIELD_NUMBER: _ClassVar[int]
+    CONTEXT_FIELD_NUMBER: _ClassVar[int]
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    resource: _resources_pb2.Resource
+    object: str
+    ttl: _duration_pb2.Duration
+    context: _resources_pb2.Context
+    key: str
+    def __init__(self, resource: _Optional[_Union[_resources_pb2.Resource, _Mapping]] = ..., object: _Optional[str] = ..., ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., context: _Optional[_Union[_resources_pb2.Context, _Mapping]] = ..., key: _Optional[str] = ...) -> None: ...
+
+class ClaimResponse(_message.Message):
+    __slots__ = ("decision", "token", "expire_time")
+    DECISION_FIELD_NUMBER: _ClassVar[int]
+    TOKEN_FIELD_NUMBER: _ClassVar[int]
+    EXPIRE_TIME_FIELD_NUMBER: _ClassVar[int]
+    decision: _resources_pb2.Decision
+    token: int
+    expire_time: _timestamp_pb2.Timestamp
+    def __init__(self, decision: _Optional[_Union[_resources_pb2.Decision, _Mapping]] = ..., token: _Optional[int] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class ReleaseRequest(_message.Message):
+    __slots__ = ("resource", "object", "token", "context")
+    RESOURCE_FIELD_NUMBER: _ClassVar[int]
+    OBJECT_FIELD_NUMBER: _ClassVar[int]
+    TOKEN_FIELD_NUMBER: _ClassVar[int]
+    CONTEXT_FIELD_NUMBER: _ClassVar[int]
+    resource: _resources_pb2.Resource
+    object: str
+    token: int
+    context: _resources_pb2.Context
+    def __init__(self, resource: _Optional[_Union[_resources_pb2.Resource, _Mapping]] = ..., object: _Optional[str] = ..., token: _Optional[int] = ..., context: _Optional[_Union[_resources_pb2.Context, _Mapping]] = ...) -> None: ...
+
+class ReleaseResponse(_message.Message):
+    __slots__ = ("record",)
+    RECORD_FIELD_NUMBER: _ClassVar[int]
+    record: str
+    def __init__(self, record: _Optional[str] = ...) -> None: ...

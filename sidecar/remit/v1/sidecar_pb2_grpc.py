@@ -84,6 +84,16 @@ class SidecarStub:
                 request_serializer=remit_dot_v1_dot_sidecar__pb2.RecordRequest.SerializeToString,
                 response_deserializer=remit_dot_v1_dot_sidecar__pb2.RecordResponse.FromString,
                 _registered_method=True)
+        self.Claim = channel.unary_unary(
+                '/remit.v1.Sidecar/Claim',
+                request_serializer=remit_dot_v1_dot_sidecar__pb2.ClaimRequest.SerializeToString,
+                response_deserializer=remit_dot_v1_dot_sidecar__pb2.ClaimResponse.FromString,
+                _registered_method=True)
+        self.Release = channel.unary_unary(
+                '/remit.v1.Sidecar/Release',
+                request_serializer=remit_dot_v1_dot_sidecar__pb2.ReleaseRequest.SerializeToString,
+                response_deserializer=remit_dot_v1_dot_sidecar__pb2.ReleaseResponse.FromString,
+                _registered_method=True)
 
 
 class SidecarServicer:
@@ -157,6 +167,20 @@ class SidecarServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Claim(self, request, context):
+        """Takes a thing for a while, so that nobody else acts on it; again by its holder, renews it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Release(self, request, context):
+        """Lets go of it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_SidecarServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -204,6 +228,16 @@ def add_SidecarServicer_to_server(servicer, server):
                     servicer.Record,
                     request_deserializer=remit_dot_v1_dot_sidecar__pb2.RecordRequest.FromString,
                     response_serializer=remit_dot_v1_dot_sidecar__pb2.RecordResponse.SerializeToString,
+            ),
+            'Claim': grpc.unary_unary_rpc_method_handler(
+                    servicer.Claim,
+                    request_deserializer=remit_dot_v1_dot_sidecar__pb2.ClaimRequest.FromString,
+                    response_serializer=remit_dot_v1_dot_sidecar__pb2.ClaimResponse.SerializeToString,
+            ),
+            'Release': grpc.unary_unary_rpc_method_handler(
+                    servicer.Release,
+                    request_deserializer=remit_dot_v1_dot_sidecar__pb2.ReleaseRequest.FromString,
+                    response_serializer=remit_dot_v1_dot_sidecar__pb2.ReleaseResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -454,6 +488,60 @@ class Sidecar:
             '/remit.v1.Sidecar/Record',
             remit_dot_v1_dot_sidecar__pb2.RecordRequest.SerializeToString,
             remit_dot_v1_dot_sidecar__pb2.RecordResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Claim(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/remit.v1.Sidecar/Claim',
+            remit_dot_v1_dot_sidecar__pb2.ClaimRequest.SerializeToString,
+            remit_dot_v1_dot_sidecar__pb2.ClaimResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Release(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/remit.v1.Sidecar/Release',
+            remit_dot_v1_dot_sidecar__pb2.ReleaseRequest.SerializeToString,
+            remit_dot_v1_dot_sidecar__pb2.ReleaseResponse.FromString,
             options,
             channel_credentials,
             insecure,
