@@ -117,7 +117,8 @@ class Hold:
 
 @dataclass(frozen=True, slots=True)
 class Vote:
-    """What one of those who were asked said. `kind` is agent or person; `decision` the record of it."""
+    """What one of those who were asked said, and who was asked then (`level`). `kind` is agent or person; `decision` the
+    record of it."""
 
     kind: str
     by: str
@@ -125,6 +126,7 @@ class Vote:
     reason: str
     time: int
     decision: str
+    level: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,8 +271,7 @@ def voted(approval: Approval, vote: Vote, outcome: str, now: int) -> Approval:
     _check_open(approval, now)
     after = replace(approval, version=approval.version + 1, votes=(*approval.votes, vote))
     if outcome == State.APPROVED:
-        yes = {(each.kind, each.by) for each in after.votes if each.verdict is Verdict.APPROVE}
-        if len(yes) < approval.terms.quorum:
+        if len(approving(after)) < approval.terms.quorum:
             raise IllegalTransition(f"approval {approval.id} needs {approval.terms.quorum} who approve")
         return replace(after, state=State.APPROVED, expires=now + approval.terms.ttl * SECOND)
     if outcome == State.DENIED:
@@ -278,6 +279,12 @@ def voted(approval: Approval, vote: Vote, outcome: str, now: int) -> Approval:
     if outcome == "escalated":
         return _passed_on(after, now)
     return after
+
+
+def approving(approval: Approval) -> frozenset[tuple[str, str]]:
+    """Who has approved it, (kind, id): whoever said several things, by the last; never the requester."""
+    last = {(each.kind, each.by): each.verdict for each in approval.votes}
+    return frozenset(who for who, said in last.items() if said is Verdict.APPROVE and who[1] != approval.subject)
 
 
 def timed_out(approval: Approval, outcome: str, now: int) -> Approval:
@@ -384,6 +391,7 @@ def to_document(approval: Approval) -> dict[str, Any]:
                 "reason": each.reason,
                 "time": each.time,
                 "decision": each.decision,
+                "level": each.level,
             }
             for each in approval.votes
         ],
