@@ -113,6 +113,7 @@ class FakeObserver:
     withheld: list[tuple[str, str, tuple[str, ...]]] = field(default_factory=list)
     answered: list[tuple[str, str, int]] = field(default_factory=list)
     masked: list[tuple[str, str, tuple[str, ...]]] = field(default_factory=list)
+    failures: list[tuple[str, str]] = field(default_factory=list)
 
     def decided(self, subject: Subject, action: str, resource_id: str, answer: Answer) -> None:
         self.decisions.append((action, answer))
@@ -128,6 +129,9 @@ class FakeObserver:
 
     def view_masked(self, agent: str, dataset: str, columns: tuple[str, ...]) -> None:
         self.masked.append((agent, dataset, columns))
+
+    def failed(self, kind: str, answer: str) -> None:
+        self.failures.append((kind, answer))
 
 
 def subject(id: str, *, mode: Mode = Mode.ENFORCE, isolation: str = "process") -> Subject:

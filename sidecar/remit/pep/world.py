@@ -33,6 +33,9 @@ class Observer(Protocol):
     def view_masked(self, agent: str, dataset: str, columns: tuple[str, ...]) -> None:
         """An agent does not see these columns (`table.column`), which its query names, as they are."""
 
+    def failed(self, kind: str, answer: str) -> None:
+        """Something failed, or went on failing, and policy's answer to that was given; both of closed lists."""
+
 
 @dataclass(frozen=True, slots=True)
 class Installation:
