@@ -6,13 +6,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from remit.core.model import ActionName
 from remit.core.records import Entry, Node, ending, items, mapping, nanos, text
 from remit.core.text import amount, clean, moment
 
 SEAL = frozenset({"hmac", "type", "size"})
 """The keys of what stands in the journal for a value that is not shown (core/redact.py)."""
 
+APPROVALS, GRANTS = "approvals", "grants"
+"""Labels of what names approvals, for who would rather link to them."""
+
 DAY = len("2026-11-23")
+_MOST_NAMED = 32
 _MAX_TEXT = 200
 
 
@@ -58,11 +63,25 @@ def told(node: Node, names: Names) -> list[tuple[str, str]]:
         ("asked", said(mapping(mapping(body.get("sent")).get("query")).get("statement"))),
         ("told", _rows(mapping(mapping(body.get("sent")).get("answer")))),
         ("labels held", _labels(mapping(mapping(body.get("facts")).get("labels")), names)),
+        (APPROVALS, ", ".join(f"{said(id)} {state}".rstrip() for id, state in approvals(body))),
+        (GRANTS, ", ".join(said(each) for each in grants(body))),
+        ("instead", _instead(mapping(body.get("alternative")))),
         ("knew", ", ".join(names.name(each) for each in items(context.get("inputs")))),
         ("cost", cost_words(node)),
         ("follows", names.name(node.entry.parent) if node.moved else ""),
     ]
     return [(label, words) for label, words in lines if words]
+
+
+def approvals(body: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What a decision waits for, or was refused for: approvals' ids, and how each was found."""
+    named = [mapping(each) for each in items(body.get("approvals"))[:_MOST_NAMED]]
+    return [(text(each.get("id")), said(each.get("state"))) for each in named if text(each.get("id"))]
+
+
+def grants(body: Mapping[str, Any]) -> list[str]:
+    """The approvals whose grants a decision used."""
+    return [each for each in items(body.get("grants"))[:_MOST_NAMED] if text(each)]
 
 
 def cost_words(node: Node) -> str:
@@ -79,6 +98,10 @@ def cost_words(node: Node) -> str:
 def about_words(entry: Entry) -> tuple[str, str]:
     """What a record says of the one that it speaks of, and the error that it tells of, or ""."""
     body = entry.body
+    if entry.kind == "decision" and body.get("action") == ActionName.APPROVAL_RESOLVE:
+        return _heard(entry), ""
+    if entry.kind == "approval":
+        return " ".join(filter(None, ["approval", said(body.get("approval")), said(body.get("move"))])), ""
     words = [clean(entry.kind), said(body.get("outcome")), said(body.get("state"))]
     words += [_rows(body) if entry.kind == "answer" else ""]
     words += [word for word, key in (("as claimed", "claimed"), ("replayed", "replayed")) if body.get(key) is True]
@@ -98,6 +121,22 @@ def said(value: object) -> str:
     """Somebody's text, escaped and not too long; "" for what is sealed, or no text."""
     words = text(value)
     return clean(words if len(words) <= _MAX_TEXT else words[:_MAX_TEXT] + "…")
+
+
+def _heard(entry: Entry) -> str:
+    """What somebody who was asked for an approval said, and what policy made of it."""
+    context, resource = mapping(entry.body.get("context")), mapping(entry.body.get("resource"))
+    did = " ".join(filter(None, [clean(entry.subject), said(resource.get("operation"))]))
+    why = said(context.get("reason"))
+    effect = said(entry.body.get("effect"))
+    return f"{did}{f' ({why})' if why else ''}: {effect}"
+
+
+def _instead(alternative: Mapping[str, Any]) -> str:
+    """The changed request that was offered."""
+    resource = mapping(alternative.get("resource"))
+    words = [resource_words(resource) if resource else "", _arguments(mapping(alternative.get("arguments")))]
+    return " with ".join(filter(None, words))
 
 
 def _rows(answer: Mapping[str, Any]) -> str:
