@@ -12,8 +12,11 @@ from functools import singledispatchmethod
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from fakes.store_memory_approvals import ApprovalEffect, Approvals, Refusal
+from remit.core.approval import Approval
 from remit.core.canonical import canonical
 from remit.core.checkpoint import VerifierKey, checkpoint
+from remit.core.claim import Claim
 from remit.core.effect import (
     AdjustBudget,
     BindTrace,
@@ -43,6 +46,7 @@ from remit.core.reason import Reason
 from remit.core.reservation import MAX_NANOS, MAX_TOTAL, State, check_amount, end, hour, prolonged
 from remit.core.view.subjects import hash_bytes
 from remit.ports import (
+    ApprovalsQuery,
     Burn,
     CheckpointRow,
     FactsQuery,
@@ -56,10 +60,6 @@ from remit.ports import (
 )
 
 Whose = tuple[str, str, str, str]
-
-
-class Refusal(Exception):
-    """A guard said no."""
 
 
 @dataclass(frozen=True)
@@ -97,10 +97,11 @@ class Shelves:
     burned: dict[tuple[str, str, int, int], dict[int, int]] = field(default_factory=dict)
     seen: dict[tuple[str, bytes, str], Sight] = field(default_factory=dict)
     journal: dict[str, JournalRow] = field(default_factory=dict)
+    approvals: Approvals = field(default_factory=Approvals)
 
     def copy(self) -> Shelves:
         """Another one with the same values."""
-        other = replace(self)
+        other = replace(self, approvals=self.approvals.copy())
         for each in fields(self):
             if isinstance(value := getattr(self, each.name), dict):
                 setattr(other, each.name, dict(value))
@@ -168,7 +169,7 @@ class MemoryStore:
         shelves.traces = {trace: flow for trace, flow in shelves.traces.items() if trace not in expired}
         shelves.kept = {key: answer for key, answer in shelves.kept.items() if key not in kept}
         shelves.passports = {id: expires for id, expires in shelves.passports.items() if id not in used}
-        return len(expired) + len(kept) + len(used)
+        return len(expired) + len(kept) + len(used) + shelves.approvals.prune(now)
 
     async def close(self) -> None:
         self._sign()
@@ -179,6 +180,8 @@ class MemoryStore:
         covering = {("agent", query.subject), ("workflow", query.workflow), ("service", query.service), ("all", "")}
         labels = work.labels(query.subject, query.workflow, query.isolation)
         isolated = query.isolation == "workflow"
+        approvals = self._shelves.approvals
+        claims = approvals.claims
         return StoredFacts(
             labels=labels,
             labels_version=isolated_version(len(labels)) if isolated else self._shelves.versions.get(query.subject, 0),
@@ -188,11 +191,13 @@ class MemoryStore:
             ),
             halts_version=self._shelves.halts_version,
             budgets=tuple(await self.rooms(query.rows)),
+            claims=tuple(claims[thing] for thing in query.things if thing in claims),
+            acts=approvals.acts_of_others(query.workflow, query.object, query.subject) if query.object else (),
         )
 
     async def kept(self, subject: str, rpc: str, key: str) -> Kept | None:
         found = self._shelves.kept.get((subject, rpc, key))
-        return Kept(found.digest, found.answer) if found else None
+        return Kept(found.digest, found.answer, found.provisional) if found else None
 
     async def workflow(self, id: str) -> WorkflowState | None:
         return self._shelves.workflows.get(id)
@@ -207,6 +212,32 @@ class MemoryStore:
         held = (each for each in self._shelves.reservations.values() if each.state == State.HELD)
         due = [each for each in held if each.deadline <= now]
         return tuple(sorted(due, key=lambda each: (each.deadline, each.decision))[:limit])
+
+    async def unresolved(self, since: int, limit: int) -> Sequence[Reservation]:
+        found = [
+            each
+            for each in self._shelves.reservations.values()
+            if each.state == State.HELD or (each.state == State.LAPSED and each.deadline >= since)
+        ]
+        return tuple(sorted(found, key=lambda each: (each.deadline, each.decision))[:limit])
+
+    async def approvals(self, query: ApprovalsQuery) -> Sequence[Approval]:
+        return self._shelves.approvals.find(query)
+
+    async def approvals_version(self) -> int:
+        return self._shelves.approvals.version
+
+    async def due_approvals(self, now: int, limit: int) -> Sequence[Approval]:
+        return self._shelves.approvals.due(now, limit)
+
+    async def claim(self, key: str) -> Claim:
+        return self._shelves.approvals.claim(key)
+
+    async def claims(self, now: int, limit: int) -> Sequence[Claim]:
+        return self._shelves.approvals.held(now, limit)
+
+    async def due_claims(self, now: int, limit: int) -> Sequence[Claim]:
+        return self._shelves.approvals.due_claims(now, limit)
 
     async def rooms(self, rows: Sequence[BudgetRow]) -> Sequence[BudgetRoom]:
         found = [replace(self._shelves.rooms.get(row.key, Room(row)), row=row) for row in rows]
@@ -307,6 +338,7 @@ class Work:
             raise NotFound(f"no record {act.ref}")
         if row.erased:
             raise IllegalTransition("erased before")
+        self.shelves.approvals.erase(act.ref)
         self.shelves.journal[act.ref] = replace(row, record=replace(row.record, body=b"", salt=b""), erased=True)
         return self._append(act)
 
@@ -497,7 +529,8 @@ class Work:
 
     @perform.register
     def _(self, effect: KeepAnswer) -> None:
-        if (effect.subject, effect.rpc, effect.key) in self.shelves.kept:
+        there = self.shelves.kept.get((effect.subject, effect.rpc, effect.key))
+        if there is not None and not (there.provisional and there.digest == effect.digest):
             raise Refusal(Reason.IDEMPOTENCY_MISMATCH, "kept")
         self.shelves.kept[effect.subject, effect.rpc, effect.key] = effect
 
@@ -510,6 +543,10 @@ class Work:
             known = self.shelves.seen.get((effect.table, subject, effect.decision), sight)
             sure = Sight.RETURNED if Sight.RETURNED in (sight, known) else sight
             self.shelves.seen[effect.table, subject, effect.decision] = sure
+
+    @perform.register
+    def _(self, effect: ApprovalEffect) -> None:
+        self.shelves.approvals.perform(effect, self._time)
 
     def _reserved(self, decision: str) -> Reservation:
         held = self.shelves.reservations.get(decision)

@@ -1,0 +1,88 @@
+"""What a store demands of every change of an approval, whatever policy stated: it is compared with what is stored.
+
+Of an approval that has been opened, a change takes over where it stands, who said what, who is asked and until when;
+what it is for, its terms and what was used of it stay as they are stored. Beyond `approval.MOVES`:
+
+    who has said what       only grows, and never by the requester
+    with a new vote         it is an answer: only while the stored deadline has not passed, or to take a grant back
+    without one             it is the clock: only once the stored deadline has passed, and it approves nothing
+    approved                only with as many who approve as the stored terms ask for
+    who is asked            moves on along the chain, never back; by the clock only to whoever is next
+
+So whoever looked before somebody else did changes nothing, and neither rules nor a sweeper that is early or late give
+a grant. Times are nanoseconds since the epoch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from remit.core.approval import MOVES, Approval, Item, State, Vote, approving
+from remit.core.errors import BadRequest, IllegalTransition, Violation
+
+
+def check_opened(approval: Approval) -> None:
+    """Raise BadRequest for what no approval begins as: a request that waits, or a grant that policy offers by itself,
+    of one item that was not used."""
+    if approval.state not in (State.PENDING, State.APPROVED) or approval.version != 1:
+        raise BadRequest(Violation("approval.state", "pending or approved, at version 1"))
+    if len(approval.items) != 1 or approval.items[0].used or approval.items[0].spent:
+        raise BadRequest(Violation("approval.items", "one, not used"))
+    if any(each.by == approval.subject for each in approval.votes):
+        raise IllegalTransition(f"{approval.subject} asks for approval {approval.id}, and has no voice in it")
+
+
+def same(there: Item | None, asked: Item) -> bool:
+    """Whether an item is there that holds all of what is asked: the same labels or more, the same amount or more."""
+    return there is not None and set(asked.labels) <= set(there.labels) and asked.amount <= there.amount
+
+
+def moved(stored: Approval, wanted: Approval, now: int) -> Approval:
+    """The stored approval after the change. Raises IllegalTransition."""
+    new = _new_votes(stored, wanted)
+    if wanted.state not in MOVES[stored.state]:
+        raise IllegalTransition(f"approval {stored.id} is {stored.state}, and cannot be {wanted.state}")
+    if stored.state is State.PENDING:
+        _check_time(stored, wanted, answered=bool(new), now=now)
+    elif not new:
+        raise IllegalTransition(f"nobody has taken approval {stored.id} back")
+    after = replace(
+        stored,
+        state=wanted.state,
+        version=stored.version + 1,
+        votes=wanted.votes,
+        level=wanted.level,
+        deadline=wanted.deadline,
+        expires=wanted.expires,
+        ended=wanted.ended,
+        alternative=wanted.alternative,
+    )
+    if after.state is State.APPROVED and (not new or len(approving(after)) < stored.terms.quorum):
+        raise IllegalTransition(f"approval {stored.id} needs {stored.terms.quorum} who approve")
+    return after if after.state in (State.PENDING, State.APPROVED) else blanked(after)
+
+
+def blanked(approval: Approval) -> Approval:
+    """With nothing of what was asked for left to read."""
+    return replace(approval, items=tuple(replace(each, shown="") for each in approval.items))
+
+
+def _new_votes(stored: Approval, wanted: Approval) -> tuple[Vote, ...]:
+    known = len(stored.votes)
+    if wanted.votes[:known] != stored.votes:
+        raise IllegalTransition(f"what was said of approval {stored.id} stays said")
+    new = wanted.votes[known:]
+    if any(each.by == stored.subject for each in new):
+        raise IllegalTransition(f"{stored.subject} asks for approval {stored.id}, and has no voice in it")
+    return new
+
+
+def _check_time(stored: Approval, wanted: Approval, *, answered: bool, now: int) -> None:
+    over = stored.deadline <= now
+    if answered and over:
+        raise IllegalTransition(f"approval {stored.id} was not answered in time")
+    if not answered and not over:
+        raise IllegalTransition(f"approval {stored.id} still waits")
+    least = stored.level if answered or wanted.state is not State.PENDING else stored.level + 1
+    if not least <= wanted.level <= len(stored.chain):
+        raise IllegalTransition(f"approval {stored.id} does not pass from level {stored.level} to {wanted.level}")
