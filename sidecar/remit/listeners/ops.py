@@ -1,5 +1,8 @@
 """Health and metrics over HTTP: `/metrics`, `/healthz`, `/readyz`; for probes and scrapes, GET alone.
 
+Beside them agents are answered where the listener is given what answers them (AuthZEN): at the sidecar's own port,
+never at the one that is for probes alone.
+
 A web page must not read them through somebody's browser: a request whose Host is a name that we are not called by
 (DNS rebinding) is refused. Connections are few, short, and used once.
 """
@@ -9,15 +12,17 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from aiohttp import web
 
-from remit.core.errors import RemitError
+from remit.core.errors import BadRequest, RemitError, Violation
 
 MAX_CONNECTIONS = 64
 CONNECTION_SECONDS = 15.0
+BODY_SECONDS = 10.0
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 SECURITY_HEADERS = {
     "Cache-Control": "no-store",
@@ -43,6 +48,34 @@ class Told:
     status: int
     body: bytes
     headers: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request, whatever serves it: names of `headers` are in small letters, `origin` is where it was sent to by its
+    own word, such as http://127.0.0.1:7451, `peer` who sent it, coarse enough to count by.
+
+    `body` reads all of it, None where it has more bytes than were named. Raises BadRequest where it breaks off.
+    """
+
+    method: str
+    path: str
+    headers: Sequence[tuple[str, str]]
+    origin: str
+    peer: str
+    body: Callable[[int], Awaitable[bytes | None]]
+
+    def all(self, name: str) -> list[str]:
+        """A header's values."""
+        return [value for key, value in self.headers if key == name]
+
+
+class Besides(Protocol):
+    """What is answered beside health, at these paths; it fails by an answer alone."""
+
+    @property
+    def paths(self) -> Collection[str]: ...
+    async def answer(self, asked: Asked, /) -> Told: ...
 
 
 class Health:
@@ -91,7 +124,7 @@ class Health:
 
 
 class OpsListener:
-    """Serves health and metrics. `hosts` are further names that it may be called by."""
+    """Serves health and metrics, and `besides`. `hosts` are further names that it may be called by."""
 
     def __init__(
         self,
@@ -100,8 +133,10 @@ class OpsListener:
         *,
         hosts: Iterable[str] = (),
         connection_seconds: float = CONNECTION_SECONDS,
+        besides: Besides | None = None,
     ) -> None:
         self._health = Health(exposition, checks)
+        self._besides = besides
         self._hosts = frozenset((*LOOPBACK, *(each.lower() for each in hosts)))
         self._seconds = connection_seconds
         self._server: web.Server | None = None
@@ -110,7 +145,12 @@ class OpsListener:
     async def start(self, host: str, port: int) -> str:
         """Listen, and return the address with its port filled in. Raises OSError where it cannot."""
         loop = asyncio.get_running_loop()
-        server = self._server = web.Server(self._serve, access_log=None, lingering_time=0)
+        server = self._server = web.Server(
+            self._serve,
+            access_log=None,
+            lingering_time=0,
+            auto_decompress=False,  # a body is read as it was sent: nothing small becomes large
+        )
 
         def connected() -> asyncio.Protocol:
             if len(server.connections) >= MAX_CONNECTIONS:
@@ -140,6 +180,8 @@ class OpsListener:
     async def _answer(self, request: web.BaseRequest) -> Told:
         if not self._is_called_by(request):
             return ANOTHER_HOST
+        if self._besides is not None and request.path in self._besides.paths:
+            return await self._besides.answer(_asked(request))
         return await self._health.answer(request.method, request.path, request.headers.get("Accept", ""))
 
     def _is_called_by(self, request: web.BaseRequest) -> bool:
@@ -150,6 +192,30 @@ class OpsListener:
         host = without_port(named[0])
         own = request.transport.get_extra_info("sockname") if request.transport else None
         return host in self._hosts or (own is not None and host == own[0])
+
+
+def _asked(request: web.BaseRequest) -> Asked:
+    async def body(most: int) -> bytes | None:
+        if (request.content_length or 0) > most:
+            return None
+        if request.headers.get("Expect", "").lower() == "100-continue":
+            await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            request.writer.output_size = 0  # it was no part of the answer
+        read = bytearray()
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                async for piece in request.content.iter_any():
+                    read += piece
+                    if len(read) > most:
+                        return None
+        except (TimeoutError, ConnectionError, web.RequestPayloadError):
+            raise BadRequest(Violation("message", "one that comes to its end")) from None
+        return bytes(read)
+
+    headers = [(name.lower(), value) for name, value in request.headers.items()]
+    peer = request.remote or ""
+    kind = "ipv6" if ":" in peer else "ipv4"
+    return Asked(request.method, request.path, headers, f"{request.scheme}://{request.host}", f"{kind}:{peer}", body)
 
 
 class _Closed(asyncio.Protocol):
