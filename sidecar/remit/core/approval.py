@@ -40,6 +40,9 @@ STANDS = 600 * SECOND
 SHOWN_BYTES = 16 * 1024
 """Of an item's arguments, as JSON text; longer ones are shown by their digest alone."""
 
+_CORRELATION = frozenset({"traceparent", "baggage"})
+"""Properties of a resource that differ from try to try, and change nothing of what is done."""
+
 
 class Bind(StrEnum):
     """What a use must be alike in: all of it, or agent, workflow, service, operation and variant, or less the variant."""
@@ -210,7 +213,8 @@ def binding(bind: Bind, request: Request, content: str = "") -> str:
         return digest([bind.value, whom, where])
     if bind is Bind.VARIANT:
         return digest([bind.value, whom, where, resource.variant])
-    rest = [resource.variant, list(resource.fields), dict(resource.properties)]
+    named = {key: value for key, value in resource.properties.items() if key not in _CORRELATION}
+    rest = [resource.variant, list(resource.fields), named]
     how = [subject.actor, context.purpose, dict(context.arguments), content]
     return digest([bind.value, whom, where, rest, how])
 
