@@ -95,6 +95,35 @@ def good(place: Path) -> Path:
             ["services.openai.variants.large: nobody has a role that may approve it (boss)"],
         ),
         (
+            "roles: [finance]}}}}",
+            "roles: [finance], quorum: 2}}}}",
+            ["services.openai.variants.large: its quorum of 2 is never reached: at most 1 may approve it"],
+        ),
+        (
+            "approval: {roles: [finance]}",
+            "approval: {supervisor: true}",
+            [
+                "services.openai.variants.large: nobody may approve it for support: "
+                "no supervisor, and nobody has a role (none named)"
+            ],
+        ),
+        ("approval: {roles: [finance]}", "approval: {supervisor: true, roles: [finance]}", []),
+        (
+            "approval: {roles: [finance]}}}",
+            "}}, overrides: [{when: {team: cx}, variants: {large: {approval: {roles: [cfo]}}}}]",
+            ["services.openai.overrides[0].variants.large: nobody has a role that may approve it (cfo)"],
+        ),
+        (
+            "purposes: [support], identity",
+            "purposes: [support], review: [decision.make], identity",
+            ["agents.support.review: no supervisor, and nobody has the role approver to review it"],
+        ),
+        (
+            "purposes: [support], identity",
+            "purposes: [support], review: [decision.make], supervisor: ana, identity",
+            [],
+        ),
+        (
             ', identity: {token_hash: "sha256:' + "b" * 64 + '"}}',
             "}",
             ["agents.support: no identity, so nobody can prove to be it"],
@@ -121,6 +150,41 @@ def test_each_useless_entry_is_told(good: Path, old: str, new: str, advice: list
     good.write_text(GOOD.replace(old, new, 1) if old else GOOD)
 
     assert advise(load([good], {}, {})[1], 1_900_000_000 * 10**9) == advice
+
+
+SUPERVISED = """\
+currency: EUR
+teams: {cx: {}}
+people: {ana: {roles: [finance]}, bob: {}}
+agents:
+  chief: {team: cx, supervisor: bob}
+  lead: {team: cx, supervisor: chief}
+  worker: {team: cx, supervisor: lead}
+  other: {team: cx}
+  fifth: {team: cx}
+services:
+  api:
+    owner: cx
+    variants: {large: {approval: {roles: [finance], supervisor: true, quorum: 3}}}
+    overrides:
+      - {when: {agent: worker}, variants: {large: {approval: {supervisor: true, quorum: 4}}}}
+      - {when: {agent: "o*"}, variants: {large: {approval: {supervisor: true}}}}
+"""
+
+
+def test_who_may_approve_is_counted_for_each_who_asks(place: Path) -> None:
+    """Whoever is above them all the way up, and people with the roles; those who can never get it are named."""
+    (place / "remit.yaml").write_text(SUPERVISED)
+    advice = [each for each in advise(load([place], {}, {})[1], 1) if "approve it" in each]
+
+    assert advice == [
+        "services.api.variants.large: its quorum of 3 is never reached: "
+        "at most 2 may approve it for chief, other, fifth",
+        "services.api.overrides[0].variants.large: its quorum of 4 is never reached: "
+        "at most 3 may approve it for worker",
+        "services.api.overrides[1].variants.large: nobody may approve it for other: "
+        "no supervisor, and nobody has a role (none named)",
+    ]
 
 
 @pytest.mark.opa

@@ -18,7 +18,7 @@ from remit.config.files import MAX_BYTES, MAX_FILES
 from remit.config.problem import MAX_PROBLEMS
 from remit.config.reading import Section
 from remit.core.canonical import encode
-from remit.core.catalogue import Approval, Catalogue, Credential, Identity, Price, Rate
+from remit.core.catalogue import Approval, Catalogue, Conflicts, Credential, Identity, Price, Rate
 from remit.core.dataset import DataSource, NamedStatement, ReadLimits, Table
 from remit.core.model import Resource
 from remit.core.price import estimate
@@ -71,7 +71,9 @@ def test_the_full_example_is_read_exactly(full: Catalogue) -> None:
         applies="whole_call",
     )
     openai = full.services["openai"]
-    assert openai.variants["large"].approval == Approval(("finance",), "variant", 50, 20_500_000_000, 4 * 3600)
+    assert openai.variants["large"].approval == Approval(
+        ("finance",), "variant", 50, 20_500_000_000, 4 * 3600, supervisor=True, quorum=2, wait=1800
+    )
     assert openai.variants["large"].max == {"input_token": 400_000, "output_token": 4000}
     assert openai.credentials == (
         Credential(file="/secrets/openai-cx", when=Selector((("team", ("cx",)),))),
@@ -89,6 +91,33 @@ def test_the_full_example_is_read_exactly(full: Catalogue) -> None:
     assert month.warn == (Fraction(1, 2), Fraction(4, 5))
     assert month.caps == {"*": Fraction(3, 10), "support": Fraction(1, 2)}
     assert full.budgets["each-run"].limit == 3_750_000_000
+
+
+def test_oversight_is_read_exactly(full: Catalogue) -> None:
+    """Who sees what, what is reviewed and by how many approved, what contradicts and what undoes."""
+    assert full.people["ana"].clearance == ("pii",)
+    assert (full.agents["support"].review, full.agents["support"].priority) == (("message.send", "decision.make"), 10)
+    assert (full.agents["lead"].review, full.agents["lead"].priority) == ((), 0)
+    terms = full.services["openai"].overrides[0].variants["large"]
+    assert terms.approval == Approval((), supervisor=True)
+    mail = full.services["mail"]
+    assert mail.conflicts == Conflicts((("send", "recall"), ("send", "send")), "/to", "escalate")
+    assert mail.compensations == {"send": "recall"}
+
+
+@pytest.mark.parametrize("priority", [-1000, 1000])
+def test_a_priority_may_be_as_high_or_low_as(priority: int, written: Callable[..., Path]) -> None:
+    """The bounds themselves are within."""
+    path = written(a=SMALL + f"agents: {{a: {{team: cx, priority: {priority}}}}}\n")
+    assert load([path], {}, {})[1].agents["a"].priority == priority
+
+
+def test_a_conflict_is_about_all_of_a_resource_unless_it_says_otherwise(written: Callable[..., Path]) -> None:
+    """An empty pointer is the whole, as in RFC 6901; a service that lists no operations has any."""
+    service = "services: {s: {conflicts: {%sbetween: [[a, b]]}, compensations: {a: b}}}\n"
+    for number, pointer in enumerate(["", "object: '', "]):
+        path = written(**{f"f{number}": SMALL + service % pointer}) / f"f{number}.yaml"
+        assert load([path], {}, {})[1].services["s"].conflicts == Conflicts((("a", "b"),), "", "first-wins")
 
 
 def test_datasets_are_read_exactly(full: Catalogue) -> None:

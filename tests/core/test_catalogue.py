@@ -18,6 +18,7 @@ from remit.core.catalogue import (
     Approval,
     Budget,
     Catalogue,
+    Conflicts,
     Credential,
     Endpoint,
     Identity,
@@ -37,6 +38,7 @@ from remit.core.selector import Selector
 LINK = Link("connector", "integrations", "eu", False)
 OPENAI = Link("openai", "cx", "eu", True)
 SECRET = "canary-7f3a"
+APPROVAL = {"bind": "variant", "uses": 1, "ttl": 3600, "supervisor": False, "quorum": 1, "wait": 3600}
 
 FULL = Catalogue(
     currency="EUR",
@@ -264,7 +266,7 @@ def test_policy_sees_the_catalogue_in_the_shape_of_the_file() -> None:
     }
     assert document["exchange"] == [{"source": "USD", "target": "EUR", "amount": Decimal("0.92"), "from": 86_400}]
     assert document["prices"][0]["amount"] == Decimal("4.1")
-    assert document["people"] == {"ana": {"roles": ["finance"]}}
+    assert document["people"] == {"ana": {"roles": ["finance"], "clearance": []}}
     assert document["services"]["openai"]["via"] == [
         {"service": "connector", "owner": "integrations", "region": "eu", "external": False}
     ]
@@ -272,7 +274,7 @@ def test_policy_sees_the_catalogue_in_the_shape_of_the_file() -> None:
     assert document["services"]["openai"]["variants"] == {
         "small": {"max": {}, "cheaper": ""},
         "large": {
-            "approval": {"roles": ["finance"], "bind": "variant", "uses": 1, "ttl": 3600},
+            "approval": APPROVAL | {"roles": ["finance"]},
             "max": {"n": 4},
             "cheaper": "",
         },
@@ -283,8 +285,23 @@ def test_policy_sees_of_an_override_what_it_names() -> None:
     """A default in an override would replace the variant's own property, and lift its limit."""
     assert [each["variants"]["large"] for each in FULL.document()["services"]["openai"]["overrides"]] == [
         {"max": {"token": 9}, "cheaper": "small"},
-        {"approval": {"roles": ["cfo"], "bind": "variant", "uses": 1, "ttl": 3600}},
+        {"approval": APPROVAL | {"roles": ["cfo"]}},
     ]
+
+
+def test_policy_sees_what_contradicts_and_what_undoes() -> None:
+    """Pairs are lists of two; a service without conflicts has no such key."""
+    service = Service(
+        conflicts=Conflicts((("approve", "reject"), ("update", "update")), "/id"), compensations={"a": "b"}
+    )
+    document = Catalogue("EUR", services={"tickets": service, "mail": Service()}).document()["services"]
+    assert document["tickets"]["conflicts"] == {
+        "between": [["approve", "reject"], ["update", "update"]],
+        "object": "/id",
+        "policy": "first-wins",
+    }
+    assert document["tickets"]["compensations"] == {"a": "b"}
+    assert "conflicts" not in document["mail"]
 
 
 def test_policy_sees_no_secret() -> None:

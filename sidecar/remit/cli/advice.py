@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from remit.config.priced_kinds import PRICED_KINDS, PUBLIC_UNITS
 from remit.config.reading import nearest
+from remit.core.approval import supervisors
 from remit.core.catalogue import Agent, Approval, Catalogue, Identity, Service
 from remit.core.dataset import Dataset, NamedStatement
 from remit.core.selector import Selector, glob_matches
+
+REVIEWER = "approver"
+"""The role of people whom the library's rule on reviews asks besides supervisors."""
+
+_SHOWN = 3
 
 
 def advise(catalogue: Catalogue, now: int) -> list[str]:
@@ -17,6 +23,7 @@ def advise(catalogue: Catalogue, now: int) -> list[str]:
         *_identities(catalogue),
         *_datasets(catalogue),
         *_services(catalogue, now),
+        *_reviews(catalogue),
         *_prices(catalogue),
         *_unbounded(catalogue),
     ]
@@ -75,6 +82,7 @@ def _services(catalogue: Catalogue, now: int) -> Iterator[str]:
                 yield f"{place}.via: {link.service} has no owner, so every call is denied"
         for variant in service.variants or ("",):
             yield from _variant(place, name, variant, catalogue=catalogue, now=now)
+        yield from _approvals(place, service, catalogue)
 
 
 def _reachable(place: str, entry: Service | Dataset, catalogue: Catalogue) -> Iterator[str]:
@@ -105,12 +113,58 @@ def _variant(place: str, service: str, variant: str, *, catalogue: Catalogue, no
         for unit in sorted({*listed.max, *listed.inject} - known):
             if meant := nearest(unit, known):
                 yield f"{named}: {unit} is no unit of its prices, so it bounds nothing: did you mean {meant}?"
-    if listed and listed.approval and not _can_approve(listed.approval, catalogue):
-        yield f"{named}: nobody has a role that may approve it ({', '.join(listed.approval.roles) or 'none named'})"
 
 
-def _can_approve(approval: Approval, catalogue: Catalogue) -> bool:
-    return any(set(approval.roles) & {*person.roles} for person in catalogue.people.values())
+def _approvals(place: str, service: Service, catalogue: Catalogue) -> Iterator[str]:
+    """What nobody may approve for some of those who may ask for it."""
+    asking = [name for name, agent in catalogue.agents.items() if admits(service, agent)]
+    for name, variant in service.variants.items():
+        if variant.approval:
+            yield from _votes(f"{place}.variants.{name}", variant.approval, asking, catalogue)
+    for number, override in enumerate(service.overrides):
+        selected = [name for name in asking if _may_select(override.when, _attributes(name, catalogue))]
+        for name, terms in override.variants.items():
+            if terms.approval:
+                yield from _votes(f"{place}.overrides[{number}].variants.{name}", terms.approval, selected, catalogue)
+
+
+def _votes(place: str, approval: Approval, asking: Sequence[str], catalogue: Catalogue) -> Iterator[str]:
+    roles = ", ".join(approval.roles) or "none named"
+    if not approval.supervisor:
+        voters = _voters(approval, "", catalogue)
+        if not voters:
+            yield f"{place}: nobody has a role that may approve it ({roles})"
+        elif len(voters) < approval.quorum:
+            yield f"{place}: {_too_few(approval, len(voters))}"
+        return
+    counts = {name: len(_voters(approval, name, catalogue)) for name in asking}
+    if nobody := [name for name, count in counts.items() if not count]:
+        yield f"{place}: nobody may approve it for {_some(nobody)}: no supervisor, and nobody has a role ({roles})"
+    if few := {name: count for name, count in counts.items() if 0 < count < approval.quorum}:
+        yield f"{place}: {_too_few(approval, max(few.values()))} for {_some(list(few))}"
+
+
+def _voters(approval: Approval, agent: str, catalogue: Catalogue) -> set[str]:
+    """Who may approve what an agent asks for, if all are cleared for what it holds."""
+    people = {name for name, person in catalogue.people.items() if {*approval.roles} & {*person.roles}}
+    return people.union(supervisors(catalogue.agents, catalogue.people, agent, ()) if approval.supervisor else ())
+
+
+def _too_few(approval: Approval, count: int) -> str:
+    return f"its quorum of {approval.quorum} is never reached: at most {count} may approve it"
+
+
+def _some(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:_SHOWN])
+    return shown if len(names) <= _SHOWN else f"{shown} and {len(names) - _SHOWN} more"
+
+
+def _reviews(catalogue: Catalogue) -> Iterator[str]:
+    """Reviewed actions of agents whom nobody supervises go to people."""
+    people = any(REVIEWER in person.roles for person in catalogue.people.values())
+    for name, agent in catalogue.agents.items():
+        if agent.review and not people and not agent.supervisor:
+            yield f"agents.{name}.review: no supervisor, and nobody has the role {REVIEWER} to review it"
 
 
 def _prices(catalogue: Catalogue) -> Iterator[str]:
@@ -121,10 +175,14 @@ def _prices(catalogue: Catalogue) -> Iterator[str]:
 
 
 def _unbounded(catalogue: Catalogue) -> Iterator[str]:
-    for name, agent in catalogue.agents.items():
-        attributes = {"agent": name, "team": agent.team}
+    for name in catalogue.agents:
+        attributes = _attributes(name, catalogue)
         if not any(_may_select(budget.when, attributes) for budget in catalogue.budgets.values()):
             yield f"agents.{name}: no budget selects it, so what it spends is not bounded"
+
+
+def _attributes(agent: str, catalogue: Catalogue) -> dict[str, str]:
+    return {"agent": agent, "team": catalogue.agents[agent].team}
 
 
 def _may_select(when: Selector, attributes: Mapping[str, str]) -> bool:

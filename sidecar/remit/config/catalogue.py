@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from remit.config.checks import check
 from remit.config.datasets import dataset
+from remit.config.oversight import reviewed
 from remit.config.reading import (
     Cursor,
     Reader,
@@ -25,6 +26,7 @@ from remit.config.reading import (
     secret_text,
     section,
     text,
+    whole,
 )
 from remit.config.services import exchange, price, rates, service
 from remit.config.tree import Entries, Leaf, Node
@@ -44,6 +46,7 @@ from remit.core.selector import EVERYTHING
 from remit.core.window import KINDS as WINDOWS
 
 MAX_PRICES = 4096
+MAX_PRIORITY = 1000
 
 _HASH = re.compile(r"sha256:[0-9a-f]{64}", re.ASCII)
 _HASH_EXPECTED = "sha256: and 64 hex digits (0-9 a-f), the hash of the credential and never itself"
@@ -92,6 +95,7 @@ def _person(keys: Section) -> Person:
     return Person(
         roles=keys.read("roles", identifiers, ()),
         identity=keys.read("identity", section(_person_identity), Identity()),
+        clearance=keys.read("clearance", identifiers, ()),
     )
 
 
@@ -153,6 +157,8 @@ def _agent(keys: Section, known: Known) -> Agent:
         mode=keys.read("mode", choice("enforce", "observe"), "enforce"),
         isolation=keys.read("isolation", choice("process", "workflow"), "process"),
         actors=keys.read("actors", entries(by_id, section(actor)), {}),
+        review=keys.read("review", reviewed, ()),
+        priority=keys.read("priority", whole(-MAX_PRIORITY, MAX_PRIORITY), 0),
     )
 
 

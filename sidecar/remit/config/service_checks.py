@@ -34,6 +34,8 @@ def check_services(catalogue: Catalogue, root: Cursor) -> None:
         _signing(service, at)
         _routes(service, at)
         _variants(service, at)
+        _conflicts(service, at)
+        _compensations(service, at)
     _own_ports(catalogue, root)
 
 
@@ -151,10 +153,7 @@ def _routes(service: Service, at: Cursor) -> None:
     for number, route in enumerate(service.routes):
         here = way_to(at, "routes", number)
         _slots(route, here)
-        if service.operations and route.operation not in service.operations:
-            way_to(here, "operation").wrong(
-                known_as("one of the service's `operations`", service.operations, route.operation)
-            )
+        _listed(service, route.operation, way_to(here, "operation"))
         for earlier, other in enumerate(service.routes[:number]):
             same = sorted({*route.methods} & {*other.methods})
             if same and _shape(route.path) == _shape(other.path):
@@ -206,3 +205,32 @@ def _variants(service: Service, at: Cursor) -> None:
 
 def _readable(routes: Collection[Route]) -> bool:
     return any(route.variant for route in routes)
+
+
+def _conflicts(service: Service, at: Cursor) -> None:
+    seen: dict[frozenset[str], int] = {}
+    for number, pair in enumerate(service.conflicts.between if service.conflicts else ()):
+        here = way_to(at, "conflicts", "between", number)
+        for place, operation in enumerate(pair):
+            _listed(service, operation, way_to(here, place))
+        first = seen.setdefault(frozenset(pair), number)
+        if first != number:
+            here.wrong("each pair once, in any order", f"that of between[{first}]")
+
+
+def _compensations(service: Service, at: Cursor) -> None:
+    for operation, undoing in service.compensations.items():
+        here = way_to(at, "compensations", operation)
+        if service.operations and operation not in service.operations:
+            expected = known_as("one of the service's `operations`", service.operations, operation)
+            here.wrong(expected, f'the name "{operation}"')
+        if operation == undoing:
+            here.wrong("another operation: the one that undoes it")
+        else:
+            _listed(service, undoing, here)
+
+
+def _listed(service: Service, operation: str, at: Cursor) -> None:
+    """A service that lists its operations is called by no other."""
+    if service.operations and operation not in service.operations:
+        at.wrong(known_as("one of the service's `operations`", service.operations, operation))

@@ -6,6 +6,7 @@ import ipaddress
 import re
 from collections.abc import Collection
 
+from remit.config.oversight import approval, conflicts
 from remit.config.reading import (
     Cursor,
     Reader,
@@ -35,7 +36,6 @@ from remit.config.values import (
     by_unit,
     currency,
     date,
-    duration,
     identifier,
     identifiers,
     name,
@@ -46,7 +46,6 @@ from remit.config.values import (
     unit,
 )
 from remit.core.catalogue import (
-    Approval,
     Credential,
     Endpoint,
     Override,
@@ -111,6 +110,8 @@ def _service(keys: Section, known: Known) -> Service:
         body_bytes=keys.read("body_bytes", whole(1024, 64 << 20), 1 << 20),
         timeout=keys.read("timeout", whole(1, _DAY), 600),
         reveal=keys.read("reveal", truth, False),
+        conflicts=keys.read("conflicts", section(conflicts), None),
+        compensations=keys.read("compensations", entries(by_name, name), {}),
     )
 
 
@@ -187,7 +188,7 @@ def _override(keys: Section, known: Known, variants: Collection[str]) -> Overrid
 def _variant(variants: Collection[str]) -> Reader[Variant]:
     return section(
         lambda keys: Variant(
-            approval=keys.read("approval", section(_approval), None),
+            approval=keys.read("approval", section(approval), None),
             max=keys.read("max", entries(by_unit, whole(0, MAX_QUANTITY)), {}),
             cheaper=keys.read("cheaper", reference(variants, "a variant of this service"), ""),
             model=keys.read("model", name, ""),
@@ -205,20 +206,10 @@ def _pointer_key(found: str) -> str:
 def _terms(variants: Collection[str]) -> Reader[Terms]:
     return section(
         lambda keys: Terms(
-            approval=keys.read("approval", section(_approval), None),
+            approval=keys.read("approval", section(approval), None),
             max=keys.read("max", entries(by_unit, whole(0, MAX_QUANTITY)), None),
             cheaper=keys.read("cheaper", reference(variants, "a variant of this service"), None),
         )
-    )
-
-
-def _approval(keys: Section) -> Approval:
-    return Approval(
-        roles=keys.require("roles", distinct(identifier, least=1), ()),
-        bind=keys.read("bind", choice("exact", "variant", "operation"), "variant"),
-        uses=keys.read("uses", whole(1, 1_000_000), 1),
-        cost=keys.read("cost", nanos, None),
-        ttl=keys.read("ttl", duration, 3600),
     )
 
 
