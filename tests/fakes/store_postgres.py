@@ -50,7 +50,7 @@ BEGIN
             EXECUTE format('DELETE FROM %s', one);
         END IF;
     END LOOP;
-    UPDATE remit.shared SET halts = 0;
+    UPDATE remit.shared SET halts = 0, approvals = 0, claim_floor = 0;
 END $$
 """
 

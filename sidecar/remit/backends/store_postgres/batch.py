@@ -60,6 +60,7 @@ def payload(parts: Sequence[Part], chain: Chain, *, own: str, revision: str) -> 
             "rows": [[each.budget, each.scope, each.start, each.end, each.limit] for each in rows],
             "ends": [decision for part in parts for decision in part.ends],
             "halting": any(part.is_halting for part in parts),
+            "things": sorted({thing for part in parts for thing in part.things}),
             "commits": commits,
         }
     )

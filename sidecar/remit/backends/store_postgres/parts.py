@@ -14,6 +14,9 @@ from typing import Any
 
 import orjson
 
+from remit.core.approval import MOST_ITEMS, MOST_PENDING, Approval, Item, to_document
+from remit.core.canonical import MalformedJson, encode_exact
+from remit.core.claim import MOST_CLAIMS
 from remit.core.effect import (
     AdjustBudget,
     BindTrace,
@@ -21,16 +24,24 @@ from remit.core.effect import (
     Commit,
     Effect,
     EndReservation,
+    JoinApproval,
     JoinLabels,
     KeepAnswer,
     LapseSlice,
     LiftHalt,
+    MoveApproval,
+    NoteAct,
+    OpenApproval,
     OpenWorkflow,
     PlaceHalt,
     ProlongReservation,
     Record,
+    ReleaseClaim,
     Reserve,
+    RespectClaims,
     SeeSubjects,
+    TakeClaim,
+    UseGrant,
     UsePassport,
 )
 from remit.core.errors import BadRequest, Violation
@@ -45,6 +56,9 @@ SIGHTS = (Sight.RETURNED, Sight.REACHED, Sight.MANY)
 
 SLICE_LAPSE_SECONDS = 30
 """How long after its writer's lease has ended a slice is presumed spent."""
+
+CLAIMED, APPROVAL, ACTED_ON = 4, 5, 6
+"""Classes of advisory locks, by which a batch locks the things that its effects name."""
 
 _PREVIOUS, _SEQUENCE = b'"previous":"', b'"sequence":"'
 _ESCAPED_NUL = b"\\u0000"
@@ -77,13 +91,15 @@ class Header:
 
 @dataclass(slots=True)
 class Part:
-    """A commit, ready to be sent. `rows` are the budgets' rows that its effects name by their place."""
+    """A commit, ready to be sent. `rows` are the budgets' rows that its effects name by their place; `things` what is
+    locked for them: (class of the lock, name, alone)."""
 
     record: Record
     header: Header
     text: bytes = b""  # JSON
     rows: list[BudgetRow] = field(default_factory=list)
     ends: list[str] = field(default_factory=list)
+    things: list[tuple[int, str, bool]] = field(default_factory=list)
     is_halting: bool = False
 
     @staticmethod
@@ -99,6 +115,7 @@ class Part:
                 "subject": commit.subject,
                 "workflow": commit.workflow,
                 "homes": sorted(_homes(commit)),
+                "counted": sorted(_counted(commit)),
             },
             commit,
         )
@@ -155,6 +172,37 @@ class Part:
                     "sight": SIGHTS.index(sight),
                     "subjects": _base64(b"".join(subjects)),
                 }
+            case OpenApproval(approval):
+                self._lock(APPROVAL, approval.id, approval.like)
+                if len(approval.items) != 1:
+                    raise BadRequest(Violation("items", "one"))
+                told = {"id": approval.id, "document": _document(approval), "item": _item(approval.items[0])}
+                return {"do": "ask", **told, "most": MOST_PENDING}
+            case JoinApproval():
+                self._lock(APPROVAL, effect.id)
+                return {**_plain(effect, "ask_too"), "item": _item(effect.item), "most": MOST_ITEMS}
+            case MoveApproval(approval):
+                self._lock(APPROVAL, approval.id)
+                return {"do": "move", "id": approval.id, "document": _document(approval)}
+            case UseGrant():
+                check_amount("amount", effect.amount)
+                self._lock(APPROVAL, effect.id)
+                return _plain(effect, "grant")
+            case TakeClaim(claim, before):
+                self._lock(CLAIMED, claim.key)
+                return {**_plain(claim, "take"), "before": before, "most": MOST_CLAIMS}
+            case ReleaseClaim():
+                self._lock(CLAIMED, effect.key)
+                return _plain(effect, "release")
+            case RespectClaims():
+                self._lock(CLAIMED, *effect.keys, alone=False)
+                return _plain(effect, "respect")
+            case NoteAct():
+                self._lock(ACTED_ON, orjson.dumps([effect.workflow, effect.object]).decode())
+                return _plain(effect, "act")
+
+    def _lock(self, kind: int, *names: str, alone: bool = True) -> None:
+        self.things.extend((kind, name, alone) for name in names)
 
     def _row(self, row: BudgetRow) -> int:
         self.rows.append(row)
@@ -227,6 +275,25 @@ def _homes(commit: Commit) -> set[str]:
     if homes or commit.versions is not None:
         homes.add(commit.subject)
     return homes - {""}
+
+
+def _counted(commit: Commit) -> set[str]:
+    """Of whom the commit counts what they have, before they get one more."""
+    asking = {each.approval.subject for each in commit.effects if isinstance(each, OpenApproval)}
+    return asking | {each.claim.subject for each in commit.effects if isinstance(each, TakeClaim)}
+
+
+def _document(approval: Approval) -> orjson.Fragment:
+    """All of an approval but its items; numbers exact. Raises BadRequest."""
+    try:
+        return orjson.Fragment(encode_exact(to_document(approval)))
+    except MalformedJson as error:
+        raise BadRequest(next(_unfit(approval, "approval"), Violation("approval", str(error)))) from error
+
+
+def _item(item: Item) -> dict[str, Any]:
+    check_amount("amount", item.amount)
+    return _plain(item)
 
 
 def _plain(value: Any, do: str = "") -> dict[str, Any]:

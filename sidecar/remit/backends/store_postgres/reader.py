@@ -8,30 +8,37 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cache
 from typing import Any, TypeVar
 
 import orjson
 
 from remit.backends.store_postgres.read_pool import Query, ReadPool
 from remit.backends.store_postgres.rows import (
+    APPROVALS,
     BUDGETS,
     CHECKPOINTS,
+    CLAIMS,
     HALTS,
     JOURNAL,
     RESERVATIONS,
     WORKFLOWS,
     Row,
+    approval,
     checkpoint_row,
     journal_row,
     room_of,
     workflow,
 )
 from remit.backends.store_rows import budget_room, halt, reservation
+from remit.core.approval import Approval
+from remit.core.claim import Act, Claim
 from remit.core.effect import Kept
 from remit.core.label import isolated_version, join
 from remit.core.model import BudgetRoom, BudgetRow, Halt
 from remit.core.view.subjects import hash_bytes
 from remit.ports import (
+    ApprovalsQuery,
     Burn,
     CheckpointRow,
     FactsQuery,
@@ -53,9 +60,12 @@ _LAST = (1 << 63) - 1
 """After every time."""
 
 _FACTS = Query(
-    "SELECT remit.facts($1::text, $2::text, $3::text, $4::text, $5::text[], $6::text[], $7::bigint[], $8::bigint[])"
+    "SELECT remit.facts($1::text, $2::text, $3::text, $4::text, $5::text[], $6::text[], $7::bigint[], $8::bigint[],"
+    " $9::text[], $10::text)"
 )
-_KEPT = Query("SELECT digest, answer FROM remit.kept WHERE (subject, rpc, key) = ($1::text, $2::text, $3::text)")
+_KEPT = Query(
+    "SELECT digest, answer, provisional FROM remit.kept WHERE (subject, rpc, key) = ($1::text, $2::text, $3::text)"
+)
 _WORKFLOW = Query(f"{WORKFLOWS} WHERE id = $1::text")
 _TRACED = Query("SELECT workflow FROM remit.trace WHERE (subject, trace) = ($1::text, $2::text)")
 _RESERVATION = Query(f"{RESERVATIONS} WHERE decision = $1::text")
@@ -66,6 +76,23 @@ _DUE = Query(f"""
         SELECT FROM remit.log WHERE log.name = reservation.allotted AND log.lease > clock_timestamp()))
     ORDER BY deadline, decision LIMIT $2::bigint
 """)
+_UNRESOLVED = Query(f"""
+    ({RESERVATIONS} WHERE state = 'held' ORDER BY deadline, decision LIMIT $2::bigint)
+    UNION ALL
+    ({RESERVATIONS} WHERE state = 'lapsed' AND deadline >= $1::bigint ORDER BY deadline, decision LIMIT $2::bigint)
+    ORDER BY deadline, decision LIMIT $2::bigint
+""")
+_APPROVALS_VERSION = Query("SELECT approvals FROM remit.shared")
+_DUE_APPROVALS = Query(
+    f"{APPROVALS} WHERE a.state = 'pending' AND a.deadline <= $1::bigint ORDER BY a.deadline, a.id LIMIT $2::bigint"
+)
+_CLAIM = Query("""
+    SELECT $1::text, coalesce(subject, ''), coalesce(workflow, ''), coalesce(token, claim_floor), coalesce(expires, 0),
+           coalesce(claim.time, 0)
+    FROM remit.shared LEFT JOIN remit.claim ON key = $1::text
+""")
+_CLAIMS = Query(f"{CLAIMS} WHERE subject <> '' AND expires > $1::bigint ORDER BY time, key LIMIT $2::bigint")
+_DUE_CLAIMS = Query(f"{CLAIMS} WHERE subject <> '' AND expires <= $1::bigint ORDER BY expires, key LIMIT $2::bigint")
 _ROOMS = Query("""
     SELECT (SELECT ARRAY[adjusted, spent, held] FROM remit.budget
             WHERE (budget.budget, budget.scope, budget.start_ns, budget.end_ns)
@@ -143,7 +170,7 @@ class PostgresReader:
     async def facts(self, query: FactsQuery) -> StoredFacts:
         """What a decision is made on."""
         asked = (query.subject, query.isolation, query.workflow, query.service, *_keys(query.rows))
-        ((text,),) = await self._reads.rows(_FACTS, *asked)
+        ((text,),) = await self._reads.rows(_FACTS, *asked, list(query.things), query.object)
         found = orjson.loads(text)
         labels = join(
             [
@@ -160,6 +187,8 @@ class PostgresReader:
             halts=tuple(map(halt, found["halts"] or ())),
             halts_version=found["halts_version"],
             budgets=tuple(map(room_of, query.rows, rooms)),
+            claims=tuple(Claim(*row) for row in found["claims"] or ()),
+            acts=tuple(Act(*row) for row in found["acts"] or ()),
         )
 
     async def kept(self, subject: str, rpc: str, key: str) -> Kept | None:
@@ -181,6 +210,44 @@ class PostgresReader:
     async def due(self, now: int, limit: int) -> Sequence[Reservation]:
         """Held reservations whose deadline has passed, oldest first, but those that another may still end alone."""
         return await self._found(reservation, _DUE, now, limit)
+
+    async def unresolved(self, since: int, limit: int) -> Sequence[Reservation]:
+        """What was allowed and never reported, by the deadline."""
+        return await self._found(reservation, _UNRESOLVED, since, limit)
+
+    async def approvals(self, query: ApprovalsQuery) -> Sequence[Approval]:
+        """Approvals, the newest first."""
+        asked = {
+            "a.id = ANY (${}::text[])": list(query.ids),
+            "a.like_key = ANY (${}::text[])": list(query.likes),
+            "a.state = ANY (${}::text[])": list(query.states),
+            "a.subject = ${}::text": query.subject,
+            "a.id < ${}::text": query.before,
+        }
+        given = {condition: value for condition, value in asked.items() if value}
+        return await self._found(approval, _approvals(tuple(given)), *given.values(), query.limit)
+
+    async def approvals_version(self) -> int:
+        """Moves whenever an approval does."""
+        ((version,),) = await self._reads.rows(_APPROVALS_VERSION)
+        return int(version)
+
+    async def due_approvals(self, now: int, limit: int) -> Sequence[Approval]:
+        """Pending ones whose deadline has passed, oldest first."""
+        return await self._found(approval, _DUE_APPROVALS, now, limit)
+
+    async def claim(self, key: str) -> Claim:
+        """The claim on a thing."""
+        (found,) = await self._reads.rows(_CLAIM, key)
+        return Claim(*found)
+
+    async def claims(self, now: int, limit: int) -> Sequence[Claim]:
+        """What is held now, the oldest first."""
+        return await self._found(lambda row: Claim(*row), _CLAIMS, now, limit)
+
+    async def due_claims(self, now: int, limit: int) -> Sequence[Claim]:
+        """What was held and has expired, oldest first."""
+        return await self._found(lambda row: Claim(*row), _DUE_CLAIMS, now, limit)
 
     async def rooms(self, rows: Sequence[BudgetRow]) -> Sequence[BudgetRoom]:
         """What is spent and held in each row."""
@@ -253,6 +320,14 @@ class PostgresReader:
 
     async def _found(self, read: Callable[[Row], T], query: Query, *values: object) -> tuple[T, ...]:
         return tuple(map(read, await self._reads.rows(query, *values)))
+
+
+@cache
+def _approvals(conditions: tuple[str, ...]) -> Query:
+    """One statement for each set of conditions, so that each finds its index."""
+    numbered = [condition.format(place) for place, condition in enumerate(conditions, 1)]
+    where = f"WHERE {' AND '.join(numbered)}" if numbered else ""
+    return Query(f"{APPROVALS} {where} ORDER BY a.id DESC LIMIT ${len(numbered) + 1}::bigint")
 
 
 def _keys(rows: Sequence[BudgetRow]) -> tuple[list[Any], ...]:

@@ -6,9 +6,14 @@ surrogate, which no header that we wrote has. So verification names the record.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any
 
+import orjson
+
+from remit.core.approval import Approval, Item, from_document
 from remit.core.checkpoint import CheckpointRow
 from remit.core.effect import Record
 from remit.core.journal import JournalRow
@@ -28,6 +33,14 @@ RESERVATIONS = """
     FROM remit.reservation
 """
 WORKFLOWS = "SELECT id, opener, purposes, agents, expires, closed_by, version FROM remit.workflow"
+APPROVALS = """
+    SELECT a.id, a.document::text, (
+        SELECT coalesce(json_agg(json_build_array(
+            i.binding, i.decision, i.amount, i.labels, i.shown, i.asked, i.used, i.spent) ORDER BY i.place), '[]')
+        FROM remit.approval_item i WHERE i.approval = a.id)::text
+    FROM remit.approval a
+"""
+CLAIMS = "SELECT key, subject, workflow, token, expires, time FROM remit.claim"
 HALTS = "SELECT id, scope, value, placed_by, reason, time FROM remit.halt"
 
 
@@ -66,6 +79,17 @@ def workflow(row: Row) -> WorkflowState:
     id, opener, purposes, agents, expires, closed_by, version = row
     state = "closed" if closed_by else "open"
     return WorkflowState(id, opener, tuple(purposes), tuple(agents), expires, state, version)
+
+
+def approval(row: Row) -> Approval:
+    """A row of APPROVALS."""
+    id, document, items = row
+    return from_document(id, json.loads(document, parse_float=Decimal), [_item(each) for each in orjson.loads(items)])
+
+
+def _item(row: Row) -> Item:
+    binding, decision, amount, labels, shown, asked, used, spent = row
+    return Item(binding, decision, amount, tuple(labels), shown, asked, used, spent)
 
 
 def _text(stored: object) -> str:

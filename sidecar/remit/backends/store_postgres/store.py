@@ -33,6 +33,9 @@ from remit.core.model import BudgetRow
 from remit.core.money import decimal_text
 from remit.ports import Clock, Ids
 
+ENDED_NANOSECONDS = 30 * 86_400 * 1_000_000_000
+"""How long what has ended is kept: approvals, and things that were claimed."""
+
 PRUNED_AT_ONCE = 500
 """Rows that one `prune` takes from each table."""
 
@@ -202,7 +205,8 @@ class PostgresStore(LogWriter, PostgresReader):
 
         async def prune() -> int:
             await self._asked("prepare_months", {"time": self._clock.now()})
-            gone: int = await self._asked("prune", {"now": now, "most": PRUNED_AT_ONCE})
+            asked = {"now": now, "ended": now - ENDED_NANOSECONDS, "most": PRUNED_AT_ONCE}
+            gone: int = await self._asked("prune", asked)
             return gone
 
         return int(await self._queue.submit(prune)) + await self._lapse_slices()

@@ -366,9 +366,7 @@ BEGIN
             ended.voided := one->>'how' = 'voided' AND bound.state <> 'lapsed';
             ends := ends || ended;
         WHEN 'keep' THEN
-            INSERT INTO kept (subject, rpc, key, digest, answer, expires)
-            VALUES (one->>'subject', one->>'rpc', one->>'key', one->>'digest', decode(one->>'answer', 'base64'),
-                    (one->>'expires')::bigint) ON CONFLICT DO NOTHING;
+            PERFORM has_kept(one);
         WHEN 'give' THEN
             ids := ids || budget_row(one->'row');
             helds := helds || 0::bigint;
@@ -433,7 +431,7 @@ BEGIN
     PERFORM pg_notify('remit', TG_ARGV[0]);
     RETURN NULL;
 END $$;
-CREATE OR REPLACE TRIGGER tell_halts AFTER UPDATE ON shared FOR EACH STATEMENT EXECUTE FUNCTION tell('halts');
+CREATE OR REPLACE TRIGGER tell_halts AFTER UPDATE OF halts ON shared FOR EACH STATEMENT EXECUTE FUNCTION tell('halts');
 CREATE OR REPLACE TRIGGER tell_closed AFTER UPDATE OF closed_by ON workflow
     FOR EACH STATEMENT EXECUTE FUNCTION tell('flows');
 CREATE OR REPLACE TRIGGER tell_recalled_home AFTER UPDATE ON home

@@ -3,14 +3,17 @@
 -- transaction's subtransactions fit into the server's cache of them.
 --
 -- Order of locks, the same for everybody: months that are missing, the log, rows of budgets by their ids, homes by
--- their hashes, halts; then what each caller touches; then hours of spending, totals by whom, versions of sessions.
+-- their hashes, halts, things (claims, approvals, objects of workflows) by their hashes; then what each caller touches;
+-- then hours of spending, totals by whom, versions of sessions, that of the approvals.
 --
 -- Within the block of a caller nothing may fail after the first variable of the batch was changed: a block's end undoes
 -- what was written to tables, and not what is in variables.
 
 -- {log, own: the local log that the writer decides by or "", revision, sequence, head: hex,
 --  rows: [[budget, scope, start, end, limit]], ends: [decision], halting: whether a halt is placed or lifted,
---  commits: [{rows: [n of rows], part: {record, effects, versions or null, subject, workflow, homes: [subject]}}]}
+--  things: as lock_things takes them,
+--  commits: [{rows: [n of rows], part: {record, effects, versions or null, subject, workflow, homes: [subject],
+--             counted: [subject of whom no two commits may count at a time]}}]}
 -- -> {sequence, outcomes: [{done: [sequence, hash: hex]} | {refused: [reason, name], allotted} | {busy, name, log}
 --                          | {error: [kind, text…]}]}
 CREATE OR REPLACE FUNCTION commit(p jsonb) RETURNS jsonb LANGUAGE plpgsql SECURITY DEFINER AS $$
@@ -24,6 +27,7 @@ DECLARE
     till rooms;
     ends ending[] := '{}';
     changed text[] := '{}';
+    has_moved boolean := false;  -- an approval
     outcomes jsonb[] := '{}';
     -- One caller's:
     entry jsonb;
@@ -34,6 +38,7 @@ DECLARE
     its_till rooms;
     its_ends ending[];
     its_changed text[];
+    its_moved boolean;
     hash_ bytea;
     effect jsonb;
     end_ ending;
@@ -62,6 +67,9 @@ BEGIN
     ELSE
         PERFORM pg_advisory_xact_lock_shared(3, 1);
     END IF;
+    IF p->'things' <> '[]' THEN
+        PERFORM lock_things(p->'things');
+    END IF;
 
     FOR entry IN SELECT value FROM jsonb_array_elements(p->'commits') LOOP
         BEGIN
@@ -80,6 +88,7 @@ BEGIN
             its_till := till;
             its_ends := '{}';
             its_changed := '{}';
+            its_moved := has_moved;
             FOR effect IN SELECT value FROM jsonb_array_elements(part->'effects') LOOP
                 CASE effect->>'do'
                 WHEN 'reserve' THEN
@@ -116,6 +125,24 @@ BEGIN
                     PERFORM keep_answer(effect);
                 WHEN 'see' THEN
                     PERFORM see_subjects(effect, mine.name, place + 1, id_, at);
+                WHEN 'respect' THEN
+                    PERFORM respect_claims(effect, at);
+                WHEN 'act' THEN
+                    PERFORM note_act(effect, at);
+                WHEN 'grant' THEN
+                    PERFORM use_grant(effect, at);
+                WHEN 'ask' THEN
+                    PERFORM open_approval(effect, at);
+                    its_moved := true;
+                WHEN 'ask_too' THEN
+                    its_moved := join_approval(effect, at) OR its_moved;
+                WHEN 'move' THEN
+                    PERFORM move_approval(effect, at);
+                    its_moved := true;
+                WHEN 'take' THEN
+                    PERFORM take_claim(effect, at);
+                WHEN 'release' THEN
+                    PERFORM release_claim(effect, at);
                 END CASE;
             END LOOP;
             hash_ := append(mine.name, place + 1, top, part->'record');
@@ -126,6 +153,7 @@ BEGIN
             till := its_till;
             ends := ends || its_ends;
             changed := changed || its_changed;
+            has_moved := its_moved;
             outcomes := outcomes || jsonb_build_object('done', jsonb_build_array(place, encode(hash_, 'hex')));
         EXCEPTION
             WHEN SQLSTATE 'RM900' THEN
@@ -146,6 +174,9 @@ BEGIN
         END IF;
         IF changed <> '{}' THEN
             PERFORM move_versions(changed);
+        END IF;
+        IF has_moved THEN
+            UPDATE shared SET approvals = approvals + 1;
         END IF;
         UPDATE log SET sequence = place, head = top, revision = p->>'revision' WHERE name = mine.name;
     END IF;

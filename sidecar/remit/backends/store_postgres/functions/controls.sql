@@ -1,17 +1,24 @@
 -- Versions that a commit must still find true, homes, halts, passports' single use, and kept answers.
 
 -- Nobody takes these subjects' sessions home until this transaction has ended; and whoever adds to a session does so
--- alone, or two that add the same labels in another order would wait for each other.
+-- alone, or two that add the same labels in another order would wait for each other; as does whoever counts what a
+-- subject has, before it gets one more.
 CREATE OR REPLACE FUNCTION lock_homes(commits jsonb) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
     one record;
 BEGIN
     FOR one IN
-        SELECT hashtext(h.subject) AS hash, bool_or(EXISTS (
-                   SELECT FROM jsonb_array_elements(c.entry->'part'->'effects') AS e (effect)
-                   WHERE e.effect->>'do' IN ('join', 'open'))) AS alone
-        FROM jsonb_array_elements(commits) AS c (entry), jsonb_array_elements_text(c.entry->'part'->'homes') AS h (subject)
-        GROUP BY 1 ORDER BY 1
+        SELECT hashtext(h.subject) AS hash, bool_or(h.alone) AS alone FROM (
+            SELECT s.subject, EXISTS (
+                SELECT FROM jsonb_array_elements(c.entry->'part'->'effects') AS e (effect)
+                WHERE e.effect->>'do' IN ('join', 'open')) AS alone
+            FROM jsonb_array_elements(commits) AS c (entry),
+                 jsonb_array_elements_text(c.entry->'part'->'homes') AS s (subject)
+            UNION ALL
+            SELECT s.subject, true
+            FROM jsonb_array_elements(commits) AS c (entry),
+                 jsonb_array_elements_text(c.entry->'part'->'counted') AS s (subject)
+        ) AS h GROUP BY 1 ORDER BY 1
     LOOP
         IF one.alone THEN
             PERFORM pg_advisory_xact_lock(1, one.hash);
@@ -106,19 +113,29 @@ BEGIN
     END IF;
 END $$;
 
--- The first answer stays. {subject, rpc, key, digest, answer: base64, expires}
+-- The first answer stays, unless it was provisional: then the next to the same request takes its place.
+-- {subject, rpc, key, digest, answer: base64, expires, provisional} -> whether it is kept
+CREATE OR REPLACE FUNCTION has_kept(p jsonb) RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO kept AS k (subject, rpc, key, digest, answer, expires, provisional)
+    VALUES (p->>'subject', p->>'rpc', p->>'key', p->>'digest', decode(p->>'answer', 'base64'), (p->>'expires')::bigint,
+            coalesce((p->>'provisional')::boolean, false))
+    ON CONFLICT (subject, rpc, key) DO UPDATE
+    SET answer = excluded.answer, expires = excluded.expires, provisional = excluded.provisional
+    WHERE k.provisional AND k.digest = excluded.digest;
+    RETURN FOUND;
+END $$;
+
 CREATE OR REPLACE FUNCTION keep_answer(p jsonb) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
-    INSERT INTO kept (subject, rpc, key, digest, answer, expires)
-    VALUES (p->>'subject', p->>'rpc', p->>'key', p->>'digest', decode(p->>'answer', 'base64'), (p->>'expires')::bigint)
-    ON CONFLICT DO NOTHING;
-    IF NOT FOUND THEN
+    IF NOT has_kept(p) THEN
         PERFORM refuse('idempotency_mismatch', 'kept');
     END IF;
 END $$;
 
--- Forgets what has expired, some of it at a time, and leaves to others what they are forgetting.
--- {now, most} -> how many rows
+-- Forgets what has expired, some of it at a time, and leaves to others what they are forgetting: `ended` is the time up
+-- to which approvals and free claims have had theirs.
+-- {now, ended, most} -> how many rows
 CREATE OR REPLACE FUNCTION prune(p jsonb) RETURNS jsonb LANGUAGE plpgsql SECURITY DEFINER AS $$
 DECLARE
     now_ constant bigint := (p->>'now')::bigint;
@@ -126,6 +143,7 @@ DECLARE
     gone bigint;
     total bigint := 0;
 BEGIN
+    total := forget_claims((p->>'ended')::bigint, most);  -- before the others: it waits, for whoever halts
     DELETE FROM kept WHERE (subject, rpc, key) IN (
         SELECT subject, rpc, key FROM kept WHERE expires <= now_ LIMIT most FOR UPDATE SKIP LOCKED);
     GET DIAGNOSTICS gone = ROW_COUNT;
@@ -136,6 +154,15 @@ BEGIN
     total := total + gone;
     DELETE FROM trace WHERE (subject, trace) IN (
         SELECT subject, trace FROM trace WHERE expires <= now_ LIMIT most FOR UPDATE SKIP LOCKED);
+    GET DIAGNOSTICS gone = ROW_COUNT;
+    total := total + gone;
+    DELETE FROM act WHERE (workflow, object, subject, operation) IN (
+        SELECT workflow, object, subject, operation FROM act WHERE expires <= now_ LIMIT most FOR UPDATE SKIP LOCKED);
+    GET DIAGNOSTICS gone = ROW_COUNT;
+    total := total + gone;
+    DELETE FROM approval WHERE id IN (
+        SELECT id FROM approval WHERE state <> 'pending' AND greatest(ended, expires) <= (p->>'ended')::bigint
+        LIMIT most FOR UPDATE SKIP LOCKED);
     GET DIAGNOSTICS gone = ROW_COUNT;
     RETURN to_jsonb(total + gone);
 END $$;

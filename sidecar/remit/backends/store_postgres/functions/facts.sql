@@ -6,11 +6,11 @@
 --
 -- It answers with JSON. `session`: (label, its first sources) of the subject's whole session, where runs share a process;
 -- `shares`: (label, source) pairs of the workflow asked for; `budgets`: (adjusted, spent, held, idle) in the order of the rows
--- asked for, null where nothing was written yet.
+-- asked for, null where nothing was written yet; `claims` on the things asked for; `acts` of others on the object.
 
 CREATE OR REPLACE FUNCTION remit.facts(
     asked_subject text, asked_isolation text, asked_workflow text, asked_service text,
-    budgets text[], scopes text[], starts bigint[], ends bigint[]
+    budgets text[], scopes text[], starts bigint[], ends bigint[], things text[] DEFAULT '{}', asked_object text DEFAULT ''
 ) RETURNS text LANGUAGE plpgsql STABLE AS $$
 #variable_conflict use_variable
 DECLARE
@@ -31,6 +31,8 @@ DECLARE
     spent bigint;
     held bigint;
     idle bigint;
+    claims json;
+    acts json;
 BEGIN
     IF asked_isolation <> 'workflow' THEN
         SELECT s.version INTO version FROM remit.subject s WHERE s.id = asked_subject;
@@ -76,9 +78,18 @@ BEGIN
         WHERE b.budget = budgets[n] AND b.scope = scopes[n] AND b.start_ns = starts[n] AND b.end_ns = ends[n];
         rooms := rooms || CASE WHEN FOUND THEN json_build_array(adjusted, spent, held, idle) END;
     END LOOP;
+    IF things <> '{}' THEN
+        SELECT json_agg(json_build_array(c.key, c.subject, c.workflow, c.token, c.expires, c.time) ORDER BY c.key)
+        INTO claims FROM remit.claim c WHERE c.key = ANY (things);
+    END IF;
+    IF asked_object <> '' THEN
+        SELECT json_agg(json_build_array(a.subject, a.operation, a.decision, a.time) ORDER BY a.time, a.subject, a.operation)
+        INTO acts FROM remit.act a
+        WHERE a.workflow = asked_workflow AND a.object = asked_object AND a.subject <> asked_subject;
+    END IF;
     RETURN json_build_object(
         'session', session, 'shares', shares, 'version', coalesce(version, 0), 'workflow', flow,
-        'halts', halts, 'halts_version', halts_version, 'budgets', rooms
+        'halts', halts, 'halts_version', halts_version, 'budgets', rooms, 'claims', claims, 'acts', acts
     )::text;
 END
 $$;

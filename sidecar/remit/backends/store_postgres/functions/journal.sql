@@ -38,6 +38,7 @@ BEGIN
             'illegal', format('the body of record %s was erased before', wanted)));
     END IF;
     UPDATE journal SET body = NULL, salt = NULL WHERE id = wanted AND time = at;
+    PERFORM blank_items(wanted);
     hash_ := append(mine.name, mine.sequence + 1, mine.head, p->'record');
     UPDATE log SET sequence = mine.sequence + 1, head = hash_ WHERE name = mine.name;
     PERFORM keep_checkpoint(mine.name, p->'checkpoint');

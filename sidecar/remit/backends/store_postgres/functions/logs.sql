@@ -4,7 +4,8 @@
 -- Errors that a writer is told, beside PostgreSQL's own: RM100 another key, kind or role is registered, RM101 another
 -- connection holds the log, RM102 its head is not where the writer left it, RM103 no such log.
 --
--- Advisory locks: (1, hash of a subject) its home, (2, number) a log, (3, n) halts, months, migrations.
+-- Advisory locks: (1, hash of a subject) its home, (2, number) a log, (3, n) halts, months, migrations; and by their
+-- hashes (4, …) what can be claimed, (5, …) approvals and what they are alike in, (6, …) objects of a workflow.
 
 -- Registers the log on first use, and takes its lock for this connection. What is written here is durable wherever
 -- commits are (a standby too) before it returns, and so is all that the answer tells of.
