@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from remit.config import CatalogueInvalid, Settings, load
+from remit.config.approval_settings import ApprovalSettings, WebhookSettings
 from remit.config.desk_settings import DeskSettings, OidcSettings
 from remit.config.settings import DEFAULTS, FLAGS, VARIABLES, Address, EgressSettings, Limits, OpaSettings, TlsSettings
 from remit.config.store_settings import StoreSettings
@@ -41,6 +42,7 @@ def test_the_defaults_are_the_published_ones(read: Load) -> None:
         ops=None,
         console=False,
         desk=DeskSettings(grpc=Address("127.0.0.1", 7460), http=Address("127.0.0.1", 7461), oidc=None, tls=None),
+        approvals=ApprovalSettings(wait=600, webhook=None),
         egress=EgressSettings(on=False, http=Address("127.0.0.1", 7452), proxy=Address("127.0.0.1", 7453)),
         opa=OpaSettings(timeout_ms=1000),
         tls=None,
@@ -78,6 +80,9 @@ def test_every_setting_can_be_written_in_the_file() -> None:
             ),
             tls=TlsSettings(cert=here / "tls/desk.crt", key=here / "tls/desk.key", client_ca=here / "tls/ca.crt"),
         ),
+        approvals=ApprovalSettings(
+            300, WebhookSettings("https://chat.example.com/hooks/remit?key=a", Path("/secrets/webhook"))
+        ),
         egress=EgressSettings(on=True, binary=Path("/usr/local/bin/envoy"), access_log=True, tls=True),
         opa=OpaSettings(socket=here / "opa.sock", binary=Path("/usr/local/bin/opa"), timeout_ms=500, batch=16),
         tls=TlsSettings(cert=here / "tls/tls.crt", key=here / "tls/tls.key", client_ca=here / "tls/ca.crt"),
@@ -111,6 +116,9 @@ VALUES: dict[str, tuple[str, object]] = {
     "desk.tls.cert": ("dc", Path("dc")),
     "desk.tls.key": ("dk", Path("dk")),
     "desk.tls.client_ca": ("dca", Path("dca")),
+    "approvals.wait": ("1h", 3600),
+    "approvals.webhook.url": ("http://[::1]:1/hook?a=b", "http://[::1]:1/hook?a=b"),
+    "approvals.webhook.secret_file": ("w", Path("w")),
     "egress.on": ("true", True),
     "egress.http": ("127.0.0.1:0", Address("127.0.0.1", 0)),
     "egress.proxy": ("[::1]:0", Address("::1", 0)),
@@ -139,6 +147,7 @@ VALUES: dict[str, tuple[str, object]] = {
 NEEDED = """{
   tls: {cert: "/f.crt", key: "/f.key"},
   store: {url: "postgresql://remit@db/remit"},
+  approvals: {webhook: {url: "https://chat/hook", secret_file: a}},
   desk: {
     tls: {cert: "/f.crt", key: "/f.key"},
     public_url: "https://desk",
@@ -353,6 +362,18 @@ def test_an_address_is_shown_as_it_is_written() -> None:
             "expected a host's name, without a port",
         ),
         (
+            {"REMIT_APPROVALS_WAIT": "61m"},
+            {},
+            'environment: REMIT_APPROVALS_WAIT: sidecar.approvals.wait: found "61m"; '
+            "expected a duration such as 30s or 10m, up to 1h",
+        ),
+        (
+            {"REMIT_APPROVALS_WEBHOOK_URL": "https://chat.example.com/T0/c4n4ry"},
+            {},
+            "environment: REMIT_APPROVALS_WEBHOOK_URL: sidecar.approvals.webhook.secret_file: found nothing; "
+            "expected a path",
+        ),
+        (
             {},
             {"statte": "x"},
             'command line: --statte: sidecar.statte: found an unknown key; expected a known one: did you mean "state"?',
@@ -366,6 +387,44 @@ def test_wrong_values_are_told_by_their_source(
     with pytest.raises(CatalogueInvalid) as refused:
         read("{}", environ, **flags)
     assert str(refused.value).replace(f"{tmp_path}/", "") == want
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://chat.example.com/c4n4ry",
+        "http://10.0.0.1/c4n4ry",
+        "http://localhost.example.com/c4n4ry",
+        "https://user:c4n4ry@chat.example.com/",
+        "https://chat.example.com/#c4n4ry",
+        "https://chat.example.com:0/c4n4ry",
+        "https://chat.example.com:99999/c4n4ry",
+        "https:///c4n4ry",
+        "https://[::1/c4n4ry",
+        "https://chat.example.com/c4n4 ry",
+        "ftp://chat.example.com/c4n4ry",
+        "chat.example.com/c4n4ry",
+        "https://chat.example.com/c4n4ry/" + 1000 * "a",
+    ],
+)
+def test_a_webhook_that_cannot_be_used_is_refused_and_not_repeated(url: str, read: Load) -> None:
+    """Events do not pass a network in plain text; and the address of a chat tool's webhook is a secret of its own."""
+    with pytest.raises(CatalogueInvalid) as refused:
+        read("{approvals: {webhook: {secret_file: a}}}", {"REMIT_APPROVALS_WEBHOOK_URL": url})
+    (error,) = refused.value.errors
+    assert (error.path, error.expected) == (
+        "sidecar.approvals.webhook.url",
+        "https://HOST[:PORT]/PATH (http:// on loopback alone)",
+    )
+    assert "c4n4" not in str(refused.value)
+
+
+def test_a_webhook_s_address_is_not_shown(read: Load) -> None:
+    """Not where settings are printed; it is there for who posts."""
+    settings = read("{approvals: {webhook: {url: 'https://chat.example.com/c4n4ry', secret_file: a}}}")
+    assert settings.approvals.webhook is not None
+    assert settings.approvals.webhook.url.endswith("c4n4ry")
+    assert "c4n4ry" not in repr(settings)
 
 
 def test_signing_in_by_oidc_needs_the_address_that_people_use(read: Load, tmp_path: Path) -> None:

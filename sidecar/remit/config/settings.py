@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from remit.config.approval_settings import ApprovalSettings, approvals
 from remit.config.desk_settings import DeskSettings, desk
 from remit.config.listening import Address as Address
 from remit.config.listening import TlsSettings as TlsSettings
@@ -80,6 +81,7 @@ class Settings:
     ops: Address | None = None
     console: bool = False
     desk: DeskSettings = field(default_factory=DeskSettings)
+    approvals: ApprovalSettings = field(default_factory=ApprovalSettings)
     egress: EgressSettings = field(default_factory=EgressSettings)
     opa: OpaSettings = field(default_factory=OpaSettings)
     tls: TlsSettings | None = None
@@ -112,6 +114,9 @@ VARIABLES: Mapping[str, str] = {
     "desk.tls.cert": "REMIT_DESK_TLS_CERT",
     "desk.tls.key": "REMIT_DESK_TLS_KEY",
     "desk.tls.client_ca": "REMIT_DESK_TLS_CLIENT_CA",
+    "approvals.wait": "REMIT_APPROVALS_WAIT",
+    "approvals.webhook.url": "REMIT_APPROVALS_WEBHOOK_URL",
+    "approvals.webhook.secret_file": "REMIT_APPROVALS_WEBHOOK_SECRET_FILE",
     "egress.on": "REMIT_EGRESS_ON",
     "egress.http": "REMIT_EGRESS_HTTP",
     "egress.proxy": "REMIT_EGRESS_PROXY",
@@ -244,6 +249,7 @@ def _settings(keys: Section) -> Settings:
         ops=keys.read("ops", off(listener(secured=True)), DEFAULTS.ops),
         console=keys.read("console", truth, DEFAULTS.console),
         desk=keys.read("desk", section(desk), DEFAULTS.desk),
+        approvals=keys.read("approvals", section(approvals), DEFAULTS.approvals),
         egress=keys.read("egress", section(_egress(certified=keys.has("tls"))), DEFAULTS.egress),
         opa=keys.read("opa", section(_opa), DEFAULTS.opa),
         tls=keys.read("tls", section(tls), DEFAULTS.tls),
