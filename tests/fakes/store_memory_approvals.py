@@ -129,7 +129,7 @@ class Approvals:
             raise Refusal(Reason.FACTS_CHANGED, "approval")
         if known is None and len(there.items) >= MOST_ITEMS:
             raise Refusal(Reason.APPROVALS_EXHAUSTED, there.id)
-        item = replace(joined.item, used=0, spent=0)
+        item = replace(joined.item, asked=known.asked + 1 if known else joined.item.asked, used=0, spent=0)
         self._changed(replace(_with(there, item), version=there.version + 1))
 
     def _move(self, wanted: Approval, now: int) -> None:

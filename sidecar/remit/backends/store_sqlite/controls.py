@@ -15,10 +15,11 @@ from remit.core.label import isolated_version
 from remit.core.model import Versions
 from remit.core.reason import Reason
 
-PRUNED_AT_ONCE = 500
-"""Rows that one `prune` takes from each table: it runs on the event loop."""
-
-_KEEP = "INSERT INTO kept VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
+_KEEP = """
+    INSERT INTO kept VALUES (?, ?, ?, ?, ?, ?, ?)
+    ON CONFLICT DO UPDATE SET answer = excluded.answer, expires = excluded.expires, provisional = excluded.provisional
+    WHERE kept.provisional AND kept.digest = excluded.digest
+"""
 _USE_PASSPORT = "INSERT INTO passport VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
 _HALTS_CHANGED = "UPDATE counter SET value = value + 1 WHERE name = 'halts'"
 _ISOLATED = "SELECT count(DISTINCT label) FROM share WHERE workflow = ?1 AND subject IN (?2, '')"
@@ -76,13 +77,14 @@ class Controls:
             raise Refusal(Reason.PASSPORT_USED, passport.id)
 
     def keep(self, kept: KeepAnswer, now: int) -> None:
-        """The first answer stays. Raises Refusal."""
-        if not self._db.do(_KEEP, kept.subject, kept.rpc, kept.key, kept.digest, kept.answer, kept.expires):
+        """The first answer stays, but for a provisional one. Raises Refusal."""
+        answer = (kept.digest, kept.answer, kept.expires, kept.provisional)
+        if not self._db.do(_KEEP, kept.subject, kept.rpc, kept.key, *answer):
             raise Refusal(Reason.IDEMPOTENCY_MISMATCH, "kept")
 
-    def prune(self, now: int) -> int:
-        """Forget what has expired, some of it at a time; how many rows."""
-        return sum(self._db.do(statement, now, PRUNED_AT_ONCE) for statement in _PRUNE)
+    def prune(self, now: int, limit: int) -> int:
+        """Forget what has expired, so many rows of each table; how many."""
+        return sum(self._db.do(statement, now, limit) for statement in _PRUNE)
 
     def _check_workflow(self, id: str, seen: int, now: int) -> None:
         row = self._db.one("SELECT closed_by, expires, version FROM workflow WHERE id = ?", id)

@@ -11,6 +11,8 @@ from dataclasses import replace
 from typing import TypeVar
 
 from remit.backends.store_rows import budget_room, halt, reservation
+from remit.backends.store_sqlite.approvals import approvals, due_approvals
+from remit.backends.store_sqlite.claims import DUE_CLAIMS, HELD, acts_of_others, claim, known_claims
 from remit.backends.store_sqlite.database import Database, Row
 from remit.backends.store_sqlite.rows import (
     BUDGETS,
@@ -24,11 +26,14 @@ from remit.backends.store_sqlite.rows import (
     workflow,
 )
 from remit.backends.store_sqlite.sightings import MANY, SIGHTS, seen
+from remit.core.approval import Approval
+from remit.core.claim import Claim
 from remit.core.effect import Kept
 from remit.core.label import MAX_SOURCES, Session, isolated_version, join
 from remit.core.model import BudgetRoom, BudgetRow, Halt
 from remit.core.view.subjects import hash_bytes
 from remit.ports import (
+    ApprovalsQuery,
     Burn,
     CheckpointRow,
     FactsQuery,
@@ -62,7 +67,6 @@ _USED = f"""{BUDGETS}
     WHERE start_ns <= ?1 AND (end_ns = 0 OR end_ns > ?1) AND (spent <> 0 OR held <> 0 OR adjusted <> 0)
     ORDER BY budget, scope, start_ns
 """
-
 _BURNED = """
     SELECT hour, burn.spent FROM burn JOIN budget ON budget.id = burn.budget
     WHERE budget.budget = ? AND scope = ? AND start_ns = ? AND end_ns = ? ORDER BY hour
@@ -87,14 +91,16 @@ class Reader:
                 halts=self._found(halt, _COVERING, query.subject, query.workflow, query.service),
                 halts_version=halts_version,
                 budgets=tuple(map(self._room, query.rows)),
+                claims=known_claims(self._read, query.things),
+                acts=acts_of_others(self._read, query.workflow, query.object, query.subject) if query.object else (),
             )
 
     async def kept(self, subject: str, rpc: str, key: str) -> Kept | None:
         """The answer kept for an idempotency key."""
         row = self._read.one(
-            "SELECT digest, answer FROM kept WHERE subject = ? AND rpc = ? AND key = ?", subject, rpc, key
+            "SELECT digest, answer, provisional FROM kept WHERE subject = ? AND rpc = ? AND key = ?", subject, rpc, key
         )
-        return Kept(*row) if row else None
+        return Kept(row[0], row[1], bool(row[2])) if row else None
 
     async def workflow(self, id: str) -> WorkflowState | None:
         """A workflow by id."""
@@ -112,6 +118,43 @@ class Reader:
         """Held reservations whose deadline has passed, oldest first."""
         sql = f"{RESERVATIONS} WHERE state = 'held' AND deadline <= ? ORDER BY deadline, decision LIMIT ?"
         return self._found(reservation, sql, now, limit)
+
+    async def unresolved(self, since: int, limit: int) -> Sequence[Reservation]:
+        """What was allowed and never reported, oldest first."""
+        order = "ORDER BY deadline, decision LIMIT"
+        with self._snapshot():
+            held = self._found(reservation, f"{RESERVATIONS} WHERE state = 'held' {order} ?", limit)
+            over = f"{RESERVATIONS} WHERE state = 'lapsed' AND deadline >= ? {order} ?"
+            lapsed = self._found(reservation, over, since, limit)
+        return sorted((*held, *lapsed), key=lambda each: (each.deadline, each.decision))[:limit]
+
+    async def approvals(self, query: ApprovalsQuery) -> Sequence[Approval]:
+        """Approvals, the newest first."""
+        with self._snapshot():
+            return approvals(self._read, query)
+
+    async def approvals_version(self) -> int:
+        """Moves whenever an approval is opened, joined or moved."""
+        version: int = self._read.value("SELECT value FROM counter WHERE name = 'approvals'")
+        return version
+
+    async def due_approvals(self, now: int, limit: int) -> Sequence[Approval]:
+        """Pending ones whose deadline has passed, oldest first."""
+        with self._snapshot():
+            return due_approvals(self._read, now, limit)
+
+    async def claim(self, key: str) -> Claim:
+        """The claim on a thing."""
+        with self._snapshot():
+            return claim(self._read, key)
+
+    async def claims(self, now: int, limit: int) -> Sequence[Claim]:
+        """What is held now, the oldest first."""
+        return self._found(lambda row: Claim(*row), HELD, now, limit)
+
+    async def due_claims(self, now: int, limit: int) -> Sequence[Claim]:
+        """What was held and has expired, oldest first."""
+        return self._found(lambda row: Claim(*row), DUE_CLAIMS, now, limit)
 
     async def rooms(self, rows: Sequence[BudgetRow]) -> Sequence[BudgetRoom]:
         """What is spent and held in each row."""

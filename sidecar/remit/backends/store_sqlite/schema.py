@@ -208,6 +208,68 @@ MIGRATIONS = (
     DROP TABLE halt;
     ALTER TABLE wider_halt RENAME TO halt;
     """,
+    """
+    CREATE TABLE approval (
+        id TEXT NOT NULL UNIQUE,
+        alike TEXT NOT NULL,            -- what holds must have in common to join it
+        subject TEXT NOT NULL,
+        state TEXT NOT NULL CHECK (state IN ('pending', 'approved', 'denied', 'expired', 'revoked')),
+        version INTEGER NOT NULL CHECK (version > 0),
+        until INTEGER NOT NULL,         -- when nobody can answer or use it any more
+        document TEXT NOT NULL          -- JSON: all of it but its items, the columns above too
+    ) STRICT;
+    CREATE UNIQUE INDEX approval_waiting ON approval (alike) WHERE state = 'pending';
+    CREATE INDEX approval_asked ON approval (subject) WHERE state = 'pending';
+    CREATE INDEX approval_due ON approval (until, id) WHERE state = 'pending';
+    CREATE INDEX approval_alike ON approval (alike, id);
+    CREATE INDEX approval_subject ON approval (subject, id);
+    CREATE INDEX approval_state ON approval (state, id);
+    CREATE INDEX approval_until ON approval (until);
+    CREATE TABLE approval_item (
+        number INTEGER PRIMARY KEY,     -- rises within an approval
+        approval TEXT NOT NULL,
+        binding TEXT NOT NULL,
+        decision TEXT NOT NULL,
+        amount INTEGER NOT NULL CHECK (amount >= 0),
+        labels TEXT NOT NULL,           -- JSON list
+        asked INTEGER NOT NULL,
+        used INTEGER NOT NULL CHECK (used >= 0),
+        spent INTEGER NOT NULL CHECK (spent >= 0),
+        shown TEXT NOT NULL,            -- what was asked for, to be read; '' once it has ended or was erased
+        UNIQUE (approval, binding)
+    ) STRICT;
+    CREATE INDEX approval_item_decision ON approval_item (decision) WHERE shown <> '';
+    INSERT INTO counter VALUES ('approvals', 0);
+
+    CREATE TABLE claim (
+        key TEXT PRIMARY KEY,
+        subject TEXT NOT NULL,          -- '': nobody holds it
+        workflow TEXT NOT NULL,
+        token INTEGER NOT NULL CHECK (token > 0),
+        expires INTEGER NOT NULL,
+        time INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX claim_held ON claim (time) WHERE subject <> '';
+    CREATE INDEX claim_due ON claim (expires) WHERE subject <> '';
+    CREATE INDEX claim_holder ON claim (subject, expires) WHERE subject <> '';
+    CREATE INDEX claim_free ON claim (expires) WHERE subject = '';
+    INSERT INTO counter VALUES ('claim_floor', 0);  -- no token that was forgotten is higher
+
+    CREATE TABLE act (
+        workflow TEXT NOT NULL,
+        object TEXT NOT NULL,
+        subject TEXT NOT NULL,
+        operation TEXT NOT NULL,
+        decision TEXT NOT NULL,         -- the first
+        time INTEGER NOT NULL,          -- of the latest
+        expires INTEGER NOT NULL,
+        PRIMARY KEY (workflow, object, subject, operation)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX act_expires ON act (expires);
+
+    ALTER TABLE kept ADD COLUMN provisional INTEGER NOT NULL DEFAULT 0 CHECK (provisional IN (0, 1));
+    CREATE INDEX reservation_lapsed ON reservation (deadline) WHERE state = 'lapsed';
+    """,
 )
 
 Connect = Callable[[Path], apsw.Connection]

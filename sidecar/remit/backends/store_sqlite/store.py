@@ -1,4 +1,5 @@
-"""The store on one SQLite file: ledger, journal, labels, workflows, halts and kept answers in one transaction.
+"""The store on one SQLite file: ledger, journal, labels, workflows, halts, approvals, claims and kept answers in one
+transaction.
 
 Files, all beside each other: `state.db` (with SQLite's `-wal` and `-shm` while it is open), `state.db.lock`,
 and `state.db.checkpoint`, a copy of the last signed head. The copy is always written after the commit that it
@@ -21,7 +22,9 @@ import apsw
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from remit.backends.note_file import note_path, read_note_file, write_note_file
+from remit.backends.store_sqlite.approvals import Approvals
 from remit.backends.store_sqlite.chain import Chain
+from remit.backends.store_sqlite.claims import Claims
 from remit.backends.store_sqlite.controls import Controls
 from remit.backends.store_sqlite.database import Database, ReadDatabase
 from remit.backends.store_sqlite.group_commit import GroupCommit
@@ -42,17 +45,25 @@ from remit.core.effect import (
     Commit,
     Committed,
     EndReservation,
+    JoinApproval,
     JoinLabels,
     KeepAnswer,
     LapseSlice,
     LiftHalt,
+    MoveApproval,
+    NoteAct,
+    OpenApproval,
     OpenWorkflow,
     PlaceHalt,
     ProlongReservation,
     Record,
     Refused,
+    ReleaseClaim,
     Reserve,
+    RespectClaims,
     SeeSubjects,
+    TakeClaim,
+    UseGrant,
     UsePassport,
 )
 from remit.core.errors import StoreUnavailable
@@ -61,6 +72,12 @@ from remit.ports import CheckpointRow, Clock, Ids
 
 CHECKPOINT_RECORDS = 1024
 CHECKPOINT_SECONDS = 10.0
+PRUNED_AT_ONCE = 500
+"""Rows that one `prune` takes from each table: it runs on the event loop."""
+
+MONTH = 30 * 86_400 * 1_000_000_000
+"""How long approvals and free claims are still told of, in ns."""
+
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -75,6 +92,8 @@ class SqliteStore(Reader):
 
     ledger_type = Ledger
     sessions_type = Sessions
+    approvals_type = Approvals
+    claims_type = Claims
     group_type = GroupCommit
 
     def __init__(
@@ -118,7 +137,11 @@ class SqliteStore(Reader):
         self._db.do("COMMIT")
         self._publish()
         self._controls = Controls(self._db)
-        self._effects = _performers(self.ledger_type(self._db), self.sessions_type(self._db), self._controls)
+        self._approvals, self._claims = self.approvals_type(self._db), self.claims_type(self._db)
+        self._effects = {
+            **_performers(self.ledger_type(self._db), self.sessions_type(self._db), self._controls),
+            **_performers_of_approvals(self._approvals, self._claims),
+        }
         self._sightings = Sightings(self._db)
         self._effects[SeeSubjects] = self._sightings.see
 
@@ -179,7 +202,7 @@ class SqliteStore(Reader):
 
     async def prune(self, now: int) -> int:
         """Forget some of what has expired; how many rows."""
-        return await self._group.submit(partial(self._controls.prune, now))
+        return await self._group.submit(partial(self._prune, now))
 
     async def close(self) -> None:
         """Sign the head, and let go of the file."""
@@ -207,10 +230,19 @@ class SqliteStore(Reader):
 
     def _erase(self, record: Record) -> Committed:
         self._chain.blank(record.ref)
+        self._approvals.erase(record.ref)
         committed = self._chain.append(record)
         self._sign()
         self._wal_holds_erased = True
         return committed
+
+    def _prune(self, now: int) -> int:
+        long_ago = now - MONTH
+        return (
+            self._controls.prune(now, PRUNED_AT_ONCE)
+            + self._approvals.prune(long_ago, PRUNED_AT_ONCE)
+            + self._claims.prune(long_ago, now, PRUNED_AT_ONCE)
+        )
 
     def _sign(self) -> None:
         self._chain.sign(self._clock.now())
@@ -273,6 +305,19 @@ def _performers(ledger: Ledger, sessions: Sessions, controls: Controls) -> dict[
         LiftHalt: controls.lift,
         UsePassport: controls.use,
         KeepAnswer: controls.keep,
+    }
+
+
+def _performers_of_approvals(approvals: Approvals, claims: Claims) -> dict[type, Callable[[Any, int], None]]:
+    return {
+        OpenApproval: approvals.open,
+        JoinApproval: approvals.join,
+        MoveApproval: approvals.move,
+        UseGrant: approvals.use,
+        TakeClaim: claims.take,
+        ReleaseClaim: claims.release,
+        RespectClaims: claims.respect,
+        NoteAct: claims.note,
     }
 
 
