@@ -10,6 +10,7 @@ from typing import Any
 from joserfc.jwk import OKPKey
 from remit.backends.signer_ed25519 import Ed25519Signer
 from remit.core.answer import Answer
+from remit.core.approval import Hold, Terms
 from remit.core.catalogue import Agent, Budget, Catalogue, Person, Price, Service, Team, Variant
 from remit.core.dataset import Dataset
 from remit.core.decision import Effect, PolicyReason, Verdict
@@ -26,10 +27,10 @@ MESSAGES = {("access.test", "flow_label_exceeds_clearance"): "{resource.id} is n
 Policy = Callable[[Mapping[str, Any]], Verdict]
 
 
-def verdict(effect: str, code: str = "allowed", *, record: Iterable[str] = ()) -> Verdict:
-    """A verdict of one reason."""
-    approval = {"holds": [code]} if effect == "HOLD" else {}
-    return Verdict(Effect(effect), (PolicyReason("access.test", code),), (), approval, tuple(record))
+def verdict(effect: str, code: str = "allowed", *, record: Iterable[str] = (), terms: Terms | None = None) -> Verdict:
+    """A verdict of one reason; a HOLD asks on these terms."""
+    holds = (Hold("access.test", code, terms or Terms(roles=("approver",))),) if effect == "HOLD" else ()
+    return Verdict(Effect(effect), (PolicyReason("access.test", code),), (), holds, tuple(record))
 
 
 def allow_all(document: Mapping[str, Any]) -> Verdict:

@@ -45,7 +45,7 @@ _CORRELATION = frozenset({"traceparent", "baggage"})
 
 
 class Bind(StrEnum):
-    """What a use must be alike in: all of it, or agent, workflow, service, operation and variant, or less the variant."""
+    """What a use is alike in: all of it; agent, workflow, service, operation and variant; or these but the variant."""
 
     EXACT = "exact"
     VARIANT = "variant"
@@ -120,8 +120,8 @@ class Hold:
 
 @dataclass(frozen=True, slots=True)
 class Vote:
-    """What one of those who were asked said, and who was asked then (`level`). `kind` is agent or person; `decision` the
-    record of it."""
+    """What one of those who were asked said, and who was asked then (`level`). `kind` is agent or person; `decision`
+    the record of it."""
 
     kind: str
     by: str
@@ -207,25 +207,43 @@ def binding(bind: Bind, request: Request, content: str = "") -> str:
     """SHA-256 (hex) over what a use must be alike in. `content` is the digest of what is performed beside the
     arguments: a body, a statement. What says why (reason, parent, inputs) and which attempt it is are not in it."""
     subject, resource, context = request.subject, request.resource, request.context
-    whom = [subject.type, subject.id, context.workflow, request.action]
+    whom = [subject.id, context.workflow, request.action]
     where = [_listed(resource.type), resource.id, resource.operation]
     if bind is Bind.OPERATION:
         return digest([bind.value, whom, where])
     if bind is Bind.VARIANT:
         return digest([bind.value, whom, where, resource.variant])
-    named = {key: value for key, value in resource.properties.items() if key not in _CORRELATION}
-    rest = [resource.variant, list(resource.fields), named]
+    rest = [resource.variant, list(resource.fields), dict(resource.properties)]
     how = [subject.actor, context.purpose, dict(context.arguments), content]
     return digest([bind.value, whom, where, rest, how])
+
+
+def offered(subject: str, workflow: str, action: str, alternative: Mapping[str, Any]) -> str:
+    """The binding of a changed request that was offered (`alternative.described`): of what it says, and no more. What
+    is performed beside the arguments nobody has seen yet."""
+    resource = alternative["resource"]
+    where = [_listed(resource["type"]), resource["id"], resource["operation"], resource["variant"]]
+    return digest(["offered", [subject, workflow, action], where, resource["fields"], alternative["arguments"]])
 
 
 def like(hold: Hold, request: Request) -> str:
     """What holds have in common that become one request: SHA-256 (hex)."""
     resource = request.resource
-    variant = "" if hold.terms.bind is Bind.OPERATION else resource.variant
-    where = [_listed(resource.type), resource.id, resource.operation, variant]
-    whom = [request.subject.type, request.subject.id, request.context.workflow, request.action]
-    return digest([hold.policy, hold.code, hold.terms.bind.value, whom, where])
+    where = {
+        "type": resource.type,
+        "id": resource.id,
+        "operation": resource.operation,
+        "variant": resource.variant,
+    }
+    whom = (request.subject.id, request.context.workflow, request.action)
+    return alike(hold.policy, hold.code, hold.terms.bind, whom=whom, resource=where)
+
+
+def alike(policy: str, code: str, bind: Bind, *, whom: tuple[str, str, str], resource: Mapping[str, Any]) -> str:
+    """As `like`; `whom` is (subject, workflow, action)."""
+    variant = "" if bind is Bind.OPERATION else resource["variant"]
+    where = [_listed(resource["type"]), resource["id"], resource["operation"], variant]
+    return digest([policy, code, bind.value, list(whom), where])
 
 
 def covers(approval: Approval, binding: str, *, labels: Collection[str], amount: int, now: int) -> bool:
@@ -281,7 +299,7 @@ def voted(approval: Approval, vote: Vote, outcome: str, now: int) -> Approval:
     if outcome == State.DENIED:
         return _ended(after, State.DENIED, now)
     if outcome == "escalated":
-        return _passed_on(after, now)
+        return _asked_next(after, now)
     return after
 
 
@@ -302,7 +320,7 @@ def timed_out(approval: Approval, outcome: str, now: int) -> Approval:
         raise IllegalTransition(f"approval {approval.id} still waits")
     after = replace(approval, version=approval.version + 1)
     if outcome == "escalated" and approval.level < len(approval.chain):
-        return _passed_on(after, now)
+        return _asked_next(after, now)
     return _ended(after, State.DENIED if outcome == State.DENIED else State.EXPIRED, now)
 
 
@@ -312,6 +330,12 @@ def revoked(approval: Approval, vote: Vote, now: int) -> Approval:
         raise IllegalTransition(f"approval {approval.id} is {approval.state}")
     after = replace(approval, version=approval.version + 1, votes=(*approval.votes, vote))
     return _ended(after, State.REVOKED, now)
+
+
+def passed_on(approval: Approval, now: int) -> Approval:
+    """The approval after it turned out that whoever is asked may not say. Raises IllegalTransition."""
+    _check_open(approval, now)
+    return _asked_next(replace(approval, version=approval.version + 1), now)
 
 
 def supervisors(
@@ -337,7 +361,7 @@ def _check_open(approval: Approval, now: int) -> None:
         raise IllegalTransition(f"approval {approval.id} was not answered in time")
 
 
-def _passed_on(approval: Approval, now: int) -> Approval:
+def _asked_next(approval: Approval, now: int) -> Approval:
     level = min(approval.level + 1, len(approval.chain))
     return replace(approval, level=level, deadline=now + approval.terms.wait * SECOND)
 

@@ -47,12 +47,12 @@ class Act:
     time: int
 
 
-def thing(type: str, id: str, object: str = "") -> str:
-    """The key of a thing; a tool is listed among the services."""
-    return canonical(["service" if type == "tool" else type, id, object]).decode()
+def thing(type: str, id: str, within: str = "") -> str:
+    """The key of a thing: a resource, or one object within it. A tool is listed among the services."""
+    return canonical(["service" if type == "tool" else type, id, within]).decode()
 
 
-def things(type: str, id: str, object: str = "") -> tuple[str, ...]:
+def things(type: str, id: str, within: str = "") -> tuple[str, ...]:
     """What an action on a thing touches: all of the resource, and the object in it where one is named."""
     whole = thing(type, id)
-    return (whole, thing(type, id, object)) if object else (whole,)
+    return (whole, thing(type, id, within)) if within else (whole,)

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import fields
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeGuard
 
 from remit.core.approval import Bind, Hold, Terms
 from remit.core.canonical import MalformedJson, encode
@@ -118,7 +118,8 @@ def _terms(raw: object) -> Terms:
     """What a rule's author may say of an approval, each part of it bounded; what is not said has its default."""
     where = "approval.holds.approval"
     if not isinstance(raw, dict) or not raw.keys() <= _TERMS:
-        raise _invalid(where, _shown(sorted(map(str, raw)) if isinstance(raw, dict) else raw), f"some of {sorted(_TERMS)}")
+        found = sorted(map(str, raw)) if isinstance(raw, dict) else raw
+        raise _invalid(where, _shown(found), f"some of {sorted(_TERMS)}")
     default = Terms()
     bind = raw.get("bind", default.bind.value)
     if bind not in tuple(Bind):
@@ -140,7 +141,7 @@ def _terms(raw: object) -> Terms:
 
 
 def _whole(value: object, where: str, least: int, most: int) -> int:
-    if isinstance(value, int | Decimal) and not isinstance(value, bool) and least <= value <= most and value == int(value):
+    if _is_number(value) and least <= value <= most and value == int(value):
         return int(value)
     raise _invalid(where, _shown(str(value)), f"a whole number from {least} to {most}")
 
@@ -149,11 +150,15 @@ def _cost(value: object, where: str) -> int | None:
     """Currency units as nanos."""
     if value is None:
         return None
-    if isinstance(value, int | Decimal) and not isinstance(value, bool) and 0 <= value <= MAX_NANOS // NANOS:
+    if _is_number(value) and 0 <= value <= MAX_NANOS // NANOS:
         amount = Decimal(value) * NANOS
         if amount == int(amount):
             return int(amount)
     raise _invalid(where, _shown(str(value)), "an amount in the ledger's currency, of nine decimals at the most")
+
+
+def _is_number(value: object) -> TypeGuard[int | Decimal]:
+    return isinstance(value, int | Decimal) and not isinstance(value, bool)
 
 
 def _object(value: object, where: str, keys: frozenset[str]) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """From policy's verdict to what the sidecar does: obligations, holds, prices and the agent's mode applied.
 
 A ruling is what the pipeline commits. Nothing but a verdict of ALLOW, whose obligations the enforcement point
-fulfils and whose price is known where it costs something, becomes an ALLOW.
+fulfils and whose price is known where it costs something, becomes an ALLOW; and nobody is asked to approve (HOLD) what
+would be refused for such a reason anyway.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from remit.core import obligation
+from remit.core.approval import Hold
 from remit.core.decision import Effect, PolicyReason, Verdict
 from remit.core.model import ActionName, Estimate, Mode, Request
 from remit.core.obligation import Obligation
@@ -24,7 +26,7 @@ OVERSIGHT = frozenset({ActionName.APPROVAL_RESOLVE, ActionName.BUDGET_ADJUST, Ac
 
 @dataclass(frozen=True, slots=True)
 class Ruling:
-    """What comes of one question. `details` fill the message of the sidecar's own reasons, by code."""
+    """What comes of one question. `detail` fills the message of the sidecar's own reasons; `holds` are a HOLD's."""
 
     effect: Effect
     reasons: tuple[PolicyReason, ...]
@@ -33,6 +35,7 @@ class Ruling:
     record: tuple[str, ...] = ()
     retryable: bool = False
     detail: str = ""
+    holds: tuple[Hold, ...] = ()
 
     @property
     def permits(self) -> bool:
@@ -41,9 +44,9 @@ class Ruling:
 
 
 def rule(verdict: Verdict, request: Request, estimate: Estimate, *, halted: bool, metered: bool) -> Ruling:
-    """The ruling on a verdict. A hold is refused (there is nobody yet who could resolve it)."""
+    """The ruling on a verdict."""
     enforced = binds(request, halted=halted)
-    if verdict.effect is not Effect.ALLOW:
+    if verdict.effect is Effect.DENY:
         # What is unknown comes first: that nobody owns it or may use it only follows.
         reasons = sorted(verdict.reasons, key=lambda each: each.code not in _UNKNOWN)
         return Ruling(Effect.DENY, tuple(reasons), enforced, record=verdict.record)
@@ -54,7 +57,7 @@ def rule(verdict: Verdict, request: Request, estimate: Estimate, *, halted: bool
         return _refused(Reason.OBLIGATION_UNSUPPORTED, ", ".join(missing), verdict, enforced)
     if metered and not estimate.known:
         return _refused(Reason.PRICE_UNKNOWN, "", verdict, enforced)
-    return Ruling(Effect.ALLOW, verdict.reasons, enforced, verdict.obligations, verdict.record)
+    return Ruling(verdict.effect, verdict.reasons, enforced, verdict.obligations, verdict.record, holds=verdict.holds)
 
 
 def refuse(reason: Reason, detail: str, request: Request, *, halted: bool = False) -> Ruling:
@@ -70,7 +73,7 @@ def allow(request: Request) -> Ruling:
 
 
 def turn(ruling: Ruling, reason: Reason, detail: str) -> Ruling:
-    """An ALLOW that the store's guards refused."""
+    """A ruling that the sidecar or the store's guards refuse after all."""
     reasons = (PolicyReason(SIDECAR, reason.value),)
     return replace(
         ruling,
@@ -79,6 +82,7 @@ def turn(ruling: Ruling, reason: Reason, detail: str) -> Ruling:
         obligations=(),
         retryable=retryable(reason),
         detail=detail,
+        holds=(),
     )
 
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import orjson
 
-from remit.core.answer import Answer, GivenReason
+from remit.core.answer import Answer, Change, GivenReason, Turning
+from remit.core.approval import State
 from remit.core.canonical import canonical
 from remit.core.decision import Effect, PolicyReason
 from remit.core.document import input_document
@@ -17,6 +18,7 @@ from remit.core.model import Facts, Request, Resource
 from remit.core.obligation import Obligation
 from remit.core.reason import EXPLANATIONS, Reason, known
 from remit.core.ruling import SIDECAR, Ruling
+from remit.pep.teaching import teach
 from remit.pep.world import Installation
 
 _PLACE = re.compile(r"\{([a-z_]+(?:\.[a-z_0-9]+)*)\}")
@@ -26,11 +28,22 @@ _REFUSED_VIEW = PolicyReason(SIDECAR, Reason.VIEW_REFUSED.value)
 
 
 def explain(
-    installation: Installation, request: Request, facts: Facts | None, ruling: Ruling
+    installation: Installation,
+    request: Request,
+    facts: Facts | None,
+    ruling: Ruling,
+    *,
+    turning: Sequence[Turning] = (),
+    cheaper: str = "",
 ) -> tuple[GivenReason, ...]:
     """Each reason with its message: what was asked, what stood against it, and what would change it."""
     return tuple(
-        GivenReason(each.policy, each.code, _message(installation, request, facts, ruling, each))
+        GivenReason(
+            each.policy,
+            each.code,
+            _message(installation, request, facts, ruling, each),
+            teach(installation.catalogue, request, facts, ruling, each, turning=turning, cheaper=cheaper),
+        )
         for each in ruling.reasons
     )
 
@@ -100,7 +113,10 @@ def pack(answer: Answer, extra: Mapping[str, Any]) -> bytes:
         {
             "id": answer.id,
             "effect": answer.effect.value,
-            "reasons": [[each.policy, each.code, each.message] for each in answer.reasons],
+            "reasons": [
+                [each.policy, each.code, each.message, [_packed(change) for change in each.changes]]
+                for each in answer.reasons
+            ],
             "enforced": answer.enforced,
             "retryable": answer.retryable,
             "revision": answer.revision,
@@ -108,18 +124,35 @@ def pack(answer: Answer, extra: Mapping[str, Any]) -> bytes:
             "reserved": str(answer.reserved),
             "deadline": str(answer.deadline),
             "cheaper": answer.cheaper,
+            "approvals": [
+                [
+                    each.id,
+                    each.policy,
+                    each.code,
+                    each.state.value,
+                    each.supervisor,
+                    list(each.roles),
+                    str(each.deadline),
+                ]
+                for each in answer.approvals
+            ],
+            "alternative": answer.alternative,
             "extra": dict(extra),
         }
     )
 
 
 def unpack(kept: bytes) -> tuple[Answer, Mapping[str, Any]]:
-    """The inverse of `pack`."""
+    """The inverse of `pack`; also of what was packed before there were approvals and changes."""
     stored = orjson.loads(kept)
     answer = Answer(
         id=stored["id"],
         effect=Effect(stored["effect"]),
-        reasons=tuple(GivenReason(*each) for each in stored["reasons"]),
+        reasons=tuple(
+            GivenReason(policy, code, message, tuple(_unpacked(*change) for change in told))
+            for policy, code, message, *rest in stored["reasons"]
+            for told in (rest or [()])
+        ),
         enforced=stored["enforced"],
         retryable=stored["retryable"],
         committed=Committed("", 0),
@@ -128,5 +161,18 @@ def unpack(kept: bytes) -> tuple[Answer, Mapping[str, Any]]:
         reserved=int(stored["reserved"]),
         deadline=int(stored["deadline"]),
         cheaper=stored["cheaper"],
+        approvals=tuple(
+            Turning(id, policy, code, State(state), supervisor, tuple(roles), int(deadline))
+            for id, policy, code, state, supervisor, roles, deadline in stored.get("approvals", ())
+        ),
+        alternative=stored.get("alternative"),
     )
     return answer, stored["extra"]
+
+
+def _packed(change: Change) -> list[str]:
+    return [change.kind, change.name, "" if change.left is None else str(change.left), str(change.time)]
+
+
+def _unpacked(kind: str, name: str, left: str, time: str) -> Change:
+    return Change(kind, name, int(left) if left else None, int(time))

@@ -21,10 +21,13 @@ def decision_body(
     deadline: int,
     hmac: Hmac,
     sent: Mapping[str, Any] | None = None,
+    approvals: Mapping[str, Any] | None = None,
+    done: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Who asked for what, what was known, what was decided and why. Money as decimal strings of nanos.
 
-    `sent` is what Remit itself sends for it, where it is the one who does.
+    `sent` is what Remit itself sends for it, where it is the one who does; `approvals` what it says of these, and
+    `done` what an act of oversight did and why, in clear.
     """
     subject, resource = request.subject, request.resource
     return {
@@ -59,6 +62,8 @@ def decision_body(
         "reserved": str(reserved),
         "deadline": str(deadline),
         **({"sent": dict(sent)} if sent else {}),
+        **(approvals or {}),
+        **({"done": dict(done)} if done else {}),
     }
 
 
@@ -102,4 +107,6 @@ def _facts(facts: Facts) -> dict[str, Any]:
             for room in facts.budgets
         ],
         "halts": [halt.id for halt in facts.halts],
+        **({"claims": [dict(each) for each in facts.claims]} if facts.claims else {}),
+        **({"acts": [dict(each) for each in facts.acts]} if facts.acts else {}),
     }

@@ -145,4 +145,5 @@ def _context(claimed: Claimed, *, workflow: str, purpose: str) -> Context:
         attempt=claimed.attempt,
         arguments=claimed.arguments,
         inputs=claimed.inputs,
+        claim=claimed.claim,
     )

@@ -1,4 +1,4 @@
-"""The one way to a decision: replay → believe → gather → ask → rule → commit → answer.
+"""The one way to a decision: replay → believe → gather → ask → rule (→ grants, or asking somebody) → commit → answer.
 
 Every step that fails, fails closed with a reason of its own; no answer leaves before its record is durable.
 A commit names the versions of what Rego saw; where they are stale, policy is asked again with fresh facts.
@@ -22,10 +22,13 @@ from remit.core.label import exceeding
 from remit.core.model import ActionName, Context, Facts, Mode, Request, Subject, Versions
 from remit.core.reason import Reason
 from remit.core.ruling import Ruling, refuse, rule, turn
+from remit.pep import failures
 from remit.pep.answers import explain, pack, unpack
+from remit.pep.approvals import Held, Question, consult, still_held
 from remit.pep.body import decision_body
 from remit.pep.context import ContextRefused, believe
 from remit.pep.facts import METERED, SERVICES, attributes, gather, in_force
+from remit.pep.touching import claim_effects
 from remit.pep.world import DAY, SECOND, Installation, World
 from remit.pep.write import Entry, write
 from remit.ports import FactsQuery
@@ -37,10 +40,11 @@ JOINING = METERED | {ActionName.DATA_READ}  # actions whose results enter the se
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a permitted decision does besides; `extra` is kept with its answer."""
+    """What a permitted decision does besides; `extra` is kept with its answer, `done` told in its record."""
 
     effects: tuple[StoreEffect, ...] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)
+    done: Mapping[str, Any] = field(default_factory=dict)
 
 
 NOTHING = Plan()
@@ -56,7 +60,7 @@ class Decided:
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A decision before its commit. `facts` is None where they were never gathered."""
+    """A decision before its commit. `facts` is None where they were never gathered; `held` where nothing held it."""
 
     id: str
     time: int
@@ -68,6 +72,7 @@ class Draft:
     plan: Plan = NOTHING
     reserve: int = 0
     sent: Mapping[str, Any] = field(default_factory=dict)
+    held: Held | None = None
 
 
 Planner = Callable[[Draft, Facts], Plan]
@@ -154,7 +159,9 @@ async def _decide_afresh(world: World, subject: Subject, call: Call, planner: Pl
         changed = turn(draft.ruling, Reason.FACTS_CHANGED, "")
         # What else changed may be a halt, or the agent's mode: then nothing says that the call may go through.
         binding = replace(changed, enforced=changed.enforced or outcome.name != "labels")
-        return await _record_refusal(world, replace(draft, ruling=binding))
+        outcome = await _record_refusal(world, replace(draft, ruling=binding))
+    if not outcome.answer.replayed:
+        await failures.decided(world, draft.request, outcome.answer)
     return outcome
 
 
@@ -176,7 +183,18 @@ async def _draft(world: World, subject: Subject, call: Call, planner: Planner, p
     facts = await gather(world, installation, request, now)
     world.observer.stage("facts", perf_counter() - started)
     facts, ruling = await _judge(world, installation, request, facts, point.look)
-    draft = Draft(id, now, installation, call, request, facts, ruling, NOTHING, facts.estimate.amount or 0)
+    held = None
+    if ruling.effect is Effect.HOLD and ruling.enforced:
+        held = await consult(
+            world,
+            installation,
+            Question(id, request, call.content, call.shown),
+            facts,
+            ruling,
+            lambda with_grants: _ask(world, installation, request, with_grants),
+        )
+        facts, ruling = held.facts, held.ruling
+    draft = Draft(id, now, installation, call, request, facts, ruling, NOTHING, facts.estimate.amount or 0, held=held)
     if ruling.permits:
         draft = replace(draft, plan=planner(draft, facts))
     return await _through_gate(draft, point.gate)
@@ -256,7 +274,7 @@ async def _record_refusal(world: World, draft: Draft) -> Decided:
     # will be told of is recorded, as ever.
     sent = draft.sent if draft.ruling.permits else {}
     told = tuple(each for each in draft.plan.effects if isinstance(each, SeeSubjects))
-    draft = replace(draft, plan=Plan(told), reserve=0, sent=sent)
+    draft = replace(draft, plan=Plan(told), reserve=0, sent=sent, held=None)
     outcome = await _store(world, draft, _effects(draft), None)
     return _decided(world, draft, outcome) if isinstance(outcome, Committed) else await _twin(world, draft)
 
@@ -283,13 +301,18 @@ async def _store(
         deadline=_deadline(draft),
         sent=draft.sent,
         hmac=world.hmac,
+        approvals=_approvals_body(draft),
+        done=draft.plan.done,
     )
     request = draft.request
+    ref, filed_in = draft.call.about
     entry = Entry(
         kind="decision",
         subject=request.subject.id,
         body=body,
         workflow=request.context.workflow,
+        filed_in=filed_in,
+        ref=ref,
         parent=request.context.parent if draft.facts else "",
         id=draft.id,
         time=draft.time,
@@ -308,7 +331,10 @@ def _effects(draft: Draft) -> tuple[StoreEffect, ...]:
         if draft.facts.resource.labels and _joins(draft.request, draft.facts):
             brought = dict.fromkeys(draft.facts.resource.labels, draft.id)
             effects.append(JoinLabels(draft.request.subject.id, draft.request.context.workflow, brought))
+        effects.extend(claim_effects(draft.id, draft.request, draft.facts, draft.installation.catalogue))
         effects.extend(draft.plan.effects)
+    if draft.held is not None:
+        effects.extend(draft.held.effects)
     # What retrying can cure is not kept: the same key may ask again.
     if draft.call.key and not draft.ruling.retryable:
         effects.append(_kept(draft))
@@ -335,6 +361,19 @@ def _reservation(draft: Draft, facts: Facts) -> Reserve:
     )
 
 
+def _approvals_body(draft: Draft) -> Mapping[str, Any]:
+    """What the record says of approvals: those that it turns on, grants that it uses, what is offered instead."""
+    held = draft.held
+    if held is None:
+        return {}
+    turning = [
+        {"id": each.id, "policy": each.policy, "code": each.code, "state": held.asked.get(each.id, each.state.value)}
+        for each in held.turning
+    ]
+    found = {"approvals": turning, "grants": list(held.used), "alternative": dict(held.alternative or {})}
+    return {name: value for name, value in found.items() if value}
+
+
 def _kept(draft: Draft) -> KeepAnswer:
     return KeepAnswer(
         subject=draft.request.subject.id,
@@ -344,6 +383,7 @@ def _kept(draft: Draft) -> KeepAnswer:
         answer=pack(_answer(draft, None), draft.plan.extra),
         # A day after the decision has ended, at the latest that it can.
         expires=draft.time + (LONGEST_HOLD if _deadline(draft) else 0) + DAY,
+        provisional=draft.held is not None and draft.ruling.effect is Effect.HOLD,
     )
 
 
@@ -362,7 +402,14 @@ def _answer(draft: Draft, committed: Committed | None) -> Answer:
     return Answer(
         id=draft.id,
         effect=draft.ruling.effect,
-        reasons=explain(draft.installation, draft.request, draft.facts, draft.ruling),
+        reasons=explain(
+            draft.installation,
+            draft.request,
+            draft.facts,
+            draft.ruling,
+            turning=draft.held.turning if draft.held else (),
+            cheaper=_cheaper(draft),
+        ),
         enforced=draft.ruling.enforced,
         retryable=draft.ruling.retryable,
         committed=committed or Committed("", 0),
@@ -371,6 +418,8 @@ def _answer(draft: Draft, committed: Committed | None) -> Answer:
         reserved=_reserved(draft),
         deadline=_deadline(draft),
         cheaper=_cheaper(draft),
+        approvals=draft.held.turning if draft.held else (),
+        alternative=draft.held.alternative if draft.held else None,
     )
 
 
@@ -400,6 +449,12 @@ async def replay(world: World, subject: Subject, call: Call) -> Decided | None:
         detail = f"key {call.key!r} belongs to another request"
         return await _not_replayed(world, subject, call, Reason.IDEMPOTENCY_MISMATCH, detail)
     answer, extra = unpack(kept.answer)
+    if kept.provisional:
+        # Where it still waits, that is the answer; else it is decided anew, and that answer takes its place.
+        turning = await still_held(world, answer.approvals)
+        if turning is None or subject.mode is Mode.OBSERVE:
+            return None
+        answer = replace(answer, approvals=turning)
     row = await world.store.record(answer.id)
     if row is None:
         raise StoreUnavailable(f"the record of decision {answer.id} is gone")

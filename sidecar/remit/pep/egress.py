@@ -8,6 +8,10 @@ What is judged is what is sent: the request is mapped first, and its canonical f
 of, what the record has the digest of, and what goes out. The endpoint and the credential are chosen after policy has
 permitted and before anything is recorded, so that no ALLOW stands for what could not be sent.
 
+A call that is held may be kept open: as its approvals are answered it is understood and decided anew, from its bytes on.
+An approval that binds all of it (`Call.content`) holds for the same bytes and headers alone, whatever only differs from
+try to try left out.
+
 An idempotency key holds for denials. An ALLOW that is asked for again is a new attempt with a reservation of its own:
 it will be sent, and so paid for, once more.
 """
@@ -25,6 +29,7 @@ from remit.core.canonical import digest
 from remit.core.catalogue import Catalogue, Credential, Service
 from remit.core.decision import Effect
 from remit.core.document import input_document
+from remit.core.egress.binding import content_of, essence, shown
 from remit.core.egress.exchange import HttpRequest, Malformed, Mapped, Unmapped
 from remit.core.egress.kinds.mcp import action_of
 from remit.core.egress.mapping import map_request
@@ -39,11 +44,14 @@ from remit.core.reason import Reason
 from remit.pep.decide import HOLD_SECONDS, Decided, Permitted, Point, Way, decide, no_way
 from remit.pep.facts import attributes, gather, in_force
 from remit.pep.meter import End, Held, prolong, settle
+from remit.pep.outwait import Patience, outwait
 from remit.pep.world import SECOND, Installation, World
 from remit.ports import Endpoints, FactsQuery, Secret, Vault, VaultFailed
 
 CONNECT = "connect"
 """The operation of a tunnel, and of a connection to a service of kind tcp."""
+
+LONGEST_WAIT_SECONDS = 600
 
 KEY_HEADERS: Mapping[str, tuple[str, str]] = {
     "anthropic": ("x-api-key", ""),
@@ -59,7 +67,8 @@ BEARER = ("authorization", "Bearer ")
 class Attempt:
     """A request as it came. `service` is the catalogue's name or what was asked for instead; `tunnel` says that what
     passes cannot be read; `endpoints` are those that the caller may mean (empty: any); `rewrites` says whether the
-    enforcement point can send another body; `objection` is what was found wrong with it before."""
+    enforcement point can send another body; `objection` is what was found wrong with it before; `wait` how long (ns) a
+    HOLD may keep it open."""
 
     service: str
     request: HttpRequest
@@ -69,6 +78,7 @@ class Attempt:
     endpoints: frozenset[str] = frozenset()
     rewrites: bool = True
     objection: Objection | None = None
+    wait: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,19 +122,48 @@ class _Chosen:
     body: bytes = b""
 
 
-class Egress:
-    """Begins calls that leave, and says which of those under way must end."""
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """A decision, and what it was made of."""
 
-    def __init__(self, world: World, vault: Vault, endpoints: Endpoints) -> None:
+    service: Service | None
+    mapped: Mapped
+    chosen: _Chosen
+    decided: Decided
+
+
+class Egress:
+    """Begins calls that leave, and says which of those under way must end. `longest` is how long (ns) a HOLD may keep
+    one open at the most."""
+
+    def __init__(
+        self, world: World, vault: Vault, endpoints: Endpoints, *, longest: int = LONGEST_WAIT_SECONDS * SECOND
+    ) -> None:
         self._world, self._vault, self._endpoints = world, vault, endpoints
+        self._longest = longest
 
     def kind(self, service: str) -> str:
         """The kind of a service, http for one that is not listed."""
         listed = self._world.catalogue.services.get(service)
         return listed.kind if listed else "http"
 
-    async def begin(self, subject: Subject, attempt: Attempt) -> Passage | Answer:
-        """Decide. Raises StoreUnavailable, and then nothing goes out."""
+    async def begin(self, subject: Subject, attempt: Attempt, patience: Patience | None = None) -> Passage | Answer:
+        """Decide; where the answer is HOLD, the attempt may wait and its caller stays, until it is another or time is
+        up. Raises StoreUnavailable, and then nothing goes out."""
+        judged = await self._judge(subject, attempt)
+        wait = min(attempt.wait, self._longest)
+        if patience is not None and wait > 0 and _waits(judged) and await patience.stays(wait):
+            judged = await outwait(
+                judged,
+                lambda: self._judge(subject, attempt),
+                lambda each: each.decided.answer,
+                world=self._world,
+                wait=wait,
+                patience=patience,
+            )
+        return self._outcome(subject, attempt, judged)
+
+    async def _judge(self, subject: Subject, attempt: Attempt) -> _Judged:
         service = self._world.catalogue.services.get(attempt.service)
         mapped, objection = _understood(service, attempt, in_force(self._world.catalogue, subject))
         call = _call(attempt, mapped, objection)
@@ -140,7 +179,7 @@ class Egress:
         decided = await decide(self._world, subject, call, point=Point(gate=gate))
         if decided.answer.replayed and decided.answer.permits:
             decided = await decide(self._world, subject, replace(call, key=""), point=Point(gate=gate))
-        return self._outcome(subject, attempt, mapped, service=service, chosen=chosen, decided=decided)
+        return _Judged(service, mapped, chosen, decided)
 
     async def unfit(self, passages: Iterable[Passage]) -> Sequence[tuple[Passage, Reason]]:
         """Those that must end now: halted, or what they go to is not in the catalogue any more, or their session has
@@ -202,17 +241,9 @@ class Egress:
         """Whether nothing will be recorded any more."""
         return self._world.store.failed
 
-    def _outcome(
-        self,
-        subject: Subject,
-        attempt: Attempt,
-        mapped: Mapped,
-        *,
-        service: Service | None,
-        chosen: _Chosen,
-        decided: Decided,
-    ) -> Passage | Answer:
-        answer = decided.answer
+    def _outcome(self, subject: Subject, attempt: Attempt, judged: _Judged) -> Passage | Answer:
+        service, mapped, chosen = judged.service, judged.mapped, judged.chosen
+        answer = judged.decided.answer
         if not answer.permits or service is None or chosen.facts is None:
             return answer
         held_labels = {*chosen.facts.labels, *chosen.facts.resource.labels}
@@ -311,6 +342,11 @@ def _understood(service: Service | None, attempt: Attempt, subject: Subject) -> 
         return bare, Objection(Reason.REQUEST_UNMAPPED, unmapped.detail)
 
 
+def _waits(judged: _Judged) -> bool:
+    answer = judged.decided.answer
+    return answer.effect is Effect.HOLD and not answer.permits
+
+
 def _same(one: Service | None, other: Service | None) -> bool:
     return one is other or one == other
 
@@ -329,8 +365,10 @@ def _call(attempt: Attempt, mapped: Mapped, objection: Objection | None) -> Call
         claimed=replace(attempt.claimed, arguments=mapped.arguments),
         usage=mapped.usage,
         key=attempt.key,
-        digest=digest([attempt.service, attempt.request.method, attempt.request.path, _sha(mapped.body)]),
+        digest=digest([attempt.service, attempt.request.method, attempt.request.path, _sha(essence(mapped))]),
         objection=objection,
+        content=content_of(attempt.request, mapped, attempt.endpoints),
+        shown=shown(attempt.request, mapped),
     )
 
 

@@ -10,6 +10,7 @@ from remit.core.dataset import NamedStatement
 from remit.core.model import NO_COST, ActionName, BudgetRow, Estimate, Facts, Halt, Mode, Request, Subject, Versions
 from remit.core.price import CALL, estimate
 from remit.core.window import budget_rows
+from remit.pep.touching import acts_fact, claims_fact, touched
 from remit.pep.world import Installation, World
 from remit.ports import FactsQuery
 
@@ -70,8 +71,17 @@ async def gather(world: World, installation: Installation, request: Request, now
     rows: tuple[BudgetRow, ...] = ()
     if metered:
         rows = budget_rows(catalogue.budgets, selected, workflow=request.context.workflow, time_ns=now)
+    things, acted = touched(catalogue, request)
     stored = await world.store.facts(
-        FactsQuery(request.subject.id, request.subject.isolation, request.context.workflow, selected["service"], rows)
+        FactsQuery(
+            request.subject.id,
+            request.subject.isolation,
+            request.context.workflow,
+            selected["service"],
+            rows,
+            things,
+            acted,
+        )
     )
     return Facts(
         time=now,
@@ -80,6 +90,9 @@ async def gather(world: World, installation: Installation, request: Request, now
         metered=metered,
         estimate=_estimate(catalogue, request, selected, now) if metered else NO_COST,
         budgets=stored.budgets,
+        claims=claims_fact(stored.claims, request, now),
+        acts=acts_fact(stored.acts),
+        history=world.history.of(request, now),
         # A halt of everything must not keep people from resuming.
         halts=_in_force(stored.halts, installation.pdp.revision) if request.subject.type == "agent" else (),
         versions=Versions(

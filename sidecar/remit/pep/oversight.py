@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from remit.core.answer import Adjusted, Halted
 from remit.core.call import Call, Claimed
+from remit.core.claim import Claim
 from remit.core.decision import Effect
 from remit.core.effect import AdjustBudget, LiftHalt, PlaceHalt
 from remit.core.errors import BadRequest, Forbidden, NotFound, Violation
@@ -13,8 +14,11 @@ from remit.core.model import HALT_SCOPES, ActionName, BudgetRoom, BudgetRow, Fac
 from remit.core.money import MAX_NANOS, decimal_text
 from remit.core.window import CAP, window_at
 from remit.pep.decide import Draft, Plan, Planner, decide
-from remit.pep.world import World
-from remit.ports import Burn
+from remit.pep.world import DAY, World
+from remit.ports import Burn, Reservation
+
+UNRESOLVED_DAYS = 7
+"""How long a lapse that nobody reported is among what is open."""
 
 
 async def halt(world: World, subject: Subject, scope: str, value: str, reason: str) -> Halted:
@@ -23,7 +27,7 @@ async def halt(world: World, subject: Subject, scope: str, value: str, reason: s
 
     def plan(draft: Draft, facts: Facts) -> Plan:
         placed = Halt(id, scope, value, subject.id, reason, facts.time)
-        return Plan((PlaceHalt(placed),), {"halts": [id]})
+        return Plan((PlaceHalt(placed),), {"halts": [id]}, {"halts": [id], "reason": reason})
 
     return await _control(world, subject, _control_call(world, scope, value, reason, resume=False), plan)
 
@@ -36,7 +40,8 @@ async def resume(world: World, subject: Subject, scope: str, value: str, reason:
         raise NotFound(f"nothing is halted for {scope} {value}".rstrip())
 
     def plan(draft: Draft, facts: Facts) -> Plan:
-        return Plan(tuple(LiftHalt(id, subject.id) for id in lifted), {"halts": lifted})
+        lifting = tuple(LiftHalt(id, subject.id) for id in lifted)
+        return Plan(lifting, {"halts": lifted}, {"halts": lifted, "reason": reason})
 
     return await _control(world, subject, call, plan)
 
@@ -88,6 +93,20 @@ async def burned(world: World, subject: Subject, row: BudgetRow) -> Sequence[Bur
     if subject.type != "person":
         raise Forbidden("what others spend is for people to see")
     return await world.store.burned(row)
+
+
+async def unresolved(world: World, subject: Subject, limit: int) -> Sequence[Reservation]:
+    """What was allowed and never reported, of the last days, the oldest first; for people. Raises Forbidden."""
+    if subject.type != "person":
+        raise Forbidden("what others left open is for people to see")
+    return await world.store.unresolved(world.clock.now() - UNRESOLVED_DAYS * DAY, limit)
+
+
+async def claims(world: World, subject: Subject, limit: int) -> Sequence[Claim]:
+    """What is held now, the oldest first; for people. Raises Forbidden."""
+    if subject.type != "person":
+        raise Forbidden("who holds what is for people to see")
+    return await world.store.claims(world.clock.now(), limit)
 
 
 async def halts(world: World, subject: Subject) -> Sequence[Halt]:

@@ -14,20 +14,26 @@ from remit.core.answer import (
     HandedOff,
     OpenedWorkflow,
     Reported,
+    Resolved,
+    Shown,
+    Taken,
 )
-from remit.core.call import Call, HandoffCall, Report, WorkflowCall
+from remit.core.approval import State
+from remit.core.call import Call, ClaimCall, HandoffCall, ReleaseCall, Report, Resolution, WorkflowCall
+from remit.core.claim import Claim
 from remit.core.errors import BadRequest, Violation
 from remit.core.journal import Verification
 from remit.core.model import ActionName, BudgetRoom, BudgetRow, Halt, Subject
 from remit.core.query import ExecuteCall, Executed, QueryCall, QueryPart
-from remit.pep import audit, handoff, oversight, workflow
+from remit.pep import audit, claims, failures, handoff, oversight, resolving, workflow
 from remit.pep import report as reports
 from remit.pep.decide import decide
 from remit.pep.execute import Executions
 from remit.pep.query import Queries
 from remit.pep.refusals import Refusals
+from remit.pep.waiting import decide_waiting
 from remit.pep.world import World
-from remit.ports import Burn, JournalRow, Sighting, WorkflowState
+from remit.ports import Burn, JournalRow, Reservation, Sighting, WorkflowState
 
 
 class Pipeline:
@@ -44,11 +50,47 @@ class Pipeline:
         """The ledger's."""
         return self._world.catalogue.currency
 
-    async def authorize(self, subject: Subject, call: Call) -> Answer:
-        """Decide one question. Raises BadRequest for a message to an agent: only Handoff makes its labels travel."""
+    async def authorize(self, subject: Subject, call: Call, wait: int = 0) -> Answer:
+        """Decide one question; a HOLD is waited out for `wait` ns.
+
+        Raises BadRequest for a message to an agent: only Handoff makes its labels travel.
+        """
         if call.action == ActionName.MESSAGE_SEND and call.resource.type == "agent":
             raise BadRequest(Violation("resource.type", "a service or tool; a message to an agent goes by Handoff"))
+        return await decide_waiting(lambda: self._authorized(subject, call), lambda answer: answer, self._world, wait)
+
+    async def _authorized(self, subject: Subject, call: Call) -> Answer:
         return (await decide(self._world, subject, call)).answer
+
+    async def claim(self, subject: Subject, call: ClaimCall) -> Taken:
+        """Take a thing, or renew it."""
+        return await claims.take(self._world, subject, call)
+
+    async def release(self, subject: Subject, call: ReleaseCall) -> str:
+        """Let go of a thing. Raises NotFound."""
+        return await claims.release(self._world, subject, call)
+
+    async def approvals(
+        self, subject: Subject, states: Sequence[State], id: str, before: str, limit: int
+    ) -> Sequence[Shown]:
+        """Approvals that the caller may see, the newest first."""
+        return await resolving.listed(self._world, subject, states, id, before=before, limit=limit)
+
+    def watch_approvals(self, subject: Subject) -> AsyncGenerator[Shown | None, None]:
+        """Pending ones that the caller may resolve, then None, then each that it may see as it changes."""
+        return resolving.watched(self._world, subject)
+
+    async def resolve(self, subject: Subject, resolution: Resolution) -> Resolved:
+        """Approve, deny, take back, or pass on. Raises NotFound, IllegalTransition, BadRequest."""
+        return await resolving.resolve(self._world, subject, resolution)
+
+    async def unresolved(self, subject: Subject, limit: int) -> Sequence[Reservation]:
+        """What was allowed and never reported, the oldest first. Raises Forbidden."""
+        return await oversight.unresolved(self._world, subject, limit)
+
+    async def claims(self, subject: Subject, limit: int) -> Sequence[Claim]:
+        """What is held now, the oldest first. Raises Forbidden."""
+        return await oversight.claims(self._world, subject, limit)
 
     async def record(self, subject: Subject, summary: str, call: Call) -> Answer:
         """Record a decision that the agent made by itself; `summary` is for people."""
@@ -137,8 +179,11 @@ class Pipeline:
         await self._refusals.refused(peer, kind, detail)
 
     async def sweep(self) -> None:
-        """What must happen by itself, at least once a second: lapses, and the refusals' minute counts."""
+        """What must happen by itself, at least once a second: lapses, time-outs, and the refusals' minute counts."""
         await reports.lapse_due(self._world)
+        for lapsed in await claims.lapse_claims(self._world):
+            await failures.vanished(self._world, lapsed.subject, lapsed.workflow, "")
+        await resolving.time_out(self._world)
         await self._refusals.flush()
 
     async def drain(self) -> None:

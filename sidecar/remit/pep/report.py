@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
@@ -21,12 +21,14 @@ from remit.core.effect import Effect, EndReservation, ProlongReservation
 from remit.core.errors import IllegalTransition, NotFound
 from remit.core.model import Subject
 from remit.core.price import cost
+from remit.pep import failures
 from remit.pep.decide import HOLD_SECONDS, LONGEST_HOLD
 from remit.pep.world import SECOND, World
 from remit.pep.write import Entry, must_write
 from remit.ports import JournalRow, Reservation
 
 ENDED = frozenset({"settled", "voided"})
+COUNTED = frozenset({"succeeded", "failed"})
 LAPSED_AT_ONCE = 256
 
 
@@ -47,7 +49,8 @@ async def report(world: World, subject: Subject, told: Report) -> Reported:
         raise NotFound(f"{told.decision!r} is not a decision of {subject.id}")
     reservation = await world.store.reservation(told.decision)
     if reservation is None:
-        return Reported(await _append(world, told, row, (), _body(world, told, None)), "")
+        id = await _append(world, told, row, (), _body(world, told, None))
+        return await _advised(world, told, row, Reported(id, ""))
     if _sent_by_remit(row):
         return Reported(await _append(world, told, row, (), _claim(world, told)), reservation.state, claimed=True)
     mark = digest({"outcome": told.outcome, "usage": dict(told.usage), "error": told.error})
@@ -61,13 +64,31 @@ async def report(world: World, subject: Subject, told: Report) -> Reported:
         id = await _append(world, told, row, (effect,), _body(world, told, settlement))
     except IllegalTransition:
         return await _twin(world, told, mark)
-    return Reported(
+    reported = Reported(
         id,
         settlement.how,
         cost=settlement.cost,
         overrun=max(0, settlement.cost - reservation.amount),
         claimed=settlement.claimed,
     )
+    return await _advised(world, told, row, reported)
+
+
+async def _advised(world: World, told: Report, row: JournalRow, reported: Reported) -> Reported:
+    """With what policy's data says of a failed action. An erased record does not say what was done."""
+    if told.outcome not in COUNTED or row.erased:
+        return reported
+    resource = orjson.loads(row.record.body)["resource"]
+    advice, compensation = await failures.ended(
+        world,
+        subject=row.record.subject,
+        service=resource["id"],
+        operation=resource["operation"],
+        workflow=row.record.workflow,
+        decision=told.decision,
+        failed=told.outcome == "failed",
+    )
+    return replace(reported, advice=advice, compensation=compensation)
 
 
 def settle(world: World, reservation: Reservation, told: Report, row: JournalRow) -> Settlement:
@@ -186,4 +207,5 @@ async def _lapse(world: World, held: Reservation) -> bool:
         await must_write(world, entry, (EndReservation(held.decision, "lapsed", held.amount, {}, ""),))
     except IllegalTransition:
         return False  # its report came in between: it has ended, or goes on
+    await failures.vanished(world, held.subject, held.workflow, held.decision)
     return True

@@ -8,7 +8,10 @@ from typing import Protocol
 
 from remit.core.answer import Answer
 from remit.core.catalogue import Catalogue
+from remit.core.failing import DEFAULT, FailurePolicy
 from remit.core.model import Subject
+from remit.pep.history import Histories
+from remit.pep.waiting import Changes
 from remit.ports import Clock, Database, Databases, Ids, Pdp, Signer, Store, Tokenizer
 
 SECOND = 1_000_000_000
@@ -41,12 +44,14 @@ class Observer(Protocol):
 class Installation:
     """One catalogue with the policy revision that was built from it; swapped whole on a reload.
 
-    `messages` holds the templates of custom rules' codes: (policy, code) -> text with {input.path} places.
+    `messages` holds the templates of custom rules' codes: (policy, code) -> text with {input.path} places; `failure` is
+    the answer to each kind of failure.
     """
 
     catalogue: Catalogue
     pdp: Pdp
     messages: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    failure: FailurePolicy = DEFAULT
 
 
 class NoDatabases:
@@ -59,7 +64,10 @@ class NoDatabases:
 
 @dataclass(slots=True)
 class World:
-    """The ports, and `installation`, the one thing that changes: a decision takes it once and keeps it."""
+    """The ports, and `installation`, the one thing that changes: a decision takes it once and keeps it.
+
+    `history` is what agents did lately, as this process saw it; `changes` tells who waits of what approvals do.
+    """
 
     store: Store
     clock: Clock
@@ -70,6 +78,11 @@ class World:
     installation: Installation
     databases: Databases = field(default_factory=NoDatabases)
     tokenizer: Tokenizer | None = None
+    history: Histories = field(default_factory=Histories)
+    changes: Changes = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.changes = Changes(lambda: self.store)
 
     @property
     def catalogue(self) -> Catalogue:

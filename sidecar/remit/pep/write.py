@@ -15,7 +15,9 @@ from remit.pep.world import World
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What is to be recorded; `ref` names the record that it speaks of."""
+    """What is to be recorded; `ref` names the record that it speaks of.
+
+    `filed_in` is the workflow that it is found in, where it is not decided in it ("": in `workflow`)."""
 
     kind: str
     subject: str
@@ -26,6 +28,7 @@ class Entry:
     id: str = ""  # "" for a new one
     time: int = 0  # 0 for now
     action: str = ""  # what was decided on
+    filed_in: str = ""
 
 
 async def write(
@@ -37,7 +40,7 @@ async def write(
         id=entry.id or world.ids.new("r"),
         time=entry.time or world.clock.now(),
         subject=entry.subject,
-        workflow=entry.workflow,
+        workflow=entry.filed_in or entry.workflow,
         parent=entry.parent,
         ref=entry.ref,
         body=canonical(entry.body),

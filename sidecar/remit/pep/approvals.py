@@ -1,0 +1,297 @@
+"""What a HOLD comes to: a grant that is there is used, a refusal that stands is told, and else somebody is asked.
+
+Using a grant is deciding anew: policy is asked again with the grant among the facts, and takes away exactly the holds
+that it covers. Whether it is still one is the store's to say, in the same transaction as the decision.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from remit.core import approval as approvals
+from remit.core.alternative import changed, described
+from remit.core.answer import Turning
+from remit.core.approval import MOST_ITEMS, SECOND, SHOWN_BYTES, Approval, Bind, Hold, Item, State, Vote
+from remit.core.canonical import encode
+from remit.core.decision import Effect
+from remit.core.effect import Effect as StoreEffect
+from remit.core.effect import JoinApproval, OpenApproval, UseGrant
+from remit.core.errors import BadRequest
+from remit.core.model import Facts, Request
+from remit.core.reason import Reason
+from remit.core.ruling import Ruling, turn
+from remit.pep.world import Installation, World
+from remit.ports import ApprovalsQuery
+
+KNOWN = 64
+"""Approvals that are looked at for one request, the newest first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What became of a HOLD: the facts and the ruling it ended with, what is to be done with the decision, and the
+    approvals that it turns on. `used` are grants by their ids; `joined` says of each approval how it was asked for."""
+
+    facts: Facts
+    ruling: Ruling
+    effects: tuple[StoreEffect, ...] = ()
+    turning: tuple[Turning, ...] = ()
+    used: tuple[str, ...] = ()
+    asked: Mapping[str, str] = field(default_factory=dict)
+    alternative: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A request that was held: `content` and `shown` as its call has them."""
+
+    decision: str
+    request: Request
+    content: str
+    shown: Mapping[str, Any]
+
+
+Ask = Callable[[Facts], Awaitable[Ruling]]
+
+
+async def consult(
+    world: World, installation: Installation, question: Question, facts: Facts, ruling: Ruling, ask: Ask
+) -> Held:
+    """Follow a HOLD that binds. Raises StoreUnavailable; what policy fails at is a refusal like any other."""
+    known = await _known(world, question, ruling.holds)
+    granted = {hold: found for hold in ruling.holds if (found := _grant(known, hold, question, facts)) is not None}
+    if granted:
+        facts = replace(facts, grants=tuple(_fact(hold, found) for hold, (found, _) in granted.items()))
+        again = await ask(facts)
+        uncovered = tuple(hold for hold in ruling.holds if hold not in granted)
+        if again.effect is Effect.ALLOW and uncovered:
+            again = replace(ruling, holds=uncovered)  # a grant takes away the holds that it covers, and no other
+        if again.effect is Effect.ALLOW:
+            effects = tuple(
+                UseGrant(found.id, binding, facts.estimate.amount or 0) for found, binding in granted.values()
+            )
+            return Held(facts, again, effects, used=tuple(found.id for found, _ in granted.values()))
+        if again.effect is Effect.DENY:
+            return Held(facts, again)
+        ruling = again
+        known = await _known(world, question, ruling.holds)
+    return _refused(installation, question, facts, ruling, known) or _asked(
+        world, installation, question, facts, ruling, known
+    )
+
+
+async def _known(world: World, question: Question, holds: Iterable[Hold]) -> Sequence[Approval]:
+    likes = tuple({approvals.like(hold, question.request) for hold in holds})
+    return await world.store.approvals(ApprovalsQuery(likes=likes, limit=KNOWN))
+
+
+def _bindings(question: Question, bind: Bind) -> tuple[str, str]:
+    """What the request is bound by as it is, and as an alternative that was offered."""
+    request = question.request
+    whom = (request.subject.id, request.context.workflow, request.action)
+    return (
+        approvals.binding(bind, request, question.content),
+        approvals.offered(*whom, described(request)),
+    )
+
+
+def _alike(known: Iterable[Approval], hold: Hold, request: Request) -> Sequence[Approval]:
+    like = approvals.like(hold, request)
+    return [each for each in known if each.like == like]
+
+
+def _grant(known: Sequence[Approval], hold: Hold, question: Question, facts: Facts) -> tuple[Approval, str] | None:
+    """A grant that covers the hold, and the binding that it does so by."""
+    amount = facts.estimate.amount or 0
+    for each in _alike(known, hold, question.request):
+        for binding in _bindings(question, hold.terms.bind):
+            if approvals.covers(each, binding, labels=facts.labels, amount=amount, now=facts.time):
+                return each, binding
+    return None
+
+
+def _fact(hold: Hold, grant: Approval) -> Mapping[str, Any]:
+    return {
+        "id": grant.id,
+        "policy": hold.policy,
+        "code": hold.code,
+        "bind": grant.terms.bind.value,
+        "uses_left": grant.terms.uses - max((item.used for item in grant.items), default=0),
+        "expires": grant.expires // SECOND,
+    }
+
+
+def _refused(
+    installation: Installation, question: Question, facts: Facts, ruling: Ruling, known: Sequence[Approval]
+) -> Held | None:
+    """The refusal where one stands, or where a rule offers something else instead of asking."""
+    for hold in ruling.holds:
+        if hold.terms.alternative:
+            return _offered(installation, question, facts, ruling, hold)
+        for each in _alike(known, hold, question.request):
+            binding = approvals.binding(hold.terms.bind, question.request, question.content)
+            over = each.state is State.PENDING and each.deadline <= facts.time
+            if not (over and each.item(binding)) and not approvals.stands(each, binding, now=facts.time):
+                continue
+            if each.alternative:
+                told = turn(ruling, Reason.ALTERNATIVE_OFFERED, "")
+                return Held(facts, told, turning=(_turning(each),), alternative=each.alternative)
+            reason = Reason.APPROVAL_EXPIRED if over or each.state is State.EXPIRED else Reason.APPROVAL_DENIED
+            return Held(facts, turn(ruling, reason, each.id), turning=(_turning(each),))
+    return None
+
+
+def _offered(installation: Installation, question: Question, facts: Facts, ruling: Ruling, hold: Hold) -> Held:
+    """A rule offers a changed request: it comes with a grant for exactly that."""
+    asked = opened(installation, question, facts, hold, f"{question.decision}.o")
+    try:
+        made = offer(asked, described(question.request), hold.terms.alternative, id=asked.id, votes=(), now=facts.time)
+    except BadRequest as error:
+        return Held(facts, turn(ruling, Reason.POLICY_INVALID, f"the alternative of {hold.policy}: {error}"))
+    told = turn(ruling, Reason.ALTERNATIVE_OFFERED, "")
+    grant = made.grant
+    return Held(
+        facts, told, (OpenApproval(grant),), (_turning(grant),), asked={grant.id: "offered"}, alternative=made.described
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A changed request, described, and the grant for exactly it: whoever sends it accepts it."""
+
+    described: Mapping[str, Any]
+    grant: Approval
+
+
+def offer(
+    asked: Approval,
+    description: Mapping[str, Any],
+    patch: Mapping[str, Any],
+    *,
+    id: str,
+    votes: tuple[Vote, ...],
+    now: int,
+) -> Offer:
+    """What a patch makes of a described request that `asked` is about. Raises BadRequest."""
+    other = changed(description, patch)
+    whom = (asked.subject, asked.workflow, asked.action)
+    item = replace(asked.items[0], binding=approvals.offered(*whom, other), shown="", asked=1, used=0, spent=0)
+    grant = replace(
+        asked,
+        id=id,
+        like=approvals.alike(asked.policy, asked.code, asked.terms.bind, whom=whom, resource=other["resource"]),
+        resource={name: other["resource"][name] for name in ("type", "id", "operation", "variant")},
+        terms=replace(asked.terms, bind=Bind.EXACT, uses=1, cost=None),
+        time=now,
+        state=State.APPROVED,
+        version=1,
+        votes=votes,
+        expires=now + asked.terms.ttl * SECOND,
+        items=(item,),
+    )
+    return Offer(other, grant)
+
+
+def _asked(
+    world: World,
+    installation: Installation,
+    question: Question,
+    facts: Facts,
+    ruling: Ruling,
+    known: Sequence[Approval],
+) -> Held:
+    """Everybody is asked who must be, once for what is alike."""
+    effects: list[StoreEffect] = []
+    turning: list[Turning] = []
+    asked: dict[str, str] = {}
+    for hold in ruling.holds:
+        pending = next((each for each in _alike(known, hold, question.request) if each.state is State.PENDING), None)
+        if pending is None:
+            found = opened(installation, question, facts, hold, world.ids.new("a"))
+            effects.append(OpenApproval(found))
+            asked[found.id] = "opened"
+        else:
+            found, item = pending, _item(question, facts, hold)
+            there = approvals.waits(found, item.binding, labels=item.labels, amount=item.amount, now=facts.time)
+            if len(found.items) >= MOST_ITEMS and found.item(item.binding) is None:
+                return Held(facts, turn(ruling, Reason.APPROVALS_EXHAUSTED, found.id), turning=(_turning(found),))
+            effects.append(JoinApproval(found.id, found.version, approvals.joined(found, item), same=there))
+            asked[found.id] = "waits" if there else "joined"
+        turning.append(_turning(found))
+    return Held(facts, ruling, tuple(effects), tuple(turning), asked=asked)
+
+
+def opened(installation: Installation, question: Question, facts: Facts, hold: Hold, id: str) -> Approval:
+    """A new request for a hold."""
+    request, catalogue = question.request, installation.catalogue
+    chain: tuple[str, ...] = ()
+    if hold.terms.supervisor:
+        chain = approvals.supervisors(catalogue.agents, catalogue.people, request.subject.id, facts.labels)
+    return Approval(
+        id=id,
+        like=approvals.like(hold, request),
+        subject=request.subject.id,
+        team=request.subject.team,
+        workflow=request.context.workflow,
+        purpose=request.context.purpose,
+        policy=hold.policy,
+        code=hold.code,
+        action=request.action,
+        resource={
+            "type": request.resource.type,
+            "id": request.resource.id,
+            "operation": request.resource.operation,
+            "variant": request.resource.variant,
+        },
+        reason=request.context.reason,
+        terms=replace(hold.terms, alternative={}),
+        time=facts.time,
+        deadline=facts.time + hold.terms.wait * SECOND,
+        chain=chain,
+        items=(_item(question, facts, hold),),
+    )
+
+
+def _item(question: Question, facts: Facts, hold: Hold) -> Item:
+    request = question.request
+    told = {
+        "arguments": dict(request.context.arguments),
+        "usage": dict(request.usage),
+        "inputs": list(request.context.inputs),
+        "fields": list(request.resource.fields),
+        **question.shown,
+    }
+    shown = encode(told)
+    return Item(
+        binding=approvals.binding(hold.terms.bind, request, question.content),
+        decision=question.decision,
+        amount=facts.estimate.amount or 0,
+        labels=tuple(sorted(facts.labels)),
+        shown=shown.decode() if len(shown) <= SHOWN_BYTES else "",
+    )
+
+
+def _turning(found: Approval) -> Turning:
+    return Turning(
+        id=found.id,
+        policy=found.policy,
+        code=found.code,
+        state=found.state,
+        supervisor=found.addressee,
+        roles=found.terms.roles,
+        deadline=found.deadline,
+    )
+
+
+async def still_held(world: World, turning: Sequence[Turning]) -> tuple[Turning, ...] | None:
+    """Where the approvals of a HOLD stand; None where one of them is not waiting any more."""
+    ids = tuple(each.id for each in turning)
+    found = {each.id: each for each in await world.store.approvals(ApprovalsQuery(ids=ids, limit=len(ids) or 1))}
+    now = world.clock.now()
+    if not ids or any(
+        (each := found.get(id)) is None or each.state is not State.PENDING or each.deadline <= now for id in ids
+    ):
+        return None
+    return tuple(_turning(found[id]) for id in ids)

@@ -1,0 +1,362 @@
+"""Approvals as those see and resolve them who are asked: supervisors and people; and what happens when nobody does.
+
+Whoever says something is judged by policy like anybody who acts (`approval.resolve`), and policy states what comes of
+all that was said (the obligation `resolve_approval`). What was looked at is what is resolved: an approval that has
+changed since is not.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from remit.core.alternative import check_patch
+from remit.core.answer import Resolved, Shown
+from remit.core.approval import (
+    SHOWN_BYTES,
+    Approval,
+    State,
+    Verdict,
+    Vote,
+    passed_on,
+    revoked,
+    timed_out,
+    voted,
+)
+from remit.core.call import Call, Claimed, Objection, Resolution
+from remit.core.canonical import parse
+from remit.core.document import money
+from remit.core.effect import Effect as StoreEffect
+from remit.core.effect import LiftHalt, MoveApproval, OpenApproval
+from remit.core.errors import BadRequest, IllegalTransition, NotFound, StoreUnavailable, Violation
+from remit.core.model import ActionName, Facts, Identity, Resource, Subject
+from remit.core.obligation import Obligation
+from remit.core.reason import Reason
+from remit.pep.approvals import offer
+from remit.pep.decide import Draft, Plan, decide
+from remit.pep.facts import in_force
+from remit.pep.world import World
+from remit.pep.write import Entry, must_write
+from remit.ports import ApprovalsQuery
+
+RESOLVE = "resolve_approval"
+OUTCOMES = ("denied", "expired", "pending", "escalated", "approved")
+"""What policy may state, the most restrictive first: of several, that one counts."""
+
+REVOKE, TIMEOUT = "revoke", "timeout"
+REMIT = Subject("system", "remit", "", (), Identity("local", "remit"))
+"""Who asks policy what comes of an approval that nobody answered."""
+
+SEES_ALL = frozenset({"operator", "auditor"})
+APPROVER = "approver"
+"""Who may resolve what names no role."""
+
+WATCH_SECONDS = 60.0
+AT_ONCE = 64
+_log = logging.getLogger("remit")
+
+
+async def listed(
+    world: World, subject: Subject, states: Sequence[State], id: str, *, before: str, limit: int
+) -> Sequence[Shown]:
+    """Those that the caller may see, the newest first; pending ones where neither a state nor an id is named."""
+    subject = in_force(world.catalogue, subject)
+    wanted = tuple(states) or (() if id else (State.PENDING,))
+    found: list[Shown] = []
+    while len(found) < limit:
+        ids = (id,) if id else ()
+        page = await world.store.approvals(ApprovalsQuery(ids=ids, states=wanted, before=before, limit=AT_ONCE))
+        found += [_shown(world, subject, each) for each in page if _visible(subject, each)]
+        if len(page) < AT_ONCE:
+            break
+        before = page[-1].id
+    return found[:limit]
+
+
+async def watched(world: World, subject: Subject) -> AsyncGenerator[Shown | None, None]:
+    """Pending ones that the caller may resolve, then None, then each that the caller may see as it changes."""
+    told: dict[str, int] = {}
+    caught_up = False
+    while True:
+        caller = in_force(world.catalogue, subject)
+        pending = await _all_pending(world)
+        gone = set(told) - {each.id for each in pending}
+        ended = await world.store.approvals(ApprovalsQuery(ids=tuple(gone), limit=len(gone))) if gone else ()
+        for each in (*pending, *ended):
+            if told.get(each.id) == each.version or not _visible(caller, each):
+                continue
+            told[each.id] = each.version
+            shown = _shown(world, caller, each)
+            if caught_up or shown.resolvable:
+                yield shown
+        for id in gone:
+            told.pop(id, None)
+        if not caught_up:
+            caught_up = True
+            yield None
+        await world.changes.next(WATCH_SECONDS)
+
+
+async def _all_pending(world: World) -> Sequence[Approval]:
+    found: list[Approval] = []
+    before = ""
+    while True:
+        page = await world.store.approvals(ApprovalsQuery(states=(State.PENDING,), before=before, limit=AT_ONCE))
+        found += page
+        if len(page) < AT_ONCE:
+            return found[::-1]
+        before = page[-1].id
+
+
+async def resolve(world: World, subject: Subject, resolution: Resolution) -> Resolved:
+    """Hear somebody. Raises NotFound for what the caller may not see, IllegalTransition where nothing is to resolve,
+    BadRequest."""
+    caller = in_force(world.catalogue, subject)
+    found = await _find(world, caller, resolution.approval)
+    operation = _operation(found, resolution)
+    if resolution.alternative:
+        check_patch(resolution.alternative)
+        if operation != Verdict.DENY or found.lifts:
+            raise BadRequest(Violation("alternative", "nothing, but where an action is denied"))
+    said = _Said(world, caller, found, resolution, operation)
+    decided = await decide(
+        world, subject, _call(found, operation, said.verdicts(), resolution, said.objection()), said.plan
+    )
+    if decided.extra:
+        after = await _find(world, caller, found.id)
+        return Resolved(decided.answer, _shown(world, caller, after))
+    if _may_not_decide(found, caller, operation, said.objection() is not None, decided.answer.retryable):
+        await _pass_on(world, found, decided.answer.id)
+        found = (await world.store.approvals(ApprovalsQuery(ids=(found.id,), limit=1)) or (found,))[0]
+    return Resolved(decided.answer, _shown(world, caller, found))
+
+
+@dataclass(slots=True)
+class _Said:
+    """What somebody says of an approval, and what comes of it once policy has permitted and stated that."""
+
+    world: World
+    caller: Subject
+    found: Approval
+    resolution: Resolution
+    operation: str
+
+    def verdicts(self) -> list[Mapping[str, Any]]:
+        """The latest of each who was heard, this one included."""
+        return _verdicts((*self.found.votes, self._vote("", 0)))
+
+    def objection(self) -> Objection | None:
+        """Why it is not even asked of policy."""
+        if self.caller.id == self.found.subject:
+            return Objection(Reason.APPROVAL_OWN, "", binding=True)
+        if self.resolution.version not in (0, self.found.version):
+            return Objection(Reason.FACTS_CHANGED, f"it is at version {self.found.version}", binding=True)
+        return None
+
+    def plan(self, draft: Draft, facts: Facts) -> Plan:
+        """The move, and what follows from it."""
+        vote = self._vote(draft.id, facts.time)
+        effects: list[StoreEffect] = []
+        if self.operation == REVOKE:
+            outcome, after = State.REVOKED.value, revoked(self.found, vote, facts.time)
+        else:
+            outcome = stated(draft.ruling.obligations)
+            after = voted(self.found, vote, outcome, facts.time)
+        if after.state is State.APPROVED and after.lifts:
+            effects.append(LiftHalt(after.lifts, self.caller.id))
+        if after.state is State.DENIED and self.resolution.alternative:
+            made = offer(
+                self.found,
+                _described(self.found),
+                self.resolution.alternative,
+                id=f"{self.found.id}.o",
+                votes=(replace(vote, verdict=Verdict.APPROVE),),
+                now=facts.time,
+            )
+            after = replace(after, alternative=made.described)
+            effects.append(OpenApproval(made.grant))
+        told = {
+            "approval": self.found.id,
+            "verdict": self.operation,
+            "outcome": outcome,
+            "reason": self.resolution.reason,
+            "version": self.found.version,
+        }
+        return Plan((MoveApproval(after), *effects), {"state": after.state.value}, told)
+
+    def _vote(self, decision: str, now: int) -> Vote:
+        resolution = self.resolution
+        return Vote(
+            self.caller.type, self.caller.id, resolution.verdict, resolution.reason, now, decision, self.found.level
+        )
+
+
+def _described(found: Approval) -> Mapping[str, Any]:
+    """The one request that was held, as it can be changed. Raises BadRequest where there are several, or it is too long
+    to be shown."""
+    if len(found.items) != 1 or not found.items[0].shown:
+        raise BadRequest(Violation("alternative", "nothing, where several requests or one that is not shown are meant"))
+    shown = parse(found.items[0].shown.encode(), SHOWN_BYTES)
+    return {"resource": {**found.resource, "fields": shown["fields"]}, "arguments": shown["arguments"]}
+
+
+def stated(obligations: Iterable[Obligation]) -> str:
+    """The outcome that policy states; "pending" where it states none, or none that there is."""
+    said = [each.properties.get("outcome") for each in obligations if each.id == RESOLVE]
+    known = [OUTCOMES.index(each) if each in OUTCOMES else OUTCOMES.index("pending") for each in said]
+    return OUTCOMES[min(known)] if known else "pending"
+
+
+def _operation(found: Approval, resolution: Resolution) -> str:
+    """What is done by it: a denial of what was approved takes the grant back. Raises IllegalTransition."""
+    if found.state is State.APPROVED and resolution.verdict is Verdict.DENY:
+        return REVOKE
+    if found.state is not State.PENDING:
+        raise IllegalTransition(f"approval {found.id} is {found.state}")
+    return resolution.verdict.value
+
+
+def _call(
+    found: Approval,
+    operation: str,
+    verdicts: Sequence[Mapping[str, Any]],
+    resolution: Resolution | None,
+    objection: Objection | None = None,
+) -> Call:
+    properties = {
+        "subject": found.subject,
+        "team": found.team,
+        "action": found.action,
+        "target": dict(found.resource),
+        "policy": found.policy,
+        "code": found.code,
+        "bind": found.terms.bind.value,
+        "uses": found.terms.uses,
+        "cost": money(sum(item.amount for item in found.items)),
+        "roles": list(found.terms.roles),
+        "quorum": found.terms.quorum,
+        "chain": list(found.chain),
+        "level": found.level,
+        "addressee": found.addressee,
+        "state": found.state.value,
+        "labels": list(found.labels),
+        "verdicts": list(verdicts),
+    }
+    return Call(
+        rpc="ResolveApproval",
+        action=ActionName.APPROVAL_RESOLVE,
+        resource=Resource("approval", found.id, operation, properties=properties),
+        claimed=Claimed(reason=resolution.reason if resolution else ""),
+        fulfils=frozenset({RESOLVE}),
+        objection=objection,
+        about=(found.items[0].decision, found.workflow),
+    )
+
+
+def _verdicts(votes: Iterable[Vote]) -> list[Mapping[str, Any]]:
+    last = {(each.kind, each.by): each for each in votes}
+    return [
+        {"kind": each.kind, "by": each.by, "verdict": each.verdict.value, "level": each.level} for each in last.values()
+    ]
+
+
+def _may_not_decide(found: Approval, caller: Subject, operation: str, objected: bool, retryable: bool) -> bool:
+    """Whether it was for the caller to say, and policy says that it may not: then somebody above is asked."""
+    return caller.id == found.addressee and operation == Verdict.APPROVE and not objected and not retryable
+
+
+async def _pass_on(world: World, found: Approval, decision: str) -> None:
+    body = {"approval": found.id, "move": "escalated", "because": decision}
+    entry = Entry("approval", found.subject, body, filed_in=found.workflow, ref=found.items[0].decision)
+    try:
+        await must_write(world, entry, (MoveApproval(passed_on(found, world.clock.now())),))
+    except (IllegalTransition, StoreUnavailable) as error:
+        # It has moved meanwhile, or will be passed on when its time is up: the denial stands either way.
+        _log.warning("approval %s was not passed on: %s", found.id, error)
+
+
+async def time_out(world: World) -> int:
+    """End, or pass on, what nobody answered in time, as policy states; how many. Where policy cannot say, it ends."""
+    due = await world.store.due_approvals(world.clock.now(), AT_ONCE)
+    for each in due:
+        call = _call(each, TIMEOUT, _verdicts(each.votes), None)
+
+        def plan(draft: Draft, facts: Facts, found: Approval = each) -> Plan:
+            outcome = stated(draft.ruling.obligations)
+            after = timed_out(found, outcome, facts.time)
+            told = {"approval": found.id, "verdict": TIMEOUT, "outcome": _move(after), "version": found.version}
+            return Plan((MoveApproval(after),), {"state": after.state.value}, told)
+
+        decided = await decide(world, REMIT, call, plan)
+        if not decided.extra and not await _moved(world, each):
+            await _expire(world, each, decided.answer.id)
+    return len(due)
+
+
+def _move(after: Approval) -> str:
+    return "escalated" if after.state is State.PENDING else after.state.value
+
+
+async def _moved(world: World, found: Approval) -> bool:
+    """Whether somebody else moved it meanwhile."""
+    now = await world.store.approvals(ApprovalsQuery(ids=(found.id,), limit=1))
+    return not now or now[0].version != found.version
+
+
+async def _expire(world: World, found: Approval, decision: str) -> None:
+    body = {"approval": found.id, "move": "expired", "because": decision}
+    entry = Entry("approval", found.subject, body, filed_in=found.workflow, ref=found.items[0].decision)
+    await must_write(world, entry, (MoveApproval(timed_out(found, "expired", world.clock.now())),))
+
+
+async def _find(world: World, caller: Subject, id: str) -> Approval:
+    found = await world.store.approvals(ApprovalsQuery(ids=(id,), limit=1))
+    if not found or not _visible(caller, found[0]):
+        raise NotFound(f"no approval {id[:64]!r} that {caller.id} may see")
+    return found[0]
+
+
+def _visible(caller: Subject, approval: Approval) -> bool:
+    """Whoever asked, was asked, or may be; and people who see everything."""
+    if caller.type == "person" and SEES_ALL & set(caller.roles):
+        return True
+    if caller.id == approval.subject or caller.id in approval.chain[: approval.level + 1]:
+        return True
+    return caller.type == "person" and _has_role(caller, approval)
+
+
+def _has_role(caller: Subject, approval: Approval) -> bool:
+    return bool(set(caller.roles) & set(approval.terms.roles or (APPROVER,)))
+
+
+def _shown(world: World, caller: Subject, approval: Approval) -> Shown:
+    """As the caller may see it. What was asked for is shown to whoever asked, and to those who are cleared for what
+    its session held."""
+    clearance = _clearance(world, caller)
+    items = tuple(
+        each if caller.id == approval.subject or set(each.labels) <= clearance else replace(each, shown="")
+        for each in approval.items
+    )
+    return Shown(replace(approval, items=items), _resolvable(world, caller, approval))
+
+
+def _clearance(world: World, caller: Subject) -> frozenset[str]:
+    if caller.type == "person":
+        person = world.catalogue.people.get(caller.id)
+        return frozenset(person.clearance if person else ())
+    agent = world.catalogue.agents.get(caller.id)
+    return frozenset(agent.clearance if agent else ())
+
+
+def _resolvable(world: World, caller: Subject, approval: Approval) -> bool:
+    """Whether the caller is among those who are asked now; policy has the last word when they answer."""
+    if caller.id == approval.subject:
+        return False
+    if approval.state is State.APPROVED:
+        live = approval.expires > world.clock.now()
+        return live and caller.type == "person" and _has_role(caller, approval)
+    if approval.state is not State.PENDING or approval.deadline <= world.clock.now():
+        return False
+    return caller.id == approval.addressee or (caller.type == "person" and _has_role(caller, approval))
