@@ -15,6 +15,7 @@ from typing import Any
 import orjson
 
 from remit.core.approval import MOST_ITEMS, MOST_PENDING, Approval, Item, to_document
+from remit.core.approval_guard import check_opened
 from remit.core.canonical import MalformedJson, encode_exact
 from remit.core.claim import MOST_CLAIMS
 from remit.core.effect import (
@@ -174,8 +175,7 @@ class Part:
                 }
             case OpenApproval(approval):
                 self._lock(APPROVAL, approval.id, approval.like)
-                if len(approval.items) != 1:
-                    raise BadRequest(Violation("items", "one"))
+                check_opened(approval)
                 told = {"id": approval.id, "document": _document(approval), "item": _item(approval.items[0])}
                 return {"do": "ask", **told, "most": MOST_PENDING}
             case JoinApproval():

@@ -142,6 +142,8 @@ class Mirror:
 
     def facts(self, query: FactsQuery) -> StoredFacts | None:
         """The facts as far as they can be relied on; None where the shared store must be asked."""
+        if query.things or query.object:
+            return None  # claims and acts are anybody's, and not told of here
         home = self._homes.get(query.subject)
         flow = home.flows.get((query.workflow, query.isolation)) if home is not None else None
         rooms = [self._rooms.get(row.key) for row in query.rows]

@@ -4,6 +4,9 @@ A decision is made here when its action may be (`local`), the sidecar's lease is
 here, and every budget row that it reserves in has a slice with room. It is durable on this sidecar's own disk before
 the answer, and shipped within milliseconds. Everything else is one commit in PostgreSQL, as if this were not here. An
 answer that was decided here is given only while the lease is still live: so no halt is older than the lease.
+
+Nothing of approvals, grants, claims and acts is known here: a decision that rests on one of them, asks for one or uses
+one up is PostgreSQL's, as is a HOLD, whose answer is provisional, and whatever takes the place of that answer.
 """
 
 from __future__ import annotations
@@ -20,11 +23,14 @@ from remit.backends.store_shared.local import LocalStore
 from remit.backends.store_shared.mirror import Mirror, NotHere
 from remit.backends.store_shared.shipping import Calls
 from remit.backends.store_shared.term import Pulses
+from remit.core.approval import Approval
 from remit.core.checkpoint import VerifierKey
+from remit.core.claim import Claim
 from remit.core.effect import (
     CloseWorkflow,
     Commit,
     Committed,
+    Effect,
     EndReservation,
     JoinLabels,
     KeepAnswer,
@@ -39,6 +45,7 @@ from remit.core.journal import Verification
 from remit.core.model import BudgetRoom, BudgetRow, Halt
 from remit.core.reason import Reason
 from remit.ports import (
+    ApprovalsQuery,
     Burn,
     CheckpointRow,
     Clock,
@@ -53,6 +60,7 @@ from remit.ports import (
 )
 
 LOCAL_EFFECTS = (Reserve, KeepAnswer)
+"""What may be done here: of answers, the final ones alone."""
 
 
 class SharedStore:
@@ -151,7 +159,7 @@ class SharedStore:
             if isinstance(each, JoinLabels):
                 if not self._mirror.has_joined(each.subject, each.workflow, each.labels):
                     return None
-            elif isinstance(each, LOCAL_EFFECTS):
+            elif isinstance(each, LOCAL_EFFECTS) and not _is_provisional(each):
                 effects.append(each)
             else:
                 return None
@@ -254,11 +262,40 @@ class SharedStore:
         here = tuple(await self._local.due(now, limit))
         return here or await self._remote.due(now, limit)
 
+    async def approvals(self, query: ApprovalsQuery) -> Sequence[Approval]:
+        """Approvals, the newest first."""
+        return await self._remote.approvals(query)
+
+    async def approvals_version(self) -> int:
+        """Moves whenever an approval does."""
+        return await self._remote.approvals_version()
+
+    async def due_approvals(self, now: int, limit: int) -> Sequence[Approval]:
+        """Pending ones whose deadline has passed."""
+        return await self._remote.due_approvals(now, limit)
+
+    async def claim(self, key: str) -> Claim:
+        """The claim on a thing."""
+        return await self._remote.claim(key)
+
+    async def claims(self, now: int, limit: int) -> Sequence[Claim]:
+        """What is held now."""
+        return await self._remote.claims(now, limit)
+
+    async def due_claims(self, now: int, limit: int) -> Sequence[Claim]:
+        """What was held and has expired."""
+        return await self._remote.due_claims(now, limit)
+
     async def record(self, id: str) -> JournalRow | None:
         """A record by its id, here or there."""
         return await self._local.record(id) or await self._remote.record(id)
 
     # What people ask: of everything that was decided by now
+
+    async def unresolved(self, since: int, limit: int) -> Sequence[Reservation]:
+        """What was allowed and never reported."""
+        await self._keeper.flush()
+        return await self._remote.unresolved(since, limit)
 
     async def rooms(self, rows: Sequence[BudgetRow]) -> Sequence[BudgetRoom]:
         """What is spent and held in each row."""
@@ -344,6 +381,10 @@ class SharedStore:
             async with AsyncExitStack() as closing:
                 for each in (self._remote, self._calls, self._pulses, self._local):
                     closing.push_async_callback(each.close)
+
+
+def _is_provisional(effect: Effect) -> bool:
+    return isinstance(effect, KeepAnswer) and effect.provisional
 
 
 def _has_no_room(outcome: Committed | Refused) -> TypeGuard[Refused]:

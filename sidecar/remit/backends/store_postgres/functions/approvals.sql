@@ -1,20 +1,20 @@
--- Approvals, and the grants that they become (remit.core.approval). Whatever policy said, nothing moves here but as the
--- life of an approval goes: by who saw what is there, with as many who approve as were asked for, and in time.
+-- Approvals, and the grants that they become. Whatever policy said, nothing moves here but as the life of an approval
+-- goes (remit.core.approval, remit.core.approval_guard): by who saw what is there, with as many who approve as were asked
+-- for, and in time.
 --
 -- The batch holds the lock of each approval, and of what pending ones are alike in, until it ends (lock_things).
 
--- A new request, or a grant for one exact use that is offered in the place of what was asked for.
+-- A new request, or a grant that policy offers by itself.
 -- {document: all of it but the items, id, item, most: of the subject's that may wait}
-CREATE OR REPLACE FUNCTION open_approval(p jsonb, now bigint) RETURNS void LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION open_approval(p jsonb) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
     it constant jsonb := p->'document';
-    terms constant jsonb := it->'terms';
 BEGIN
-    IF (it->>'version')::bigint <> 1 OR (p->'item'->>'used')::bigint <> 0 OR (p->'item'->>'spent')::bigint <> 0 THEN
+    IF it->>'state' NOT IN ('pending', 'approved') OR (it->>'version')::bigint <> 1 OR (p->'item'->>'used')::bigint <> 0 OR (p->'item'->>'spent')::bigint <> 0 THEN
         PERFORM illegal(format('approval %s does not begin', p->>'id'));
     END IF;
-    CASE it->>'state'
-    WHEN 'pending' THEN
+    PERFORM check_voices(p->>'id', it->>'subject', it->'votes');
+    IF it->>'state' = 'pending' THEN
         IF EXISTS (SELECT FROM approval WHERE like_key = it->>'like' AND state = 'pending') THEN
             PERFORM refuse('facts_changed', 'approval');
         END IF;
@@ -22,14 +22,7 @@ BEGIN
            >= (p->>'most')::bigint THEN
             PERFORM refuse('approvals_exhausted', it->>'subject');
         END IF;
-    WHEN 'approved' THEN
-        IF terms->>'bind' <> 'exact' OR (terms->>'uses')::bigint <> 1 OR is_self_approved(it)
-           OR (it->>'expires')::bigint <= now THEN
-            PERFORM illegal(format('approval %s cannot begin as a grant', p->>'id'));
-        END IF;
-    ELSE
-        PERFORM illegal(format('approval %s begins as %s', p->>'id', it->>'state'));
-    END CASE;
+    END IF;
     INSERT INTO approval (id, subject, like_key, state, version, time, deadline, expires, ended, document)
     VALUES (p->>'id', it->>'subject', it->>'like', it->>'state', 1, (it->>'time')::bigint, (it->>'deadline')::bigint,
             (it->>'expires')::bigint, 0, it)
@@ -85,35 +78,38 @@ BEGIN
     RETURN true;
 END $$;
 
--- An approval becomes another, which was made of its last version.
+-- An approval becomes another, which was made of its last version. What it is for, its terms and its items stay.
 -- {id, document}
 CREATE OR REPLACE FUNCTION move_approval(p jsonb, now bigint) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
     its constant text := p->>'id';
-    it constant jsonb := p->'document';
-    becomes constant text := it->>'state';
+    wanted constant jsonb := p->'document';
+    becomes constant text := wanted->>'state';
     was approval;
+    new_votes jsonb;
+    is_answered boolean;
+    it jsonb;
 BEGIN
     SELECT * INTO was FROM approval WHERE id = its;
-    IF NOT FOUND OR was.version + 1 <> (it->>'version')::bigint THEN
+    IF NOT FOUND OR was.version + 1 <> (wanted->>'version')::bigint THEN
         PERFORM refuse('facts_changed', 'approval');
     END IF;
+    new_votes := said_since(its, was.document->'votes', wanted->'votes');
+    is_answered := new_votes <> '[]';
+    PERFORM check_voices(its, was.subject, new_votes);
     IF NOT (was.state = 'pending' AND becomes IN ('pending', 'approved', 'denied', 'expired')
             OR was.state = 'approved' AND becomes = 'revoked') THEN
-        PERFORM illegal(format('approval %s is %s and cannot become %s', its, was.state, becomes));
+        PERFORM illegal(format('approval %s is %s, and cannot be %s', its, was.state, becomes));
     END IF;
-    IF it - moving_parts() <> was.document - moving_parts() THEN
-        PERFORM illegal(format('approval %s would be of something else', its));
+    IF was.state = 'pending' THEN
+        PERFORM check_answer(was, wanted, is_answered, now);
+    ELSIF NOT is_answered THEN
+        PERFORM illegal(format('nobody has taken approval %s back', its));
     END IF;
-    IF becomes = 'approved' THEN
-        IF was.deadline <= now THEN
-            PERFORM illegal(format('approval %s was not answered in time', its));
-        END IF;
-        IF is_self_approved(it) OR approvers(it) < (it->'terms'->>'quorum')::bigint THEN
-            PERFORM illegal(format('approval %s needs %s others who approve', its, it->'terms'->>'quorum'));
-        END IF;
-    ELSIF becomes = 'expired' AND was.deadline > now THEN
-        PERFORM illegal(format('approval %s still waits', its));
+    SELECT was.document || jsonb_object_agg(part, wanted->part) INTO it
+    FROM unnest(ARRAY['state', 'version', 'votes', 'level', 'deadline', 'expires', 'ended', 'alternative']) AS part;
+    IF becomes = 'approved' AND (NOT is_answered OR approvers(it) < (it->'terms'->>'quorum')::bigint) THEN
+        PERFORM illegal(format('approval %s needs %s who approve', its, it->'terms'->>'quorum'));
     END IF;
     UPDATE approval
     SET state = becomes, version = was.version + 1, deadline = (it->>'deadline')::bigint,
@@ -127,10 +123,51 @@ BEGIN
     END IF;
 END $$;
 
--- What of an approval may change after it was opened; what was asked for may not.
-CREATE OR REPLACE FUNCTION moving_parts() RETURNS text[] LANGUAGE sql IMMUTABLE AS $$
-    SELECT ARRAY['state', 'version', 'votes', 'level', 'deadline', 'expires', 'ended', 'alternative']
-$$;
+-- What has been said beyond what is known, which stays said.
+CREATE OR REPLACE FUNCTION said_since(its text, known jsonb, votes jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
+DECLARE
+    old jsonb;
+    new jsonb;
+BEGIN
+    SELECT coalesce(jsonb_agg(v ORDER BY n) FILTER (WHERE n <= jsonb_array_length(known)), '[]'),
+           coalesce(jsonb_agg(v ORDER BY n) FILTER (WHERE n > jsonb_array_length(known)), '[]')
+    INTO old, new FROM jsonb_array_elements(votes) WITH ORDINALITY AS said (v, n);
+    IF old <> known THEN
+        PERFORM illegal(format('what was said of approval %s stays said', its));
+    END IF;
+    RETURN new;
+END $$;
+
+-- Whoever asks has no voice in it.
+CREATE OR REPLACE FUNCTION check_voices(its text, requester text, votes jsonb) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    IF EXISTS (SELECT FROM jsonb_array_elements(votes) AS v WHERE v->>'by' = requester) THEN
+        PERFORM illegal(format('%s asks for approval %s, and has no voice in it', requester, its));
+    END IF;
+END $$;
+
+-- An answer comes in time, and the clock's after it; and who is asked moves on along the chain.
+CREATE OR REPLACE FUNCTION check_answer(was approval, wanted jsonb, is_answered boolean, now bigint)
+RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    is_over constant boolean := was.deadline <= now;
+    from_level constant integer := (was.document->>'level')::integer;
+    to_level constant integer := (wanted->>'level')::integer;
+    least integer := from_level;
+BEGIN
+    IF is_answered AND is_over THEN
+        PERFORM illegal(format('approval %s was not answered in time', was.id));
+    END IF;
+    IF NOT is_answered AND NOT is_over THEN
+        PERFORM illegal(format('approval %s still waits', was.id));
+    END IF;
+    IF NOT is_answered AND wanted->>'state' = 'pending' THEN
+        least := from_level + 1;
+    END IF;
+    IF to_level < least OR to_level > jsonb_array_length(was.document->'chain') THEN
+        PERFORM illegal(format('approval %s does not pass from level %s to %s', was.id, from_level, to_level));
+    END IF;
+END $$;
 
 -- How many have approved it: whoever said several things, by the last; never the requester.
 CREATE OR REPLACE FUNCTION approvers(it jsonb) RETURNS bigint LANGUAGE plpgsql IMMUTABLE AS $$
@@ -140,13 +177,6 @@ BEGIN
         FROM jsonb_array_elements(it->'votes') WITH ORDINALITY AS votes (v, n)
         ORDER BY v->>'kind', v->>'by', n DESC) AS last
         WHERE said = 'approve' AND who <> it->>'subject');
-END $$;
-
--- Whether its requester is among those who approved it.
-CREATE OR REPLACE FUNCTION is_self_approved(it jsonb) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS $$
-BEGIN
-    RETURN EXISTS (SELECT FROM jsonb_array_elements(it->'votes') AS v
-                   WHERE v->>'verdict' = 'approve' AND v->>'by' = it->>'subject');
 END $$;
 
 -- One use of a grant: its bounds are compared and moved in one, so that no two uses are the same.

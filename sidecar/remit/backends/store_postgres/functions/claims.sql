@@ -20,45 +20,36 @@ BEGIN
     END LOOP;
 END $$;
 
--- Takes a thing, or renews it by the same token.
+-- Takes a thing by the next token, or renews it by the same.
 -- {key, subject, workflow, token, expires, time, before, most: that a subject may hold}
 CREATE OR REPLACE FUNCTION take_claim(p jsonb, now bigint) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
     whose constant text := p->>'subject';
-    token_ constant bigint := (p->>'token')::bigint;
+    last bigint;
     was claim;
-    is_mine boolean := false;
+    is_held boolean;
 BEGIN
     SELECT * INTO was FROM claim WHERE key = p->>'key';
-    IF FOUND THEN
-        is_mine := was.subject = whose AND was.workflow = p->>'workflow';
-        IF was.subject <> '' AND was.expires > now AND NOT is_mine THEN
-            PERFORM refuse('claim_held', p->>'key');
-        END IF;
-        IF was.token <> (p->>'before')::bigint THEN
-            PERFORM refuse('facts_changed', 'claim');
-        END IF;
-        IF token_ < was.token OR token_ = was.token AND NOT is_mine THEN
-            PERFORM illegal(format('a claim''s token comes after %s', was.token));
-        END IF;
-    ELSIF token_ <= (SELECT claim_floor FROM shared) THEN
-        PERFORM refuse('facts_changed', 'claim');  -- it was forgotten meanwhile
+    is_held := FOUND AND was.subject <> '' AND was.expires > now;
+    IF is_held AND (was.subject <> whose OR was.workflow <> p->>'workflow') THEN
+        PERFORM refuse('claim_held', p->>'key');
     END IF;
-    IF whose = '' OR (p->>'expires')::bigint <= now THEN
-        PERFORM illegal('a claim is somebody''s, for some time');
+    last := coalesce(was.token, (SELECT claim_floor FROM shared));
+    IF last <> (p->>'before')::bigint OR (p->>'token')::bigint <> last + (NOT is_held)::integer THEN
+        PERFORM refuse('facts_changed', 'claim');
     END IF;
     IF (SELECT count(*) FROM claim WHERE subject = whose AND subject <> '' AND expires > now AND key <> p->>'key')
        >= (p->>'most')::bigint THEN
         PERFORM refuse('claims_exhausted', whose);
     END IF;
     INSERT INTO claim (key, subject, workflow, token, expires, time)
-    VALUES (p->>'key', whose, p->>'workflow', token_, (p->>'expires')::bigint, (p->>'time')::bigint)
+    VALUES (p->>'key', whose, p->>'workflow', (p->>'token')::bigint, (p->>'expires')::bigint, (p->>'time')::bigint)
     ON CONFLICT (key) DO UPDATE
     SET subject = excluded.subject, workflow = excluded.workflow, token = excluded.token, expires = excluded.expires,
         time = excluded.time;
 END $$;
 
--- Lets go of a thing: its holder does, or its time is over.
+-- Lets go of a thing: its holder does, or its time is over; then its holder holds it no more.
 -- {key, subject, workflow, token, lapsed}
 CREATE OR REPLACE FUNCTION release_claim(p jsonb, now bigint) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
@@ -67,13 +58,13 @@ BEGIN
     SELECT * INTO was FROM claim
     WHERE key = p->>'key' AND subject = p->>'subject' AND subject <> '' AND workflow = p->>'workflow'
       AND token = (p->>'token')::bigint;
-    IF NOT FOUND THEN
-        PERFORM not_found(format('no claim on %s by token %s', p->>'key', p->>'token'));
+    IF NOT FOUND OR was.expires <= now AND NOT (p->>'lapsed')::boolean THEN
+        PERFORM not_found(format('%s does not hold %s by token %s', p->>'subject', p->>'key', p->>'token'));
     END IF;
-    IF (p->>'lapsed')::boolean AND was.expires > now THEN
-        PERFORM illegal(format('the claim on %s has not lapsed', p->>'key'));
+    IF was.expires > now AND (p->>'lapsed')::boolean THEN
+        PERFORM illegal(format('the claim on %s was renewed and has not lapsed', p->>'key'));
     END IF;
-    UPDATE claim SET subject = '', workflow = '', expires = 0, time = now WHERE key = was.key;
+    UPDATE claim SET subject = '', workflow = '', expires = least(expires, now) WHERE key = was.key;
 END $$;
 
 -- Refuses where somebody else holds one of the things, or a token is named by which the subject holds none of them.
@@ -110,7 +101,7 @@ BEGIN
     VALUES (p->>'workflow', p->>'object', p->>'subject', p->>'operation', p->>'decision', now,
             (p->>'expires')::bigint)
     ON CONFLICT (workflow, object, subject, operation) DO UPDATE
-    SET time = greatest(a.time, excluded.time), expires = greatest(a.expires, excluded.expires);
+    SET time = excluded.time, expires = greatest(a.expires, excluded.expires);
 END $$;
 
 -- Forgets things that are nobody's since `ended`; no token of theirs is given again. How many.
@@ -119,12 +110,12 @@ DECLARE
     keys text[];
     highest bigint;
 BEGIN
-    IF NOT EXISTS (SELECT FROM claim WHERE subject = '' AND time <= ended) THEN
+    IF NOT EXISTS (SELECT FROM claim WHERE subject = '' AND expires <= ended) THEN
         RETURN 0;
     END IF;
     PERFORM 1 FROM shared FOR NO KEY UPDATE;
     SELECT array_agg(c.key), max(c.token) INTO keys, highest FROM (
-        SELECT key, token FROM claim WHERE subject = '' AND time <= ended LIMIT most FOR UPDATE SKIP LOCKED) AS c;
+        SELECT key, token FROM claim WHERE subject = '' AND expires <= ended LIMIT most FOR UPDATE SKIP LOCKED) AS c;
     IF keys IS NULL THEN
         RETURN 0;
     END IF;

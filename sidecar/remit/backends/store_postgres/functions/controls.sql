@@ -133,8 +133,8 @@ BEGIN
     END IF;
 END $$;
 
--- Forgets what has expired, some of it at a time, and leaves to others what they are forgetting: `ended` is the time up
--- to which approvals and free claims have had theirs.
+-- Forgets what has expired, some of it at a time, and leaves to others what they are forgetting. Approvals and free
+-- claims are forgotten where nobody could use them since `ended`.
 -- {now, ended, most} -> how many rows
 CREATE OR REPLACE FUNCTION prune(p jsonb) RETURNS jsonb LANGUAGE plpgsql SECURITY DEFINER AS $$
 DECLARE
@@ -161,7 +161,7 @@ BEGIN
     GET DIAGNOSTICS gone = ROW_COUNT;
     total := total + gone;
     DELETE FROM approval WHERE id IN (
-        SELECT id FROM approval WHERE state <> 'pending' AND greatest(ended, expires) <= (p->>'ended')::bigint
+        SELECT id FROM approval WHERE until <= (p->>'ended')::bigint
         LIMIT most FOR UPDATE SKIP LOCKED);
     GET DIAGNOSTICS gone = ROW_COUNT;
     RETURN to_jsonb(total + gone);

@@ -79,7 +79,8 @@ BEGIN
         rooms := rooms || CASE WHEN FOUND THEN json_build_array(adjusted, spent, held, idle) END;
     END LOOP;
     IF things <> '{}' THEN
-        SELECT json_agg(json_build_array(c.key, c.subject, c.workflow, c.token, c.expires, c.time) ORDER BY c.key)
+        SELECT json_agg(json_build_array(c.key, c.subject, c.workflow, c.token, c.expires, c.time)
+            ORDER BY array_position(things, c.key))
         INTO claims FROM remit.claim c WHERE c.key = ANY (things);
     END IF;
     IF asked_object <> '' THEN

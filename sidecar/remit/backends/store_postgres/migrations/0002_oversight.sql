@@ -20,6 +20,8 @@ CREATE TABLE approval (
     deadline bigint NOT NULL,
     expires bigint NOT NULL,            -- when the grant ends; 0: it is none
     ended bigint NOT NULL,              -- when it was denied, revoked or not answered; 0: it was not
+    until bigint GENERATED ALWAYS AS (  -- when nobody can answer or use it any more
+        CASE state WHEN 'pending' THEN deadline WHEN 'approved' THEN expires ELSE ended END) STORED,
     document jsonb NOT NULL
 );
 CREATE UNIQUE INDEX approval_pending_like ON approval (like_key) WHERE state = 'pending';
@@ -28,7 +30,7 @@ CREATE INDEX approval_subject ON approval (subject, id);
 CREATE INDEX approval_state ON approval (state, id);
 CREATE INDEX approval_pending_subject ON approval (subject) WHERE state = 'pending';
 CREATE INDEX approval_due ON approval (deadline, id) WHERE state = 'pending';
-CREATE INDEX approval_over ON approval (greatest(ended, expires)) WHERE state <> 'pending';
+CREATE INDEX approval_until ON approval (until);
 
 CREATE TABLE approval_item (
     approval text COLLATE "C" NOT NULL REFERENCES approval (id) ON DELETE CASCADE,
@@ -51,13 +53,13 @@ CREATE TABLE claim (
     subject text COLLATE "C" NOT NULL,              -- '': nobody's
     workflow text COLLATE "C" NOT NULL,
     token bigint NOT NULL,
-    expires bigint NOT NULL,
-    time bigint NOT NULL                -- when it was taken, or let go of
+    expires bigint NOT NULL,            -- or when it was let go of
+    time bigint NOT NULL                -- when it was taken
 );
 CREATE INDEX claim_held ON claim (time, key) WHERE subject <> '';
 CREATE INDEX claim_expires ON claim (expires, key) WHERE subject <> '';
 CREATE INDEX claim_subject ON claim (subject) WHERE subject <> '';
-CREATE INDEX claim_free ON claim (time) WHERE subject = '';
+CREATE INDEX claim_free ON claim (expires) WHERE subject = '';
 
 CREATE TABLE act (
     workflow text COLLATE "C" NOT NULL,
