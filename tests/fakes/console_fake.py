@@ -10,14 +10,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from remit.core.answer import Answer, GivenReason, Halted
+from remit.core.answer import Answer, GivenReason, Halted, Resolved, Shown
+from remit.core.approval import Approval, State, Verdict, Vote, approving, revoked, voted
+from remit.core.call import Resolution
+from remit.core.claim import Claim
 from remit.core.decision import Effect
 from remit.core.effect import Committed, Record
 from remit.core.errors import BadRequest, Forbidden, NotFound, RemitError, Violation
 from remit.core.journal import JournalRow, link
 from remit.core.model import BudgetRoom, BudgetRow, Halt, Identity, Subject
 from remit.listeners.console.pages import routes
-from remit.ports import Burn, WorkflowState
+from remit.ports import Burn, Reservation, WorkflowState
 from starlette.applications import Starlette
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -88,6 +91,11 @@ class OverviewFake:
     rows: list[JournalRow] = field(default_factory=list)
     flows: list[WorkflowState] = field(default_factory=list)
     stopped: list[Halt] = field(default_factory=list)
+    waiting: list[Approval] = field(default_factory=list)
+    unreported: list[Reservation] = field(default_factory=list)
+    claimed: list[Claim] = field(default_factory=list)
+    cleared: frozenset[str] = frozenset()
+    """The labels that people see arguments under."""
     failing: RemitError | None = None
     time: int = NOW
 
@@ -180,6 +188,49 @@ class OverviewFake:
         self.stopped = [each for each in self.stopped if each not in lifted]
         return Halted(answer, tuple(each.id for each in lifted))
 
+    async def approvals(
+        self, subject: Subject, states: Sequence[State], id: str, before: str, limit: int, /
+    ) -> Sequence[Shown]:
+        self._answer()
+        found = [
+            self._shown(subject, each)
+            for each in sorted(self.waiting, key=lambda each: each.id, reverse=True)
+            if each.state in (states or (State.PENDING,)) and id in ("", each.id) and (not before or each.id < before)
+        ]
+        return [each for each in found if _reads(subject) or each.resolvable][:limit]
+
+    async def resolve(self, subject: Subject, resolution: Resolution, /) -> Resolved:
+        self._answer()
+        at = next((at for at, each in enumerate(self.waiting) if each.id == resolution.approval), None)
+        if at is None:
+            raise NotFound(f"no approval {resolution.approval[:64]!r} that {subject.id} may see")
+        approval, verdict = self.waiting[at], resolution.verdict
+        may = not _asked(subject, approval).isdisjoint(subject.roles)
+        code = "allowed" if may else "role_not_granted"
+        if may and resolution.version not in (0, approval.version):
+            may, code = False, "facts_changed"
+        answer = self._decided(subject, may, code, f"{subject.id} says {verdict} to {approval.subject}")
+        if may:
+            vote = Vote("person", subject.id, verdict, resolution.reason, self.time, answer.id, approval.level)
+            self.waiting[at] = approval = _moved(approval, vote, self.time)
+        return Resolved(answer, self._shown(subject, approval))
+
+    async def unresolved(self, subject: Subject, limit: int, /) -> Sequence[Reservation]:
+        self._answer()
+        self._must_read(subject, "see what was never reported")
+        return sorted(self.unreported, key=lambda each: each.deadline)[:limit]
+
+    async def claims(self, subject: Subject, limit: int, /) -> Sequence[Claim]:
+        self._answer()
+        self._must_read(subject, "see every claim")
+        return sorted(self.claimed, key=lambda each: each.time)[:limit]
+
+    def _shown(self, subject: Subject, approval: Approval) -> Shown:
+        items = tuple(each if {*each.labels} <= self.cleared else replace(each, shown="") for each in approval.items)
+        lives = approval.state in (State.PENDING, State.APPROVED)
+        resolvable = lives and not _asked(subject, approval).isdisjoint(subject.roles)
+        return Shown(replace(approval, items=items), resolvable)
+
     def _answer(self) -> None:
         if self.failing is not None:
             raise self.failing
@@ -190,12 +241,31 @@ class OverviewFake:
 
     def _decide(self, subject: Subject, what: str) -> Answer:
         allowed = "operator" in subject.roles
-        effect, code = (Effect.ALLOW, "allowed") if allowed else (Effect.DENY, "role_not_granted")
         message = f"{subject.id} may {what}" if allowed else f"{subject.id} may not {what}: it takes the role operator"
+        return self._decided(subject, allowed, "allowed" if allowed else "role_not_granted", message)
+
+    def _decided(self, subject: Subject, allowed: bool, code: str, message: str) -> Answer:
+        effect = Effect.ALLOW if allowed else Effect.DENY
         said = body(effect.value, action="control.halt", reasons=[{"policy": "access.control", "code": code}])
         row = self.add(f"d_{len(self.rows):08x}", said, log="desk", subject=subject.id)
         reasons = (GivenReason("access.control", code, message),)
         return Answer(row.record.id, effect, reasons, True, False, Committed(row.log, row.sequence))
+
+
+def _asked(subject: Subject, approval: Approval) -> frozenset[str]:
+    """The roles that may resolve it; nobody may what they have asked for."""
+    return frozenset() if approval.subject == subject.id else frozenset(approval.terms.roles)
+
+
+def _moved(approval: Approval, vote: Vote, now: int) -> Approval:
+    """As policy's table has it."""
+    if approval.state is State.APPROVED:
+        return revoked(approval, vote, now)
+    outcome = {Verdict.DENY: "denied", Verdict.HOLD: "escalated"}.get(vote.verdict, "approved")
+    after = replace(approval, votes=(*approval.votes, vote))
+    if outcome == "approved" and len(approving(after)) < approval.terms.quorum:
+        outcome = "pending"
+    return voted(approval, vote, outcome, now)
 
 
 def _reads(subject: Subject) -> bool:

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from json import dumps
+
 from fakes.console_fake import EUR, HOUR, NOW, OverviewFake, body
+from remit.core.approval import Approval, Bind, Item, State, Terms, Verdict, Vote
+from remit.core.claim import Claim, thing
 from remit.core.model import BudgetRoom, BudgetRow, Halt
-from remit.ports import Burn, WorkflowState
+from remit.ports import Burn, Reservation, WorkflowState
 
 DAY = 24 * HOUR
+MINUTE = HOUR // 60
 MONTH = 1_793_491_200_000_000_000  # 2026-11-01
 NEXT = MONTH + 30 * DAY
 TODAY = NOW - NOW % DAY
 LIVE = "w_06522e1a77c0b1f2aa93c1d5e8f0471b2c3d4e"
 OLD = "w_06522d0000aa11bb22cc33dd44ee55ff66aa77"
+LARGE, MAIL, GRANT = "a_06522e1a90d4", "a_06522e1b02aa", "a_06522c000001"
 
 
 def story() -> OverviewFake:
@@ -19,11 +26,88 @@ def story() -> OverviewFake:
     told = OverviewFake()
     _budgets(told)
     _workflows(told)
+    told.waiting = _approvals()
+    told.cleared = frozenset({"untrusted"})
+    told.unreported = [
+        Reservation("d_08", "support", LIVE, "openai", "small", "ml", 5_000_000, 5_000_000, NOW - HOUR, "lapsed", ""),
+        Reservation("d_21", "analysis", "", "ledger", "", "finance", 0, 0, NOW - 4 * MINUTE, "held", ""),
+        Reservation("d_22", "support", OLD, "openai", "small", "ml", 20_000_000, 0, NOW + 5 * MINUTE, "held", ""),
+    ]
+    told.claimed = [
+        Claim(thing("dataset", "crm", "customer 4711"), "support", LIVE, 17, NOW + 9 * MINUTE, NOW - 21 * MINUTE),
+        Claim(thing("service", "refunds"), "analysis", "", 3, NOW + MINUTE, NOW - 2 * MINUTE),
+    ]
     told.stopped = [
         Halt("h_1", "service", "mailer", "ana", "bounces since the release of this morning", NOW - 2 * HOUR),
         Halt("h_2", "workflow", OLD, "ben", "loops over the same customer", NOW - 30 * HOUR),
     ]
     return told
+
+
+def _approvals() -> list[Approval]:
+    """One that two people must approve, one beside it, one with a supervisor; and how others ended."""
+    prompt = {"model": "large", "messages": [{"role": "user", "content": "Summarise the complaints of this week"}]}
+    asked_for = {"arguments": prompt, "usage": {"input_token": 1841, "output_token": 800}}
+    large = Approval(
+        id=LARGE,
+        like="large",
+        subject="analysis",
+        team="cx",
+        workflow=LIVE,
+        purpose="support",
+        policy="approval.variant",
+        code="approval_required",
+        action="api.call",
+        resource={"type": "service", "id": "openai", "operation": "chat", "variant": "large"},
+        reason="the small model left out half of the complaints",
+        terms=Terms(roles=("finance", "operator"), quorum=2, bind=Bind.VARIANT, uses=50, cost=20 * EUR, ttl=4 * 3600),
+        time=NOW - 12 * MINUTE,
+        deadline=NOW + 48 * MINUTE,
+        version=3,
+        votes=(Vote("person", "ben", Verdict.APPROVE, "only until the summary is done", NOW - 5 * MINUTE, "d_20"),),
+        items=(
+            Item("5b1f" * 16, "d_06", 410_000_000, ("untrusted",), dumps(asked_for), asked=5),
+            Item("77c0" * 16, "d_06", 380_000_000, ("pii", "untrusted"), dumps({"arguments": {}}), asked=2),
+        ),
+    )
+    mail = replace(
+        large,
+        id=MAIL,
+        subject="support",
+        workflow="",
+        policy="supervision.review",
+        code="review_required",
+        action="message.send",
+        resource={"type": "agent", "id": "mailer-agent", "operation": "send", "variant": ""},
+        reason="tell the customer that the refund is on its way",
+        terms=Terms(roles=("operator",), supervisor=True, alternative={"arguments": {"attachment": None}}),
+        time=NOW - 40 * 10**9,
+        deadline=NOW + 59 * MINUTE,
+        version=1,
+        chain=("lead", "ben"),
+        votes=(),
+        items=(Item("e3a0" * 16, "d_05", 0, ("pii",), dumps({"arguments": {"to": "x@example.com"}})),),
+    )
+    booked = replace(
+        mail,
+        id=GRANT,
+        action="data.write",
+        resource={"type": "dataset", "id": "ledger", "operation": "book_refund", "variant": ""},
+        reason="refund for a late parcel",
+        terms=replace(mail.terms, supervisor=False, uses=3, cost=30 * EUR, alternative={}),
+        time=NOW - 5 * HOUR,
+        chain=(),
+        version=2,
+        state=State.APPROVED,
+        expires=NOW + HOUR,
+        votes=(Vote("person", "ana", Verdict.APPROVE, "as agreed with finance", NOW - 4 * HOUR, "d_13"),),
+        items=(Item("19fe" * 16, "d_12", 9 * EUR, (), "", used=2, spent=13 * EUR),),
+    )
+    no = Vote("person", "ana", Verdict.DENY, "the contract forbids it", NOW - 6 * HOUR, "d_14")
+    denied = replace(booked, id="a_06522b000001", state=State.DENIED, ended=NOW - 6 * HOUR, expires=0, votes=(no,))
+    expired = replace(denied, id="a_06522a000001", state=State.EXPIRED, ended=NOW - 30 * HOUR, votes=())
+    back = (*booked.votes, replace(no, reason="the account was taken over"))
+    return [large, mail, booked, denied, expired, replace(denied, id="a_065229000001", state=State.REVOKED, votes=back)]
 
 
 def _budgets(told: OverviewFake) -> None:
@@ -86,8 +170,22 @@ def _workflows(told: OverviewFake) -> None:
     )
     told.add("d_05", refused, workflow=LIVE, parent="d_03", log="sidecar-b")
     large = {"type": "service", "id": "openai", "operation": "chat", "variant": "large", "fields": []}
-    waits = body("HOLD", resource=large, reasons=[{"policy": "approval.variant", "code": "approval_required"}])
+    required = {"policy": "approval.variant", "code": "approval_required"}
+    opened = [{"id": LARGE, **required, "state": "opened"}]
+    waits = body(
+        "HOLD",
+        resource=large,
+        reasons=[required],
+        approvals=opened,
+        alternative={"resource": {**large, "variant": "small"}},
+    )
     told.add("d_06", waits, workflow=LIVE, parent="d_05", subject="analysis")
+    heard = body(
+        action="approval.resolve",
+        resource={"type": "approval", "id": LARGE, "operation": "approve", "variant": ""},
+        context={"reason": "only until the summary is done"},
+    )
+    told.add("d_20", heard, workflow=LIVE, ref="d_06", log="desk", subject="ben")
     observed = body("DENY", enforced=False, reasons=[{"policy": "access.tool", "code": "default_deny"}])
     told.add("d_07", observed, subject="analysis", workflow=LIVE, parent="d_02")
     lapsed = body(reserved="5000000", deadline=str(NOW - HOUR))
@@ -102,6 +200,7 @@ def _workflows(told: OverviewFake) -> None:
         said = body(
             "DENY" if exhausted else "ALLOW",
             facts=facts,
+            grants=[GRANT] if at == 13 else [],
             reasons=[{"policy": "remit", "code": "budget_exhausted"}] if exhausted else body()["reasons"],
         )
         told.add(f"d_{at}", said, workflow=OLD, subject="support")

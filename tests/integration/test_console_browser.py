@@ -15,7 +15,7 @@ import pytest
 from fakes.console_browser import Look, chromium, served
 from fakes.console_fake import OverviewFake, body, harness, person
 from fakes.console_hostile import ATTACKS, everywhere
-from fakes.console_story import LIVE, story
+from fakes.console_story import GRANT, LARGE, LIVE, MAIL, story
 from playwright.sync_api import Browser, expect
 from remit.backends import htmx_install
 from remit.core.errors import StoreUnavailable
@@ -35,9 +35,15 @@ PAGES = {
     "decision": "/decisions/d_03",
     "refusal": "/decisions/d_05",
     "erased": "/decisions/d_10",
+    "approvals": "/approvals",
+    "approval": f"/approvals/{LARGE}",
+    "mail": f"/approvals/{MAIL}",
+    "grant": f"/approvals/{GRANT}",
+    "held": "/decisions/d_06",
+    "open-ends": "/open-ends",
     "halts": "/halts",
 }
-COLOURED = ("home", "budget", "workflow", "refusal", "halts")
+COLOURED = ("home", "budget", "workflow", "refusal", "approvals", "approval", "open-ends", "halts")
 """Pages that have every colour between them."""
 PHONE = 360
 VIEWS = [
@@ -145,7 +151,7 @@ def test_a_live_tree_grows_by_itself(browser: Browser, htmx: bytes) -> None:
         link.focus()
         overview.add("d_98", body("DENY"), workflow=LIVE, parent="d_02")
         expect(look.page.locator("#r-d_02 #r-d_98")).to_be_visible(timeout=4000)
-        expect(look.page.locator("#live-state")).to_contain_text("12 records")
+        expect(look.page.locator("#live-state")).to_contain_text("13 records")
         assert look.page.evaluate("document.activeElement.textContent") == "sidecar-a #2"
 
         overview.failing = StoreUnavailable("gone")

@@ -74,14 +74,14 @@ def told(node: Node, names: Names) -> list[tuple[str, str]]:
 
 
 def approvals(body: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """What a decision waits for, or was refused for: approvals' ids, and how each was found."""
+    """What a decision waits for, or was refused for: approvals' ids, each once, and how each was found."""
     named = [mapping(each) for each in items(body.get("approvals"))[:_MOST_NAMED]]
-    return [(text(each.get("id")), said(each.get("state"))) for each in named if text(each.get("id"))]
+    return list({id: said(each.get("state")) for each in named if (id := text(each.get("id")))}.items())
 
 
 def grants(body: Mapping[str, Any]) -> list[str]:
-    """The approvals whose grants a decision used."""
-    return [each for each in items(body.get("grants"))[:_MOST_NAMED] if text(each)]
+    """The approvals whose grants a decision used, each once."""
+    return list(dict.fromkeys(each for each in items(body.get("grants"))[:_MOST_NAMED] if text(each)))
 
 
 def cost_words(node: Node) -> str:

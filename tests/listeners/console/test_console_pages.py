@@ -204,7 +204,7 @@ def test_a_workflow_is_a_tree_across_logs(client: TestClient) -> None:
     """Children below their parents whatever their log; reports and lapses with their decision; what was erased."""
     text = Page(client.get(f"/workflows/{LIVE}").text).text
 
-    assert "open · 11 records · decisions: 4 ALLOW, 2 DENY, 1 HOLD, 1 erased; spent 0.0187 EUR" in text
+    assert "open · 12 records · decisions: 5 ALLOW, 2 DENY, 1 HOLD, 1 erased; spent 0.0187 EUR" in text
     assert "sidecar-b #1 ✓ ALLOW support api.call service openai/chat/small" in text
     assert "cost 0.0137 EUR settled, of 0.02 EUR reserved sidecar-b #2 report succeeded settled" in text
     assert "sidecar-a #6 lapse lapsed" in text
@@ -241,7 +241,7 @@ def test_a_live_tree_comes_only_when_it_has_changed(overview: OverviewFake) -> N
 
     assert (same.status_code, same.content) == (204, b"")
     assert lost.status_code == 200 and 'id="lost" hx-swap-oob="innerHTML"' in lost.text
-    assert "r-d_99" in more.text and "12 records" in more.text
+    assert "r-d_99" in more.text and "13 records" in more.text
     assert "<html" not in more.text
 
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from remit.core.journal import JournalRow
-from remit.core.phrases import SEAL, Names, cost_words, resource_words, said
+from remit.core.phrases import SEAL, Names, approvals, cost_words, grants, resource_words, said
 from remit.core.reason import EXPLANATIONS, known
 from remit.core.reason import Reason as Known
-from remit.core.records import Node, items, mapping, nanos, text
+from remit.core.records import Entry, Node, items, mapping, nanos, text
 from remit.core.text import amount, clean, moment
 from remit.listeners.console.tree import About, about
 
@@ -39,6 +39,16 @@ class Label:
 
     name: str
     sources: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Waits:
+    """An approval that a decision turns on: how it was found, and by which rule."""
+
+    id: str
+    state: str
+    policy: str
+    code: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +81,10 @@ class Shown:
     inputs: Sequence[str]
     reasons: Sequence[Reason]
     detail: str
+    approvals: Sequence[Waits]
+    grants: Sequence[str]
+    alternative: Pairs
+    approval: str  # that it resolves, or tells the end of
     obligations: Sequence[str]
     facts: Pairs
     labels: Sequence[Label]
@@ -103,20 +117,24 @@ def record(row: JournalRow, node: Node, names: Names) -> Shown:
         what=f"{said(body.get('action'))} {resource_words(mapping(body.get('resource')))}" if decided else "",
         who=_who(mapping(body.get("subject"))),
         asked=_asked(body, context) if decided else (),
-        arguments=_flat(context.get("arguments")),
+        arguments=flat(context.get("arguments")),
         inputs=_texts(context.get("inputs")),
         reasons=[_reason(mapping(each)) for each in items(body.get("reasons"))],
         detail=_words(body.get("detail")),
+        approvals=_waits(body) if decided else (),
+        grants=grants(body) if decided else (),
+        alternative=flat(body.get("alternative")) if decided else (),
+        approval=_resolved(entry, mapping(body.get("resource"))),
         obligations=[each for each in (text(mapping(one).get("id")) for one in items(body.get("obligations"))) if each],
         facts=_facts(facts, text(body.get("currency"))),
         labels=_labels(mapping(facts.get("labels"))),
         budgets=[_budget(mapping(each)) for each in items(facts.get("budgets"))],
         halts=_texts(facts.get("halts")),
         cost=_cost(node) if decided else (),
-        sent=_flat(body.get("sent")),
+        sent=flat(body.get("sent")),
         about=[about(each, names) for each in node.about],
         place=_place(row, text(body.get("revision"))),
-        rest=() if decided else _flat(body),
+        rest=() if decided else flat(body),
         workflow=entry.workflow,
         parent=entry.parent,
         ref=entry.ref,
@@ -126,7 +144,7 @@ def record(row: JournalRow, node: Node, names: Names) -> Shown:
 
 def _who(subject: Mapping[str, Any]) -> Pairs:
     identity = mapping(subject.get("identity"))
-    return _pairs(
+    return pairs(
         ("type", subject.get("type")),
         ("id", subject.get("id")),
         ("actor, as claimed", subject.get("actor")),
@@ -141,7 +159,7 @@ def _who(subject: Mapping[str, Any]) -> Pairs:
 
 def _asked(body: Mapping[str, Any], context: Mapping[str, Any]) -> Pairs:
     attempt = context.get("attempt")
-    return _pairs(
+    return pairs(
         ("action", body.get("action")),
         ("resource", resource_words(mapping(body.get("resource")))),
         ("purpose", context.get("purpose")),
@@ -150,12 +168,24 @@ def _asked(body: Mapping[str, Any], context: Mapping[str, Any]) -> Pairs:
     )
 
 
+def _waits(body: Mapping[str, Any]) -> list[Waits]:
+    named = {text(mapping(each).get("id")): mapping(each) for each in items(body.get("approvals"))}
+    found = [(id, state, named[id]) for id, state in approvals(body)]
+    return [Waits(id, state, text(each.get("policy")), text(each.get("code"))) for id, state, each in found]
+
+
+def _resolved(entry: Entry, resource: Mapping[str, Any]) -> str:
+    if entry.kind == "approval":
+        return text(entry.body.get("approval"))
+    return text(resource.get("id")) if resource.get("type") == "approval" else ""
+
+
 def _facts(facts: Mapping[str, Any], currency: str) -> Pairs:
     estimate = mapping(facts.get("estimate"))
     known_amount = text(estimate.get("amount"))
     links = [mapping(each) for each in items(facts.get("chain"))]
     external = {True: "yes", False: "no"}.get(facts.get("external") is True, "") if "external" in facts else ""
-    return _pairs(
+    return pairs(
         ("owner", facts.get("owner")),
         ("external", external),
         ("region", facts.get("region")),
@@ -185,14 +215,14 @@ def _cost(node: Node) -> Pairs:
     deadline = nanos(node.entry.body.get("deadline"))
     ended = cost_words(node)
     waits = ended and deadline and " of " not in ended
-    return _pairs(
+    return pairs(
         ("cost", ended or "nothing set aside"),
         ("set aside until", f"{moment(deadline)}; then charged, unless it is reported" if waits else ""),
     )
 
 
 def _place(row: JournalRow, revision: str) -> Pairs:
-    return _pairs(
+    return pairs(
         ("log", row.log),
         ("sequence", row.sequence),
         ("record", row.record.id),
@@ -211,8 +241,8 @@ def _reason(reason: Mapping[str, Any]) -> Reason:
     return Reason(text(reason.get("policy")), code, explained.raised if explained else "", remedy)
 
 
-def _pairs(*pairs: tuple[str, object]) -> Pairs:
-    return [(label, words) for label, value in pairs if (words := _words(value))]
+def pairs(*given: tuple[str, object]) -> Pairs:
+    return [(label, words) for label, value in given if (words := _words(value))]
 
 
 def _words(value: object) -> str:
@@ -237,14 +267,14 @@ def _items(values: object) -> list[tuple[str, Any]]:
     return list(mapping(values).items())[:MAX_PAIRS]
 
 
-def _flat(value: object) -> Pairs:
-    """Every value of a nested part, with its path."""
-    pairs: list[tuple[str, str]] = []
+def flat(value: object, more: str = "remit trace --json") -> Pairs:
+    """Every value of a nested part, with its path. `more` is the command that shows all."""
+    found: list[tuple[str, str]] = []
     for path, words in _leaves(value, "", 0):
-        if len(pairs) == MAX_PAIRS:
-            return [*pairs, ("…", "there is more; `remit trace --json` has all of it")]
-        pairs.append((path, words))
-    return pairs
+        if len(found) == MAX_PAIRS:
+            return [*found, ("…", f"there is more; `{more}` has all of it")]
+        found.append((path, words))
+    return found
 
 
 def _leaves(value: object, path: str, depth: int) -> Iterator[tuple[str, str]]:

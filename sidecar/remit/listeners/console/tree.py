@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from remit.core.journal import JournalRow
-from remit.core.phrases import Names, about_words, resource_words, said, told
+from remit.core.phrases import APPROVALS, GRANTS, Names, about_words, approvals, grants, resource_words, said, told
 from remit.core.records import Entry, Node, from_row, grow, mapping, summary, text
 
 PAGE = 200
 """Records on a page."""
+
+_LINKED = (APPROVALS, GRANTS)
 
 _TWIGS = 8
 """Levels that are set in; what is deeper stands at the last one."""
@@ -44,6 +46,8 @@ class Branch:
     observed: bool
     what: str
     facts: Sequence[tuple[str, str]]
+    approvals: Sequence[tuple[str, str]]  # ids, and how each was found
+    grants: Sequence[str]
     follows: str  # the id of the parent, where that is not on this page
     about: Sequence[About]
     children: Sequence[Branch]
@@ -120,7 +124,9 @@ def _branch(node: Node, names: Names) -> Branch:
         effect=text(body.get("effect")) if decided else "",
         observed=decided and body.get("enforced") is False,
         what=f"{said(body.get('action'))} {resource_words(mapping(body.get('resource')))}" if decided else "",
-        facts=told(node, names) if decided else (),
+        facts=[each for each in told(node, names) if each[0] not in _LINKED] if decided else (),
+        approvals=approvals(body) if decided else (),
+        grants=grants(body) if decided else (),
         follows=entry.parent if node.over is None else "",
         about=[about(each, names) for each in node.about],
         children=_branches(node.children, names),

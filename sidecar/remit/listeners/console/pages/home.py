@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
 
 from starlette.responses import Response
 
+from remit.core.approval import State
 from remit.core.decision import Effect
-from remit.core.errors import Forbidden
 from remit.core.model import BudgetRoom
 from remit.listeners.console.pages.budgets import percent_used, rows_of
 from remit.listeners.console.pages.decisions import Line, lines_of
-from remit.listeners.console.pages.site import Visit
+from remit.listeners.console.pages.site import Part, Visit, part
 
 LATEST = 200
 """How many decisions are looked at for those that were refused."""
@@ -21,29 +20,40 @@ LATEST = 200
 REFUSED, LISTED, WORKFLOWS, NEAR = 8, 12, 6, 12
 NEAR_PERCENT = 80
 
-_Shown = TypeVar("_Shown")
+OPEN = 100
+"""How many approvals, effects and claims are looked at."""
 
 
 @dataclass(frozen=True, slots=True)
-class Part(Generic[_Shown]):
-    """A part of the page; `told` says why it is not shown to this person, or is ""."""
+class Waiting:
+    """Approvals that wait: how many of them for this person, and since when the oldest that was looked at does."""
 
-    rows: Sequence[_Shown]
+    number: int
+    mine: int
+    since: int
     told: str = ""
 
 
 async def show(visit: Visit) -> Response:
-    """Halts in force, budgets near their limit, decisions (those that were refused first), workflows."""
+    """What waits for people, halts, budgets near their limit, decisions (those that were refused first), workflows."""
     overview, person = visit.overview, visit.person
-    halts = await _part(overview.halts(person))
-    rooms = await _part(overview.budgets(person, ""))
-    latest = await _part(overview.latest(person, 0, LATEST))
-    workflows = await _part(overview.workflows(person, "", WORKFLOWS))
+    waiting = await _waiting(visit)
+    unresolved = await part(overview.unresolved(person, OPEN))
+    claims = await part(overview.claims(person, OPEN))
+    halts = await part(overview.halts(person))
+    rooms = await part(overview.budgets(person, ""))
+    latest = await part(overview.latest(person, 0, LATEST))
+    workflows = await part(overview.workflows(person, "", WORKFLOWS))
     near = _near(rooms.rows)
     lines = lines_of(latest.rows)
     return visit.page(
         "home.html",
         title="Overview",
+        waiting=waiting,
+        unresolved=unresolved,
+        overdue=sum(each.deadline <= visit.console.now() for each in unresolved.rows),
+        claims=claims,
+        most=OPEN,
         halts=halts,
         budgets=rooms,
         near=rows_of(near[:NEAR], visit.console.now()),
@@ -66,9 +76,7 @@ def _refused(lines: Sequence[Line]) -> list[Line]:
     return [each for each in lines if each.effect in (Effect.DENY, Effect.HOLD)]
 
 
-async def _part(asked: Awaitable[Sequence[_Shown]]) -> Part[_Shown]:
-    """What is not for this person to see leaves the rest of the page as it is."""
-    try:
-        return Part(await asked)
-    except Forbidden as error:
-        return Part((), str(error))
+async def _waiting(visit: Visit) -> Waiting:
+    found = await part(visit.overview.approvals(visit.person, (State.PENDING,), "", "", OPEN))
+    mine = sum(each.resolvable for each in found.rows)
+    return Waiting(len(found.rows), mine, min((each.approval.time for each in found.rows), default=0), found.told)

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 from urllib.parse import quote, urlencode
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -20,6 +20,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
+from remit.core.approval import State
 from remit.core.decision import Effect
 from remit.core.errors import BadRequest, CallerError, Forbidden, IllegalTransition, NotFound, ServiceError
 from remit.core.model import Subject
@@ -32,6 +33,15 @@ ID = re.compile(r"[A-Za-z0-9_-]{1,128}", re.ASCII)
 
 SIGNS = {Effect.ALLOW: "✓", Effect.DENY: "✕", Effect.HOLD: "‖"}
 """An effect's shape, for who does not see its colour."""
+
+STANDINGS = {
+    State.PENDING: ("hold", "‖"),
+    State.APPROVED: ("allow", "✓"),
+    State.DENIED: ("deny", "✕"),
+    State.EXPIRED: ("other", "○"),
+    State.REVOKED: ("deny", "✕"),
+}
+"""Where an approval stands: its style, and its shape for who does not see its colour."""
 
 _FILTERS = ("length", "string")
 
@@ -92,6 +102,25 @@ class Visit:
         """A page, of this moment."""
         more = {"now": self.console.now(), "currency": self.overview.currency, "scripted": bool(self.console.htmx)}
         return page(self.request, template, status=status, **more, **values)
+
+
+_Row = TypeVar("_Row")
+
+
+@dataclass(frozen=True, slots=True)
+class Part(Generic[_Row]):
+    """A part of a page; `told` says why it is not shown to this person, or is ""."""
+
+    rows: Sequence[_Row]
+    told: str = ""
+
+
+async def part(asked: Awaitable[Sequence[_Row]]) -> Part[_Row]:
+    """What is not for this person to see leaves the rest of the page as it is."""
+    try:
+        return Part(await asked)
+    except Forbidden as error:
+        return Part((), str(error))
 
 
 View = Callable[[Visit], Awaitable[Response]]
@@ -184,6 +213,17 @@ def seconds(time_ns: int) -> str:
     return moment(time_ns - time_ns % 10**9).replace(".000Z", "Z")
 
 
+def span(length_ns: int) -> str:
+    """How long, for people: to the minute below a day, to the hour above."""
+    minutes = max(length_ns, 0) // (60 * 10**9)
+    days, hours, rest = minutes // 1440, minutes // 60 % 24, minutes % 60
+    if days:
+        return f"{days} d {hours} h" if hours else f"{days} d"
+    if hours:
+        return f"{hours} h {rest} min" if rest else f"{hours} h"
+    return f"{rest} min" if rest else "less than a minute"
+
+
 def linkable(id: object) -> bool:
     """Whether this is an id that there can be a page of."""
     return isinstance(id, str) and ID.fullmatch(id) is not None
@@ -200,6 +240,11 @@ def named(request: Request) -> str:
 def effect_class(effect: str) -> str:
     """The style of an effect, and of no other word."""
     return effect.lower() if effect in SIGNS else "other"
+
+
+def standing_class(state: str) -> str:
+    """The style of where an approval stands, and of no other word."""
+    return STANDINGS[State(state)][0] if state in STANDINGS else "other"
 
 
 def _environment() -> Environment:
@@ -221,6 +266,9 @@ def _environment() -> Environment:
         "moment": moment,
         "seconds": seconds,
         "signs": SIGNS,
+        "span": span,
+        "standing_class": standing_class,
+        "standings": STANDINGS,
         "to": to,
     }
     return environment
