@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from remit.core.answer import (
     Accepted,
@@ -18,20 +19,28 @@ from remit.core.answer import (
     HandedOff,
     OpenedWorkflow,
     Reported,
+    Resolved,
+    Shown,
+    Taken,
+    Turning,
 )
-from remit.core.call import Call, HandoffCall, Report, WorkflowCall
+from remit.core.approval import Approval, Item, State, Terms, Verdict, Vote, voted
+from remit.core.call import Call, ClaimCall, HandoffCall, ReleaseCall, Report, Resolution, WorkflowCall
+from remit.core.claim import thing
 from remit.core.decision import Effect
 from remit.core.effect import Committed, Record
 from remit.core.errors import Forbidden, IllegalTransition, NotFound, StoreUnavailable
 from remit.core.model import BudgetRoom, BudgetRow, Subject
 from remit.core.obligation import Obligation
 from remit.core.query import Ended, ExecuteCall, Executed, MaskedColumn, QueryCall, QueryPart, Row, Rows, Started
-from remit.ports import JournalRow, Sight, Sighting
+from remit.ports import JournalRow, Reservation, Sight, Sighting
 
 SECOND = 1_000_000_000
 START = 1_800_000_000 * SECOND
 ALLOWED = GivenReason("access.resource", "allowed", "allowed")
 DENIED = GivenReason("remit", "default_deny", "no rule allows it")
+HELD = GivenReason("access.approval", "approval_required", "somebody must approve it")
+REFUSED = GivenReason("remit", "approval_denied", "somebody said no")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +105,9 @@ class FakeTable:
 class FakePipeline:
     """Allows the resources in `allows`; `reserves` is set aside for each that is allowed.
 
+    Those in `holds` wait for an approval first: one in `requests` for each agent and resource, which `resolve` ends and
+    whose changes are watched. `lasting` counts calls that wait for one, and `watching` those that watch.
+
     `failure` is raised by the next calls instead of an answer. While `gate` is cleared, calls wait in front of it.
     With `store_down` refusals cannot be recorded.
     """
@@ -122,15 +134,37 @@ class FakePipeline:
     table: FakeTable = field(default_factory=FakeTable)
     queries: list[tuple[Subject, QueryCall]] = field(default_factory=list)
     writes: list[tuple[Subject, ExecuteCall]] = field(default_factory=list)
+    holds: set[str] = field(default_factory=set)
+    requests: dict[str, Approval] = field(default_factory=dict)
+    lasting: int = 0
+    watching: int = 0
+    claims: dict[str, tuple[str, int]] = field(default_factory=dict)
+    taken: list[tuple[Subject, ClaimCall]] = field(default_factory=list)
+    resolutions: list[tuple[Subject, Resolution]] = field(default_factory=list)
+    listed: list[tuple[Sequence[State], str, str, int]] = field(default_factory=list)
+    effects: list[Reservation] = field(default_factory=list)
+    tokens: int = 0
+    changed: asyncio.Condition = field(default_factory=asyncio.Condition)
     _kept: dict[tuple[str, str, str], tuple[str, Answer]] = field(default_factory=dict)
     _done: dict[tuple[str, str], Executed] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.gate.set()
 
-    async def authorize(self, subject: Subject, call: Call) -> Answer:
+    async def authorize(self, subject: Subject, call: Call, wait: int = 0) -> Answer:
+        deciding = asyncio.ensure_future(self._authorized(subject, call))
+        try:
+            answer = await asyncio.shield(deciding)
+        except asyncio.CancelledError:
+            await asyncio.wait({deciding})
+            raise
+        return await self._outwaited(subject, call, answer, wait) if answer.effect is Effect.HOLD else answer
+
+    async def _authorized(self, subject: Subject, call: Call) -> Answer:
         await self._pass()
         self.asked.append((subject, call))
+        if call.resource.id in self.holds:
+            return await self._held(subject, call)
         kept = self._kept.get((subject.id, call.rpc, call.key)) if call.key else None
         if kept is not None:
             return self._replayed(kept, call)
@@ -212,6 +246,79 @@ class FakePipeline:
         answer = self._decide(subject, "message.accept", allowed=mine)
         return Accepted(answer, "w_1.signed", ("pii",), "analysis") if mine else Accepted(answer)
 
+    async def claim(self, subject: Subject, call: ClaimCall) -> Taken:
+        await self._pass()
+        self.taken.append((subject, call))
+        key = thing(call.resource.type, call.resource.id, call.object)
+        holder, token = self.claims.get(key, ("", 0))
+        answer = self._decide(subject, "claim.take", allowed=holder in ("", subject.id))
+        if answer.effect is not Effect.ALLOW:
+            return Taken(answer)
+        if not holder:
+            self.tokens = token = self.tokens + 1
+        self.claims[key] = (subject.id, token)
+        return Taken(answer, token, START + call.ttl)
+
+    async def release(self, subject: Subject, call: ReleaseCall) -> str:
+        await self._pass()
+        key = thing(call.resource.type, call.resource.id, call.object)
+        if self.claims.get(key) != (subject.id, call.token):
+            raise IllegalTransition("it is not held by this token")
+        self.claims[key] = ("", call.token)
+        return self._write("release", subject)[0]
+
+    async def approvals(
+        self, subject: Subject, states: Sequence[State], id: str, before: str, limit: int
+    ) -> Sequence[Shown]:
+        await self._pass()
+        self.listed.append((states, id, before, limit))
+        wanted = states or (State.PENDING,)
+        found = [each for each in reversed(self.requests.values()) if each.state in wanted and id in ("", each.id)]
+        return [self._shown(subject, each) for each in found][:limit]
+
+    async def watch_approvals(self, subject: Subject) -> AsyncGenerator[Shown | None, None]:
+        await self._pass()
+        seen: dict[str, int] = {}
+        self.watching += 1
+        try:
+            for approval in [each for each in self.requests.values() if each.state is State.PENDING]:
+                seen[approval.id] = approval.version
+                yield self._shown(subject, approval)
+            yield None
+            while True:
+                async with self.changed:
+                    await self.changed.wait_for(lambda: any(self._newer(seen)))
+                for approval in list(self._newer(seen)):
+                    seen[approval.id] = approval.version
+                    yield self._shown(subject, approval)
+        finally:
+            self.watching -= 1
+
+    async def resolve(self, subject: Subject, resolution: Resolution) -> Resolved:
+        await self._pass()
+        self.resolutions.append((subject, resolution))
+        approval = self.requests.get(resolution.approval)
+        if approval is None:
+            raise NotFound(f"no approval {resolution.approval}")
+        stale = resolution.version not in (0, approval.version)
+        answer = self._decide(subject, "approval.resolve", allowed=subject.id != approval.subject and not stale)
+        if answer.effect is Effect.ALLOW:
+            vote = Vote(subject.type, subject.id, resolution.verdict, resolution.reason, START, answer.id)
+            outcome = {Verdict.APPROVE: "approved", Verdict.DENY: "denied", Verdict.HOLD: "escalated"}
+            approval = voted(approval, vote, outcome[resolution.verdict], START)
+            await self.move(replace(approval, alternative=resolution.alternative))
+        return Resolved(answer, self._shown(subject, self.requests[approval.id]))
+
+    async def unresolved(self, subject: Subject, limit: int) -> Sequence[Reservation]:
+        await self._pass()
+        return self.effects[:limit]
+
+    async def move(self, approval: Approval) -> None:
+        """Keep an approval as it is now, and tell all who wait or watch."""
+        self.requests[approval.id] = approval
+        async with self.changed:
+            self.changed.notify_all()
+
     async def halt(self, subject: Subject, scope: str, value: str, reason: str) -> Halted:
         await self._pass()
         answer = self._decide(subject, "control.halt", allowed="operator" in subject.roles)
@@ -274,6 +381,37 @@ class FakePipeline:
         if self.failure is not None:
             raise self.failure
 
+    async def _outwaited(self, subject: Subject, call: Call, answer: Answer, wait: int) -> Answer:
+        id = answer.approvals[0].id
+        self.lasting += 1
+        try:
+            async with self.changed:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(wait / SECOND):
+                        await self.changed.wait_for(lambda: self.requests[id].state is not State.PENDING)
+        finally:
+            self.lasting -= 1
+        return answer if self.requests[id].state is State.PENDING else await self._held(subject, call)
+
+    async def _held(self, subject: Subject, call: Call) -> Answer:
+        id = f"a_{subject.id}_{call.resource.id}"
+        if id not in self.requests:
+            await self.move(request_for(id, subject, call))
+        answer = self._decide(subject, call.action, allowed=False)
+        state = self.requests[id].state
+        if state is State.APPROVED:
+            return self._decide(subject, call.action, allowed=True)
+        waits = state is State.PENDING
+        turning = Turning(id, HELD.policy, HELD.code, state, "", ("approver",), self.requests[id].deadline)
+        effect, why = (Effect.HOLD, HELD) if waits else (Effect.DENY, REFUSED)
+        return replace(answer, effect=effect, reasons=(why,), approvals=(turning,))
+
+    def _shown(self, subject: Subject, approval: Approval) -> Shown:
+        return Shown(approval, approval.state is State.PENDING and subject.id != approval.subject)
+
+    def _newer(self, seen: dict[str, int]) -> list[Approval]:
+        return [each for each in self.requests.values() if seen.get(each.id) != each.version]
+
     def _decide(self, subject: Subject, action: str, *, allowed: bool) -> Answer:
         id, committed = self._write("decision", subject)
         return Answer(
@@ -314,3 +452,33 @@ class FakePipeline:
     def _room(self, scope: str) -> BudgetRoom:
         row = BudgetRow("cx-month", scope, START, START + 3600 * SECOND, 100 * SECOND)
         return BudgetRoom(row, self.limit, spent=SECOND, held=SECOND // 4)
+
+
+def request_for(id: str, subject: Subject, call: Call, **changed: Any) -> Approval:
+    """What is asked of those who may approve a call."""
+    resource = call.resource
+    item = Item("ab" * 32, "d_1", SECOND // 2, ("pii",), '{"arguments":{"to":"ana"}}')
+    usual: dict[str, Any] = {
+        "id": id,
+        "like": "cd" * 32,
+        "subject": subject.id,
+        "team": subject.team,
+        "workflow": "w_1",
+        "purpose": "support",
+        "policy": HELD.policy,
+        "code": HELD.code,
+        "action": call.action,
+        "resource": {
+            "type": resource.type,
+            "id": resource.id,
+            "operation": resource.operation,
+            "variant": resource.variant,
+        },
+        "reason": call.claimed.reason,
+        "terms": Terms(roles=("approver",), cost=20 * SECOND, uses=3),
+        "time": START,
+        "deadline": START + 3600 * SECOND,
+        "chain": ("lead",),
+        "items": (item,),
+    }
+    return Approval(**{**usual, **changed})

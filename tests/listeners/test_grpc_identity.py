@@ -144,14 +144,14 @@ async def test_every_method_asks_who_calls() -> None:
     async with serving() as served, served.caller("") as caller:
         stubs = (caller.sidecar, caller.oversight, caller.audit)
         methods = {name: call for stub in stubs for name, call in vars(stub).items()}
-        assert len(methods) == 17
+        assert len(methods) == 23
         for name, call in methods.items():
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 # The wrong message on purpose: nobody reads it.
                 under_way = call(audit_pb2.VerifyRequest())
-                await (under_way.read() if name == "Query" else under_way)
+                await (under_way.read() if name in ("Query", "WatchApprovals") else under_way)
             assert caught.value.code() is StatusCode.UNAUTHENTICATED, name
-        assert len(served.pipeline.refusals) == 17
+        assert len(served.pipeline.refusals) == 23
 
 
 @in_loop

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
@@ -11,6 +12,7 @@ from google.protobuf.duration_pb2 import Duration
 from hypothesis import given
 from hypothesis import strategies as st
 from listeners.serving import question
+from remit.core.approval import State, Verdict
 from remit.core.errors import BadRequest
 from remit.listeners import grpc_read as read
 from remit.v1 import audit_pb2, oversight_pb2, resources_pb2, sidecar_pb2
@@ -77,6 +79,14 @@ BAD_FIELDS: Mapping[str, tuple[dict[str, Any], list[str]]] = {
     "a trace of zeros": ({"context": Context(trace="0" * 32)}, ["context.trace"]),
     "a trace in capitals": ({"context": Context(trace="A" * 32)}, ["context.trace"]),
     "a negative attempt": ({"context": Context(attempt=-1)}, ["context.attempt"]),
+    "a negative claim": ({"context": Context(claim=-1)}, ["context.claim"]),
+    "a claim beyond 2^62": ({"context": Context(claim=2**62 + 1)}, ["context.claim"]),
+    "a negative wait": ({"wait": Duration(seconds=-1)}, ["wait"]),
+    "a wait that is less than nothing": ({"wait": Duration(nanos=-1)}, ["wait"]),
+    "a wait of mixed signs": ({"wait": Duration(seconds=1, nanos=-1)}, ["wait"]),
+    "a wait of too many billionths": ({"wait": Duration(nanos=10**9)}, ["wait"]),
+    "a wait of more than an hour": ({"wait": Duration(seconds=3600, nanos=1)}, ["wait"]),
+    "a wait of ages": ({"wait": Duration(seconds=2**62)}, ["wait"]),
     "two things": ({"action": "", "key": "\n"}, ["action", "key"]),
 }
 
@@ -149,7 +159,9 @@ def test_the_bounds_themselves_are_allowed() -> None:
                 arguments=deep(32),
                 inputs=["d"] * 64,
                 attempt=10**6,
+                claim=2**62,
             ),
+            wait=Duration(seconds=3600),
             usage=[Usage(unit=f"u{place}", quantity=10**15) for place in range(16)],
             fulfils=["f" * 128] * 64,
             key="k" * 128,
@@ -158,6 +170,189 @@ def test_the_bounds_themselves_are_allowed() -> None:
 
     assert len(call.usage) == 16
     assert call.claimed.attempt == 10**6
+
+
+WAITS = [
+    (Duration(), 0),
+    (Duration(nanos=1), 1),
+    (Duration(seconds=3600), 3600 * 10**9),
+    (Duration(seconds=3600, nanos=1), 0),
+    (Duration(seconds=-1), 0),
+    (Duration(seconds=2**62), 0),
+]
+
+
+@pytest.mark.parametrize(("wait", "nanos"), WAITS)
+def test_a_call_waits_for_as_long_as_it_may(wait: Duration, nanos: int) -> None:
+    """What is out of bounds is no wait: the request is refused anyhow. Nothing said is none either."""
+    assert read.waits(question(wait=wait)) == nanos
+    assert read.waits(question()) == 0
+
+
+def claim(**changed: Any) -> sidecar_pb2.ClaimRequest:
+    return sidecar_pb2.ClaimRequest(**{"resource": Resource(type="object", id="ticket"), "object": "7", **changed})
+
+
+BAD_CLAIMS: Mapping[str, tuple[dict[str, Any], list[str]]] = {
+    "nothing": ({"resource": Resource()}, ["resource.type", "resource.id"]),
+    "an operation": ({"resource": service(operation="chat")}, ["resource.operation"]),
+    "a variant": ({"resource": service(variant="small")}, ["resource.variant"]),
+    "columns": ({"resource": service(fields=["t.c"])}, ["resource.fields"]),
+    "an object of 257": ({"object": "a" * 257}, ["object"]),
+    "an object of 129 é": ({"object": "é" * 129}, ["object"]),
+    "an object with NUL": ({"object": "7\0"}, ["object"]),
+    "an object with a newline": ({"object": "7\n"}, ["object"]),
+    "an object that reads backwards": ({"object": "\u202e7"}, ["object"]),
+    "half a second": ({"ttl": Duration(nanos=5 * 10**8)}, ["ttl"]),
+    "no time": ({"ttl": Duration()}, ["ttl"]),
+    "a negative time": ({"ttl": Duration(seconds=-60)}, ["ttl"]),
+    "more than an hour": ({"ttl": Duration(seconds=3601)}, ["ttl"]),
+    "a key with a newline": ({"key": "a\n"}, ["key"]),
+    "arguments that are none": ({"context": Context(arguments=b"[]")}, ["context.arguments"]),
+}
+
+
+@pytest.mark.parametrize("name", BAD_CLAIMS)
+def test_a_claim_that_is_not_as_it_must_be_is_refused(name: str) -> None:
+    """By the field; and nothing that looks like a claim on less is taken for one on more."""
+    changed, wrong = BAD_CLAIMS[name]
+    assert list(refused(read.claim, claim(**changed))) == wrong
+
+
+def test_a_claim_is_read_whole() -> None:
+    """A minute where nothing is said; the time to live is part of what a key binds, the attempt is not."""
+    call = read.claim(claim(object="über 7", key="k", context=Context(reason="why", attempt=1)))
+
+    assert (call.resource.type, call.resource.id, call.object, call.ttl) == ("object", "ticket", "über 7", 60 * 10**9)
+    assert (call.claimed.reason, call.key, len(call.digest)) == ("why", "k", 64)
+    longer = read.claim(claim(object="über 7", key="k", ttl=Duration(seconds=3600), context=Context(reason="why")))
+    assert longer.ttl == 3600 * 10**9
+    assert longer.digest != call.digest
+    again = read.claim(claim(object="über 7", key="j", context=Context(reason="why", attempt=2)))
+    assert again.digest == call.digest
+
+
+@pytest.mark.parametrize("token", [0, -1, 2**62 + 1])
+def test_a_release_names_the_token_that_it_is_held_by(token: int) -> None:
+    """None, negative and too large ones are refused; the rest is read as for a claim."""
+    request = sidecar_pb2.ReleaseRequest(resource=service(variant="small"), object="\0", token=token)
+    assert list(refused(read.release, request)) == ["resource.variant", "object", "token"]
+    good = read.release(sidecar_pb2.ReleaseRequest(resource=service(), object="7", token=2**62))
+    assert (good.resource.id, good.object, good.token) == ("openai", "7", 2**62)
+
+
+def resolution(**changed: Any) -> oversight_pb2.ResolveApprovalRequest:
+    usual = {"approval": "a_1", "verdict": resources_pb2.APPROVAL_VERDICT_DENY, "reason": "no", "version": 3}
+    return oversight_pb2.ResolveApprovalRequest(**{**usual, **changed})
+
+
+def of(**parts: Any) -> bytes:
+    return json.dumps(parts).encode()
+
+
+BAD_RESOLUTIONS: Mapping[str, tuple[dict[str, Any], list[str]]] = {
+    "no approval": ({"approval": ""}, ["approval"]),
+    "an approval with NUL": ({"approval": "a\0"}, ["approval"]),
+    "no reason": ({"reason": " \n"}, ["reason"]),
+    "a reason of 513": ({"reason": "a" * 513}, ["reason"]),
+    "a reason with NUL": ({"reason": "a\0b"}, ["reason"]),
+    "a negative version": ({"version": -1}, ["version"]),
+    "a version beyond 2^62": ({"version": 2**62 + 1}, ["version"]),
+    "an alternative that is no JSON": ({"alternative": b"{"}, ["alternative"]),
+    "a list": ({"alternative": b"[]"}, ["alternative"]),
+    "a text": ({"alternative": b'"x"'}, ["alternative"]),
+    "null": ({"alternative": b"null"}, ["alternative"]),
+    "NaN": ({"alternative": b'{"arguments":{"a":NaN}}'}, ["alternative"]),
+    "a key twice": ({"alternative": b'{"arguments":{"a":1,"a":2}}'}, ["alternative"]),
+    "33 levels": ({"alternative": b'{"arguments":' + deep(32) + b"}"}, ["alternative"]),
+    "more than 64 KiB": ({"alternative": of(arguments={"a": "x" * 65_536})}, ["alternative"]),
+    "another part": ({"alternative": of(arguments={}, subject="ana")}, ["alternative"]),
+    "a part with a newline": ({"alternative": of(**{"a\nb": 1})}, ["alternative"]),
+    "arguments that are a list": ({"alternative": of(arguments=[1])}, ["alternative.arguments"]),
+    "arguments that are nothing": ({"alternative": of(arguments=None)}, ["alternative.arguments"]),
+    "a resource that is a text": ({"alternative": of(resource="openai")}, ["alternative.resource"]),
+    "an owner": ({"alternative": of(resource={"owner": "me"})}, ["alternative.resource"]),
+    "a part with NUL": ({"alternative": of(resource={"a\0": "me"})}, ["alternative.resource"]),
+    "another type": ({"alternative": of(resource={"type": "Service"})}, ["alternative.resource.type"]),
+    "a type that is a number": ({"alternative": of(resource={"type": 1})}, ["alternative.resource.type"]),
+    "no id": ({"alternative": of(resource={"id": None})}, ["alternative.resource.id"]),
+    "an id of look-alikes": ({"alternative": of(resource={"id": "оpenai"})}, ["alternative.resource.id"]),
+    "an empty variant": ({"alternative": of(resource={"variant": ""})}, ["alternative.resource.variant"]),
+    "a variant that is a list": ({"alternative": of(resource={"variant": ["a"]})}, ["alternative.resource.variant"]),
+    "columns that are a text": ({"alternative": of(resource={"fields": "t.c"})}, ["alternative.resource.fields"]),
+    "columns of numbers": ({"alternative": of(resource={"fields": [1]})}, ["alternative.resource.fields"]),
+    "65 columns": ({"alternative": of(resource={"fields": ["t.c"] * 65})}, ["alternative.resource.fields"]),
+    "an alternative to yes": (
+        {"alternative": of(arguments={}), "verdict": resources_pb2.APPROVAL_VERDICT_APPROVE},
+        ["alternative"],
+    ),
+    "an alternative that is passed on": (
+        {"alternative": of(arguments={}), "verdict": resources_pb2.APPROVAL_VERDICT_HOLD},
+        ["alternative"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD_RESOLUTIONS)
+def test_a_resolution_that_is_not_as_it_must_be_is_refused(name: str) -> None:
+    """By the field, whose name is never the caller's text."""
+    changed, wrong = BAD_RESOLUTIONS[name]
+    found = refused(read.resolve, resolution(**changed))
+
+    assert list(found) == wrong
+    assert all(each.isprintable() and len(each) < 200 for each in found.values())
+
+
+@pytest.mark.parametrize("verdict", [0, 4, 99, -1])
+def test_a_verdict_that_is_none_is_refused(verdict: int) -> None:
+    """Unset and unknown ones are never taken for one of the three."""
+    request = resolution()
+    request.ClearField("verdict")
+    request.MergeFromString(b"\x10" + _varint(verdict))
+
+    assert list(refused(read.resolve, request)) == ["verdict"]
+
+
+def test_a_resolution_is_read_exactly() -> None:
+    """A merge patch keeps its nulls and its numbers; the largest of everything is read."""
+    patch = b'{"resource":{"variant":null,"fields":["t.c"],"id":"crm"},"arguments":{"limit":10,"x":null,"y":1.10}}'
+    found = read.resolve(resolution(alternative=patch, reason="a" * 512, version=2**62))
+
+    assert found.verdict is Verdict.DENY
+    assert found.alternative == {
+        "resource": {"variant": None, "fields": ["t.c"], "id": "crm"},
+        "arguments": {"limit": 10, "x": None, "y": Decimal("1.10")},
+    }
+    assert read.resolve(resolution(verdict=resources_pb2.APPROVAL_VERDICT_HOLD)).verdict is Verdict.HOLD
+    assert read.resolve(resolution(version=0, alternative=b"{}")).alternative == {}
+    assert read.resolve(resolution(alternative=of(arguments={"a": "x" * 65_000}))).alternative
+
+
+@pytest.mark.parametrize(
+    ("changed", "wrong"),
+    [
+        ({"limit": -1}, "limit"),
+        ({"limit": 101}, "limit"),
+        ({"id": "a b"}, "id"),
+        ({"before": "a\0"}, "before"),
+        ({"states": [0]}, "states[0]"),
+        ({"states": [1, 9]}, "states[1]"),
+        ({"states": [1] * 65}, "states"),
+    ],
+)
+def test_approvals_are_listed_within_bounds(changed: dict[str, Any], wrong: str) -> None:
+    """Nothing stated is pending ones, a hundred; each state counts once."""
+    assert list(refused(read.list_approvals, oversight_pb2.ListApprovalsRequest(**changed))) == [wrong]
+    assert read.list_approvals(oversight_pb2.ListApprovalsRequest()) == ((), "", "", 100)
+    whole = oversight_pb2.ListApprovalsRequest(states=[2, 1, 2], id="a_1", before="a_2", limit=7)
+    assert read.list_approvals(whole) == ((State.APPROVED, State.PENDING), "a_1", "a_2", 7)
+
+
+@pytest.mark.parametrize("limit", [-1, 501])
+def test_what_was_never_reported_is_listed_within_bounds(limit: int) -> None:
+    """Five hundred at most, which is also what is told where nothing is said."""
+    assert list(refused(read.list_unresolved, oversight_pb2.ListUnresolvedRequest(limit=limit))) == ["limit"]
+    assert read.list_unresolved(oversight_pb2.ListUnresolvedRequest()) == 500
 
 
 def test_free_text_is_kept_as_it_came() -> None:
@@ -286,9 +481,9 @@ def test_without_a_key_there_is_no_digest() -> None:
 
 
 def test_the_digest_is_the_same_under_every_key_and_attempt() -> None:
-    """It binds what is asked, not how often and under which name."""
+    """It binds what is asked, not how often, under which name and how long its answer may take."""
     usual = question(key="a", context=Context(reason="r"))
-    again = question(key="b", context=Context(reason="r", attempt=3))
+    again = question(key="b", context=Context(reason="r", attempt=3), wait=Duration(seconds=9))
 
     assert len(digest(usual)) == 64
     assert digest(usual) == digest(again)
@@ -296,10 +491,10 @@ def test_the_digest_is_the_same_under_every_key_and_attempt() -> None:
 
 def test_reading_does_not_change_the_request() -> None:
     """The digest is made on a copy."""
-    request = question(key="a", context=Context(attempt=3))
+    request = question(key="a", context=Context(attempt=3), wait=Duration(seconds=9))
     read.authorize(request)
 
-    assert (request.key, request.context.attempt) == ("a", 3)
+    assert (request.key, request.context.attempt, request.wait.seconds) == ("a", 3, 9)
 
 
 DIFFERENT = [
@@ -320,6 +515,7 @@ DIFFERENT = [
     question(key="k", context=Context(trace="1" * 32)),
     question(key="k", context=Context(actor="n")),
     question(key="k", context=Context(workflow="a.b.c")),
+    question(key="k", context=Context(claim=1)),
 ]
 
 

@@ -82,7 +82,7 @@ CASES: Mapping[str, Case] = {
     "path with NUL": path(b"/remit.v1.Sidecar/Authorize\0"),
     "path that is not UTF-8": path(b"/remit.v1.Sidecar/\xff"),
     "an empty path": path(b""),
-    "a method of a later version": path(b"/remit.v1.Sidecar/Claim"),
+    "a method of a later version": path(b"/remit.v1.Sidecar/Lease"),
     "a service of nobody": path(b"/x.Y/Z"),
     "GET": Case(good(method=b"GET"), how="reset"),
     "host besides authority": Case([*good(), (b"host", b"evil")], status=OK, reaches=True),

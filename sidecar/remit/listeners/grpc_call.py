@@ -10,6 +10,10 @@ The work is done in a task of its own, which the end of the call does not cancel
 recorded, whoever still waits for it. It keeps its caller's place until it is done, so that a flood of calls that
 are opened and reset at once stays within the limits. An answer in parts (grpc_stream) keeps it until gRPC is done with
 the call as well: who reads nothing holds places of its own, never those of others.
+
+A call that may wait for an approval has so much more time. Where its caller leaves, or the server stops, the pipeline
+is told to wait no longer: what it is deciding then, it decides, so that no decision is cut off. Calls that wait, and
+watching, are limited in all and by caller to half of the places; beyond that a call does not wait.
 """
 
 from __future__ import annotations
@@ -26,10 +30,11 @@ from google.protobuf.message import Message
 
 from remit.core.errors import BadRequest, RemitError, ServiceError, Unauthenticated, Violation
 from remit.core.model import Subject
+from remit.listeners.grpc_fields import SECOND
 from remit.listeners.grpc_limits import Limits, Places
 from remit.listeners.grpc_peer import address, evidence
-from remit.listeners.grpc_read import message
-from remit.listeners.grpc_status import MAX_VIOLATIONS, TooSlow, status_of
+from remit.listeners.grpc_read import message, waits
+from remit.listeners.grpc_status import MAX_VIOLATIONS, Overloaded, Stopping, TooSlow, WatchAgain, status_of
 from remit.listeners.grpc_stream import Flow, bounded
 from remit.listeners.pipeline import Identities, Observer, Pipeline
 
@@ -43,24 +48,30 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Rpc:
-    """One method: its name, the message that it takes, and what answers it. `slow` ones may take longer."""
+    """One method: its name, the message that it takes, and what answers it. `slow` ones may take longer.
+
+    `waits` are those whose message says in `wait` how much longer they may take.
+    """
 
     name: str
     takes: type[Message]
     answer: Callable[[Pipeline, Subject, Any], Awaitable[Message]]
     slow: bool = False
+    waits: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Streaming:
     """One method whose answer comes in parts: the first is what was decided, and is made whoever still waits for it.
 
-    The parts are asked for one by one, each when the one before was taken; closing them ends the work.
+    The parts are asked for one by one, each when the one before was taken; closing them ends the work. One that
+    `watches` never ends by itself: it is ended after a while, with word to ask again.
     """
 
     name: str
     takes: type[Message]
     parts: Callable[[Pipeline, Subject, Any], AsyncGenerator[Message, None]]
+    watches: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +94,8 @@ class Calls:
         self._limits = limits
         self._certificates = certificates
         self._places = Places(limits.concurrency, limits.per_caller)
+        self._waiting = Places(limits.waiting, limits.waiting_per_caller, "calls that wait or watch")
+        self._stopping: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._working: set[asyncio.Task[Any]] = set()
 
     def served(self, rpc: Rpc | Streaming) -> grpc.RpcMethodHandler[Any, Any]:
@@ -97,6 +110,11 @@ class Calls:
         if isinstance(rpc, Streaming):
             return grpc.stream_stream_rpc_method_handler(serve)
         return grpc.stream_unary_rpc_method_handler(serve)
+
+    def stop_waiting(self) -> None:
+        """End what waits and watches: it would last longer than there is time for."""
+        if not self._stopping.done():
+            self._stopping.set_result(None)
 
     async def finish(self, grace: float) -> None:
         """Wait until all work is done, at most `grace` seconds."""
@@ -123,8 +141,13 @@ class Calls:
             return await asyncio.shield(self._work(self._refuse(caller, error)))
 
     async def _admitted(self, rpc: Rpc, context: Context, subject: Subject, caller: str) -> Answered:
-        work = await self._begun(context, caller, lambda raw: self._answer(rpc, subject, raw))
-        self._give_back_after(work, caller)
+        request = await self._arrived(rpc, context, caller)
+        wait = self._granted(rpc, request, caller)
+        work = self._work(self._answer(rpc, subject, request))
+        self._give_back_after(work, self._places, caller)
+        if wait:
+            self._give_back_after(work, self._waiting, caller)
+            return await self._waited(work, wait)
         seconds = self._limits.verify_seconds if rpc.slow else self._limits.call_seconds
         try:
             async with asyncio.timeout(seconds):
@@ -132,39 +155,73 @@ class Calls:
         except TimeoutError:
             raise TooSlow(f"no answer within {seconds:g} seconds; what was decided is recorded") from None
 
+    def _granted(self, rpc: Rpc, request: Any, caller: str) -> int:
+        """How long the call may wait, in ns. Where too many do already, it is answered without: HOLD is an answer."""
+        wait = waits(request) if rpc.waits else 0
+        if wait:
+            try:
+                self._waiting.take(caller)
+            except Overloaded:
+                request.ClearField("wait")
+                return 0
+        return wait
+
+    async def _waited(self, work: asyncio.Task[Answered], wait: int) -> Answered:
+        longest = wait / SECOND + self._limits.call_seconds
+        ends: set[asyncio.Future[Any]] = {work, self._stopping}
+        try:
+            await asyncio.wait(ends, timeout=longest, return_when=asyncio.FIRST_COMPLETED)
+            if work.done():
+                return work.result()
+            if self._stopping.done():
+                raise Stopping("the sidecar is stopping: ask again with the same key")
+            raise TooSlow(f"no answer within {longest:g} seconds; what was decided is recorded")
+        finally:
+            work.cancel()
+
     async def _streamed(self, rpc: Streaming, context: Context, subject: Subject, caller: str) -> None:
         flow = Flow(context, self._limits)
-        work = await self._begun(context, caller, lambda raw: self._parts(rpc, subject, raw, flow))
+        if rpc.watches:
+            self._waiting.take(caller)
         try:
-            if status := await self._flowed(work, flow):
+            request = await self._arrived(rpc, context, caller)
+        except BaseException:
+            if rpc.watches:
+                self._waiting.give_back(caller)
+            raise
+        work = self._work(self._parts(rpc, subject, request, flow))
+        try:
+            if status := await self._flowed(rpc, work, flow):
                 await _end(context, status)
         finally:
             # Reached when the call is over: where its caller reads nothing, not even a status, that is not soon.
             flow.leave()
-            self._give_back_after(work, caller)
+            self._give_back_after(work, self._places, caller)
+            if rpc.watches:
+                self._give_back_after(work, self._waiting, caller)
 
-    async def _flowed(self, work: asyncio.Task[grpc.Status | None], flow: Flow) -> grpc.Status | None:
+    async def _flowed(self, rpc: Streaming, work: asyncio.Task[grpc.Status | None], flow: Flow) -> grpc.Status | None:
         seconds = self._limits.stream_seconds
-        try:
-            async with asyncio.timeout(seconds):
-                return await asyncio.shield(work)
-        except TimeoutError:
-            flow.leave()
-            return status_of(TooSlow(f"the answer took longer than {seconds:g} seconds; what was decided is recorded"))
+        ends: set[asyncio.Future[Any]] = {work, self._stopping} if rpc.watches else {work}
+        await asyncio.wait(ends, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        if work.done():
+            return work.result()
+        flow.leave()
+        if rpc.watches:
+            return status_of(WatchAgain("that was all for now: watch again"))
+        return status_of(TooSlow(f"the answer took longer than {seconds:g} seconds; what was decided is recorded"))
 
-    async def _begun(
-        self, context: Context, caller: str, answer: Callable[[bytes], Coroutine[Any, Any, T]]
-    ) -> asyncio.Task[T]:
-        """The work on a request that has arrived, in a place of the caller's; whoever gets it gives the place back."""
+    async def _arrived(self, rpc: Rpc | Streaming, context: Context, caller: str) -> Any:
+        """The request, once it is there, in a place of the caller's; whoever gets it gives the place back."""
         self._places.take(caller)
         try:
-            return self._work(answer(await self._receive(context, caller)))
+            return message(rpc.takes, await self._receive(context, caller))
         except BaseException:
             self._places.give_back(caller)
             raise
 
-    def _give_back_after(self, work: asyncio.Task[Any], caller: str) -> None:
-        work.add_done_callback(lambda _: self._places.give_back(caller))
+    def _give_back_after(self, work: asyncio.Task[Any], places: Places, caller: str) -> None:
+        work.add_done_callback(lambda _: places.give_back(caller))
 
     async def _receive(self, context: Context, caller: str) -> bytes:
         """The request's bytes. Raises TooSlow, and BadRequest where gRPC has none to give.
@@ -186,18 +243,18 @@ class Calls:
             raise BadRequest(Violation("message", f"one whole message of at most {most} bytes"))
         return raw
 
-    async def _answer(self, rpc: Rpc, subject: Subject, raw: bytes) -> Answered:
+    async def _answer(self, rpc: Rpc, subject: Subject, request: Message) -> Answered:
         try:
-            answer = await rpc.answer(self._pipeline, subject, message(rpc.takes, raw))
+            answer = await rpc.answer(self._pipeline, subject, request)
             return bounded(answer, self._limits.answer_bytes)
         except RemitError as error:
             return await self._refuse(_name(subject), error)
         except Exception as error:
             return _unexpected(rpc, error)
 
-    async def _parts(self, rpc: Streaming, subject: Subject, raw: bytes, flow: Flow) -> grpc.Status | None:
+    async def _parts(self, rpc: Streaming, subject: Subject, request: Message, flow: Flow) -> grpc.Status | None:
         try:
-            await flow.send(rpc.parts(self._pipeline, subject, message(rpc.takes, raw)))
+            await flow.send(rpc.parts(self._pipeline, subject, request))
         except RemitError as error:
             return await self._refuse(_name(subject), error)
         except Exception as error:

@@ -24,6 +24,10 @@ MAX_ITEMS = 64
 MAX_UNITS = 16
 MAX_QUANTITY = 10**15
 MAX_ATTEMPT = 10**6
+MAX_TOKEN = 2**62
+MAX_WAIT_SECONDS = 3600
+MAX_ALTERNATIVE_BYTES = 64 * 1024
+MAX_OBJECT_BYTES = 256
 SECOND = 1_000_000_000
 
 
@@ -93,6 +97,13 @@ class Fields:
             self.refuse(field, f"a reason, at most {MAX_REASON_BYTES} bytes")
         return self.free(field, value)
 
+    def printable(self, field: str, value: str, limit: int) -> str:
+        """Any text that can be seen, of at most `limit` bytes: no control characters, none that reorder others."""
+        if not value.isprintable():
+            self.refuse(field, f"printable text of at most {limit} bytes")
+            return value
+        return self.free(field, value, limit)
+
     def texts(self, field: str, values: Sequence[str], form: Form) -> tuple[str, ...]:
         """At most 64 texts of a form."""
         if not values:
@@ -111,6 +122,13 @@ class Fields:
             self.refuse(field, f"one of {', '.join(names.values())}")
             return ""
         return name
+
+    def choices(self, field: str, values: Sequence[int], names: Mapping[int, str]) -> tuple[str, ...]:
+        """Names of an enum, each once."""
+        if len(values) > MAX_ITEMS:
+            self.refuse(field, f"at most {MAX_ITEMS} of them")
+            return ()
+        return tuple(dict.fromkeys(self.choice(f"{field}[{n}]", value, names) for n, value in enumerate(values)))
 
     def one_of(self, field: str, value: str, names: Iterable[str]) -> str:
         """One of some words."""
@@ -141,12 +159,12 @@ class Fields:
             found[unit] = quantity
         return found
 
-    def object(self, field: str, raw: bytes) -> dict[str, Any]:
-        """One strict JSON object, at most 256 KiB and 32 deep; {} for no text."""
+    def object(self, field: str, raw: bytes, most: int = MAX_ARGUMENT_BYTES) -> dict[str, Any]:
+        """One strict JSON object, of at most `most` bytes and 32 deep; {} for no text."""
         if not raw:
             return {}
         try:
-            value = parse(raw, MAX_ARGUMENT_BYTES, MAX_DEPTH)
+            value = parse(raw, most, MAX_DEPTH)
         except MalformedJson as error:
             self.refuse(field, f"one JSON object; at {error.where}: {error.expected}")
             return {}
@@ -161,6 +179,14 @@ class Fields:
             self.refuse(field, f"whole seconds from 1 to {most}")
             return 0
         return message.seconds * SECOND
+
+    def at_most(self, field: str, message: Duration, most: int) -> int:
+        """A duration of nothing to `most` seconds, as ns."""
+        span = message.seconds * SECOND + message.nanos
+        if not 0 <= message.nanos < SECOND or not 0 <= span <= most * SECOND:
+            self.refuse(field, f"from 0 to {most} seconds")
+            return 0
+        return span
 
     def nanos(self, field: str, message: resources_pb2.Money, currency: str) -> int:
         """An amount in the ledger's currency, in nanos."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
+from remit.listeners.grpc_fields import MAX_WAIT_SECONDS
 from remit.listeners.grpc_status import Overloaded
 
 Option = tuple[str, int]
@@ -20,7 +21,8 @@ class Limits:
 
     `receive_seconds` bounds the time until a request is there whole, `call_seconds` the time until its answer,
     where the caller's own deadline is not sooner. An answer in parts is ended after `stream_seconds`, and before where
-    its caller takes none of it for `write_seconds`. A caller gets `per_caller` of the `concurrency` in all.
+    its caller takes none of it for `write_seconds`. A caller gets `per_caller` of the `concurrency` in all, and half of
+    either for what may last: calls that wait for an approval, and watching.
     """
 
     message_bytes: int = 512 * 1024
@@ -44,6 +46,16 @@ class Limits:
         """Calls at once of any kind, health and refusals included, that gRPC itself lets in."""
         return 2 * self.concurrency
 
+    @property
+    def waiting(self) -> int:
+        """Calls at once that may last, in all."""
+        return (self.concurrency + 1) // 2
+
+    @property
+    def waiting_per_caller(self) -> int:
+        """Those of one caller: whoever waits can still be asked to act."""
+        return (self.per_caller + 1) // 2
+
     def options(self) -> tuple[Option, ...]:
         """As gRPC's channel arguments (grpc/impl/channel_arg_names.h).
 
@@ -60,7 +72,7 @@ class Limits:
             ("grpc.max_allowed_incoming_connections", self.connections),
             ("grpc.max_connection_idle_ms", int(self.idle_seconds * 1000)),
             ("grpc.max_connection_age_ms", int(self.age_seconds * 1000)),
-            ("grpc.max_connection_age_grace_ms", int(max(self.verify_seconds, self.stream_seconds) * 1000)),
+            ("grpc.max_connection_age_grace_ms", int(self._longest * 1000)),
             ("grpc.server_handshake_timeout_ms", 10_000),
             ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
             ("grpc.http2.max_ping_strikes", 2),
@@ -68,6 +80,10 @@ class Limits:
             ("grpc.keepalive_timeout_ms", 20_000),
             ("grpc.so_reuseport", 0),
         )
+
+    @property
+    def _longest(self) -> float:
+        return max(self.verify_seconds, self.stream_seconds, MAX_WAIT_SECONDS + self.call_seconds)
 
 
 class Places:

@@ -1,20 +1,33 @@
 """From messages to calls: every field typed and bounded before anything is done with it.
 
 The digest that binds an idempotency key is SHA-256 over the RPC's name and the message's deterministic
-serialisation, without the key and the attempt (a second attempt at the same thing is the same request). That form
-is canonical enough: it sorts what maps there are, so one library version writes equal messages alike; arguments and
-fields that this version does not know count as the bytes that were sent, and whoever repeats a request sends the
-same bytes. Where two forms differ all the same, the key is refused with `idempotency_mismatch`: never a wrong replay.
+serialisation, without the key, the attempt and the wait (a second attempt at the same thing is the same request).
+That form is canonical enough: it sorts what maps there are, so one library version writes equal messages alike;
+arguments and fields that this version does not know count as the bytes that were sent, and whoever repeats a request
+sends the same bytes. Where two forms differ all the same, the key is refused with `idempotency_mismatch`: never a
+wrong replay.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from hashlib import sha256
 from typing import Any, TypeVar
 
 from google.protobuf.message import DecodeError, Message
 
-from remit.core.call import Call, Claimed, HandoffCall, Report, WorkflowCall
+from remit.core.approval import State, Verdict
+from remit.core.call import (
+    Call,
+    ClaimCall,
+    Claimed,
+    HandoffCall,
+    ReleaseCall,
+    Report,
+    Resolution,
+    WorkflowCall,
+)
+from remit.core.claim import LONGEST_CLAIM_SECONDS
 from remit.core.errors import BadRequest, Violation
 from remit.core.model import ActionName, Resource, Subject
 from remit.core.query import ExecuteCall, QueryCall
@@ -26,8 +39,12 @@ from remit.listeners.grpc_fields import (
     DIGEST,
     ID,
     KEY,
+    MAX_ALTERNATIVE_BYTES,
     MAX_ATTEMPT,
+    MAX_OBJECT_BYTES,
     MAX_SUMMARY_BYTES,
+    MAX_TOKEN,
+    MAX_WAIT_SECONDS,
     NAME,
     PASSPORT,
     SECOND,
@@ -40,7 +57,18 @@ from remit.listeners.grpc_fields import (
 from remit.listeners.grpc_values import parameters
 from remit.v1 import audit_pb2, oversight_pb2, resources_pb2, sidecar_pb2
 
-RESOURCE_TYPES = ("service", "dataset", "agent", "tool", "workflow", "budget", "scope", "decision")
+RESOURCE_TYPES = (
+    "service",
+    "dataset",
+    "agent",
+    "tool",
+    "workflow",
+    "budget",
+    "scope",
+    "decision",
+    "approval",
+    "object",
+)
 OUTCOMES: dict[int, str] = {
     resources_pb2.OUTCOME_SUCCEEDED: "succeeded",
     resources_pb2.OUTCOME_FAILED: "failed",
@@ -54,7 +82,12 @@ SCOPES: dict[int, str] = {
     resources_pb2.SCOPE_POLICY: "policy",
     resources_pb2.SCOPE_ALL: "all",
 }
+STATES: dict[int, State] = {getattr(resources_pb2, f"APPROVAL_STATE_{each.name}"): each for each in State}
+VERDICTS: dict[int, Verdict] = {getattr(resources_pb2, f"APPROVAL_VERDICT_{each.name}"): each for each in Verdict}
 DEFAULT_TTL = 3600 * SECOND
+DEFAULT_CLAIM_TTL = 60 * SECOND
+MAX_APPROVALS = 100
+MAX_UNRESOLVED = 500
 MAX_TTL_SECONDS = 7 * 24 * 3600
 MAX_TRACE = 10_000
 MAX_WHO = 1_000
@@ -74,26 +107,25 @@ def message(kind: type[M], raw: bytes) -> M:
         raise BadRequest(Violation("message", f"a {kind.DESCRIPTOR.full_name} in protobuf's binary form")) from None
 
 
+def waits(request: Any) -> int:
+    """How long a call is to wait, in ns: 0 where it does not say, or says what is refused."""
+    return Fields().at_most("wait", request.wait, MAX_WAIT_SECONDS)
+
+
 def authorize(request: sidecar_pb2.AuthorizeRequest) -> Call:
-    """The question of Authorize."""
+    """The question of Authorize; `waits` tells how long its answer may take."""
     fields = Fields()
-    resource = request.resource
     call = Call(
         rpc="Authorize",
         action=fields.required("action", request.action, ACTION),
-        resource=Resource(
-            type=fields.one_of("resource.type", resource.type, RESOURCE_TYPES),
-            id=fields.required("resource.id", resource.id, NAME),
-            operation=fields.text("resource.operation", resource.operation, NAME),
-            variant=fields.text("resource.variant", resource.variant, NAME),
-            fields=fields.texts("resource.fields", resource.fields, COLUMN),
-        ),
+        resource=_resource(fields, request.resource),
         claimed=_claimed(fields, request.context),
         usage=fields.usage("usage", request.usage),
         fulfils=frozenset(fields.texts("fulfils", request.fulfils, NAME)),
         key=fields.text("key", request.key, KEY),
         digest=_digest("Authorize", request),
     )
+    fields.at_most("wait", request.wait, MAX_WAIT_SECONDS)
     fields.text("agent", request.agent, NAME)
     fields.check()
     return call
@@ -214,6 +246,73 @@ def accept(request: sidecar_pb2.AcceptRequest) -> tuple[str, str]:
     return passport, digest
 
 
+def claim(request: sidecar_pb2.ClaimRequest) -> ClaimCall:
+    """What is to be taken, and for how long."""
+    fields = Fields()
+    stated = request.HasField("ttl")
+    call = ClaimCall(
+        resource=_thing(fields, request.resource),
+        object=fields.printable("object", request.object, MAX_OBJECT_BYTES),
+        ttl=fields.seconds("ttl", request.ttl, LONGEST_CLAIM_SECONDS) if stated else DEFAULT_CLAIM_TTL,
+        claimed=_claimed(fields, request.context),
+        key=fields.text("key", request.key, KEY),
+        digest=_digest("Claim", request),
+    )
+    fields.check()
+    return call
+
+
+def release(request: sidecar_pb2.ReleaseRequest) -> ReleaseCall:
+    """What is let go of."""
+    fields = Fields()
+    call = ReleaseCall(
+        resource=_thing(fields, request.resource),
+        object=fields.printable("object", request.object, MAX_OBJECT_BYTES),
+        token=fields.between("token", request.token, least=1, most=MAX_TOKEN),
+        claimed=_claimed(fields, request.context),
+    )
+    fields.check()
+    return call
+
+
+def resolve(request: oversight_pb2.ResolveApprovalRequest) -> Resolution:
+    """What is said about an approval."""
+    fields = Fields()
+    resolution = Resolution(
+        approval=fields.required("approval", request.approval, ID),
+        verdict=VERDICTS.get(request.verdict, Verdict.HOLD),
+        reason=fields.why("reason", request.reason),
+        version=fields.between("version", request.version, least=0, most=MAX_TOKEN),
+        alternative=_alternative(fields, request.alternative),
+    )
+    fields.choice("verdict", request.verdict, VERDICTS)
+    if "\0" in request.reason:
+        fields.refuse("reason", "text without NUL")
+    if request.alternative and resolution.verdict is not Verdict.DENY:
+        fields.refuse("alternative", "nothing, unless the verdict is DENY")
+    fields.check()
+    return resolution
+
+
+def list_approvals(request: oversight_pb2.ListApprovalsRequest) -> tuple[tuple[State, ...], str, str, int]:
+    """(states, id, before, how many at most)."""
+    fields = Fields()
+    states = tuple(State(name) for name in fields.choices("states", request.states, STATES) if name)
+    id = fields.text("id", request.id, ID)
+    before = fields.text("before", request.before, ID)
+    limit = fields.between("limit", request.limit or MAX_APPROVALS, least=1, most=MAX_APPROVALS)
+    fields.check()
+    return states, id, before, limit
+
+
+def list_unresolved(request: oversight_pb2.ListUnresolvedRequest) -> int:
+    """How many at most."""
+    fields = Fields()
+    limit = fields.between("limit", request.limit or MAX_UNRESOLVED, least=1, most=MAX_UNRESOLVED)
+    fields.check()
+    return limit
+
+
 def control(request: oversight_pb2.HaltRequest | oversight_pb2.ResumeRequest) -> tuple[str, str, str]:
     """(scope, value, reason) of what is stopped or resumed."""
     fields = Fields()
@@ -284,6 +383,60 @@ def who(request: audit_pb2.WhoRequest) -> tuple[str, str, str, int]:
     return dataset, table, key, limit
 
 
+def _resource(fields: Fields, resource: resources_pb2.Resource) -> Resource:
+    return Resource(
+        type=fields.one_of("resource.type", resource.type, RESOURCE_TYPES),
+        id=fields.required("resource.id", resource.id, NAME),
+        operation=fields.text("resource.operation", resource.operation, NAME),
+        variant=fields.text("resource.variant", resource.variant, NAME),
+        fields=fields.texts("resource.fields", resource.fields, COLUMN),
+    )
+
+
+def _thing(fields: Fields, resource: resources_pb2.Resource) -> Resource:
+    """A resource as a claim names it. Nobody can claim one of its operations alone, so it is not asked for either."""
+    for name in ("operation", "variant", "fields"):
+        if getattr(resource, name):
+            fields.refuse(f"resource.{name}", "nothing: a claim is on the whole resource, or on one object in it")
+    return Resource(
+        type=fields.one_of("resource.type", resource.type, RESOURCE_TYPES),
+        id=fields.required("resource.id", resource.id, NAME),
+    )
+
+
+def _alternative(fields: Fields, raw: bytes) -> dict[str, Any]:
+    """A merge patch over a request; null takes a part away."""
+    patch = fields.object("alternative", raw, MAX_ALTERNATIVE_BYTES)
+    if unknown := sorted(patch.keys() - {"resource", "arguments"}):
+        fields.refuse("alternative", f"resource and arguments alone, not {unknown[0][:40]!r}")
+    for name in patch.keys() & {"resource", "arguments"}:
+        if not isinstance(patch[name], dict):
+            fields.refuse(f"alternative.{name}", "a JSON object")
+    if isinstance(changed := patch.get("resource"), dict):
+        _check_changed(fields, changed)
+    return patch
+
+
+def _check_changed(fields: Fields, changed: Mapping[str, Any]) -> None:
+    """The same bounds as for the resource of a request."""
+    for name, value in changed.items():
+        field = f"alternative.resource.{name}"
+        if name == "type":
+            fields.one_of(field, value, RESOURCE_TYPES)
+        elif name == "fields":
+            if value is not None and not (isinstance(value, list) and all(isinstance(each, str) for each in value)):
+                fields.refuse(field, "a list of table.column")
+            else:
+                fields.texts(field, value or (), COLUMN)
+        elif name in ("id", "operation", "variant"):
+            if isinstance(value, str):
+                fields.required(field, value, NAME)
+            elif name == "id" or value is not None:
+                fields.refuse(field, NAME.expected)
+        else:
+            fields.refuse("alternative.resource", "type, id, operation, variant and fields alone")
+
+
 def _claimed(fields: Fields, context: resources_pb2.Context) -> Claimed:
     return Claimed(
         workflow=fields.text("context.workflow", context.workflow, WORKFLOW),
@@ -295,6 +448,7 @@ def _claimed(fields: Fields, context: resources_pb2.Context) -> Claimed:
         inputs=fields.texts("context.inputs", context.inputs, ID),
         trace=fields.text("context.trace", context.trace, TRACE),
         attempt=fields.between("context.attempt", context.attempt or 1, least=1, most=MAX_ATTEMPT),
+        claim=fields.between("context.claim", context.claim, least=0, most=MAX_TOKEN),
     )
 
 
@@ -305,6 +459,8 @@ def _digest(rpc: str, request: Any) -> str:
     bare = type(request)()
     bare.CopyFrom(request)
     bare.ClearField("key")
+    if "wait" in bare.DESCRIPTOR.fields_by_name:
+        bare.ClearField("wait")
     if "context" in bare.DESCRIPTOR.fields_by_name and bare.HasField("context"):
         bare.context.ClearField("attempt")
     return sha256(rpc.encode() + b"\0" + bare.SerializeToString(deterministic=True)).hexdigest()

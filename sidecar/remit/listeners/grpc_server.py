@@ -131,6 +131,7 @@ class GrpcListener:
     async def stop(self, grace: float) -> None:
         """Say NOT_SERVING, take no more calls, let those under way end within `grace` seconds, and record them."""
         await self._health.drain()
+        self._calls.stop_waiting()
         await self._server.stop(grace)
         await self._calls.finish(grace)
 

@@ -15,7 +15,7 @@ from remit.v1 import sidecar_pb2 as pb
 async def _authorize(pipeline: Pipeline, subject: Subject, request: pb.AuthorizeRequest) -> pb.AuthorizeResponse:
     call = read.authorize(request)
     believed(subject, request.agent)
-    answer = await pipeline.authorize(subject, call)
+    answer = await pipeline.authorize(subject, call, read.waits(request))
     return pb.AuthorizeResponse(decision=write.decision(answer, pipeline.currency))
 
 
@@ -45,17 +45,27 @@ async def _accept(pipeline: Pipeline, subject: Subject, request: pb.AcceptReques
     return write.accepted(await pipeline.accept(subject, *read.accept(request)), pipeline.currency)
 
 
+async def _claim(pipeline: Pipeline, subject: Subject, request: pb.ClaimRequest) -> pb.ClaimResponse:
+    return write.taken(await pipeline.claim(subject, read.claim(request)), pipeline.currency)
+
+
+async def _release(pipeline: Pipeline, subject: Subject, request: pb.ReleaseRequest) -> pb.ReleaseResponse:
+    return pb.ReleaseResponse(record=await pipeline.release(subject, read.release(request)))
+
+
 SIDECAR = Methods(
     "remit.v1.Sidecar",
     (
         Rpc("OpenWorkflow", pb.OpenWorkflowRequest, _open),
         Rpc("CloseWorkflow", pb.CloseWorkflowRequest, _close),
-        Rpc("Authorize", pb.AuthorizeRequest, _authorize),
+        Rpc("Authorize", pb.AuthorizeRequest, _authorize, waits=True),
         Rpc("Report", pb.ReportRequest, _report),
         Streaming("Query", pb.QueryRequest, query),
         Rpc("Execute", pb.ExecuteRequest, execute, slow=True),
         Rpc("Handoff", pb.HandoffRequest, _handoff),
         Rpc("Accept", pb.AcceptRequest, _accept),
         Rpc("Record", pb.RecordRequest, _record),
+        Rpc("Claim", pb.ClaimRequest, _claim),
+        Rpc("Release", pb.ReleaseRequest, _release),
     ),
 )

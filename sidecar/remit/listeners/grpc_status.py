@@ -40,6 +40,14 @@ class TooSlow(RemitError):
     """A deadline of ours has passed. The request may not have arrived, or its decision be recorded later."""
 
 
+class Stopping(RemitError):
+    """The sidecar ends while a call waits. Nothing is lost: whoever asks again with the same key goes on waiting."""
+
+
+class WatchAgain(RemitError):
+    """A watch was long enough; whoever watches on asks again, at once."""
+
+
 class AnswerTooLarge(RemitError):
     """The answer is larger than a message may be."""
 
@@ -54,6 +62,8 @@ _CODES: dict[type[RemitError], tuple[StatusCode, str]] = {
     CallerError: (StatusCode.INVALID_ARGUMENT, "CALLER_ERROR"),
     Overloaded: (StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED"),
     TooSlow: (StatusCode.DEADLINE_EXCEEDED, "TOO_SLOW"),
+    Stopping: (StatusCode.UNAVAILABLE, "STOPPING"),
+    WatchAgain: (StatusCode.UNAVAILABLE, "WATCH_AGAIN"),
     AnswerTooLarge: (StatusCode.RESOURCE_EXHAUSTED, "ANSWER_TOO_LARGE"),
 }
 
@@ -72,7 +82,9 @@ def status_of(error: Exception) -> grpc.Status:
 def _details(error: Exception) -> tuple[Message, ...]:
     if isinstance(error, BadRequest):
         return (_violations(error),)
-    return (_retry(),) if isinstance(error, Overloaded) else ()
+    if isinstance(error, WatchAgain):
+        return (_retry(0),)
+    return (_retry(),) if isinstance(error, Overloaded | Stopping) else ()
 
 
 def _violations(error: BadRequest) -> error_details_pb2.BadRequest:
@@ -82,9 +94,9 @@ def _violations(error: BadRequest) -> error_details_pb2.BadRequest:
     return told
 
 
-def _retry() -> error_details_pb2.RetryInfo:
+def _retry(seconds: int = RETRY_SECONDS) -> error_details_pb2.RetryInfo:
     told = error_details_pb2.RetryInfo()
-    told.retry_delay.FromSeconds(RETRY_SECONDS)
+    told.retry_delay.FromSeconds(seconds)
     return told
 
 

@@ -55,7 +55,9 @@ class Pipeline(Protocol):
         ...
 
     async def authorize(self, subject: Subject, call: Call, /, wait: int = 0) -> Answer:
-        """Decide one question; while the answer is HOLD, wait for another for `wait` ns."""
+        """Decide one question; while the answer is HOLD, wait for another for `wait` ns.
+
+        Cancelled, it waits no longer; a decision that is under way is made first."""
         ...
 
     async def record(self, subject: Subject, summary: str, call: Call, /) -> Answer:

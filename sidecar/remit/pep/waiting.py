@@ -81,17 +81,30 @@ async def decide_waiting(
     decide: Callable[[], Awaitable[T]], answer_of: Callable[[T], Answer], world: Waits, wait: int
 ) -> T:
     """Decide; while the answer is a HOLD that binds, decide again whenever its approvals let it come out otherwise, for
-    `wait` ns at the most. Raises what `decide` raises."""
+    `wait` ns at the most. Raises what `decide` raises.
+
+    Cancelled, it waits no longer; a decision that is under way is made first."""
+    if not wait:
+        return await decide()
     loop = asyncio.get_running_loop()
     until = loop.time() + wait / SECOND
-    decided = await decide()
+    decided = await _whole(decide)
     while _waits(answer_of(decided)) and (left := until - loop.time()) > 0:
         ids = tuple(each.id for each in answer_of(decided).approvals)
         if await _still_pending(world.store, ids):
             await world.changes.next(left)
         else:
-            decided = await decide()
+            decided = await _whole(decide)
     return decided
+
+
+async def _whole(decide: Callable[[], Awaitable[T]]) -> T:
+    deciding = asyncio.ensure_future(decide())
+    try:
+        return await asyncio.shield(deciding)
+    except asyncio.CancelledError:
+        await asyncio.wait({deciding})
+        raise
 
 
 def _waits(answer: Answer) -> bool:
