@@ -191,7 +191,7 @@ class MemoryStore:
             ),
             halts_version=self._shelves.halts_version,
             budgets=tuple(await self.rooms(query.rows)),
-            claims=tuple(claims[thing] for thing in query.things if thing in claims),
+            claims=tuple(claims[thing] for thing in sorted(query.things) if thing in claims),
             acts=approvals.acts_of_others(query.workflow, query.object, query.subject) if query.object else (),
         )
 

@@ -88,7 +88,7 @@ class Approvals:
     def perform(self, effect: ApprovalEffect, now: int) -> None:
         match effect:
             case OpenApproval():
-                self._open(effect.approval)
+                self._open(effect.approval, now)
             case JoinApproval():
                 self._join(effect, now)
             case MoveApproval():
@@ -104,8 +104,8 @@ class Approvals:
             case NoteAct():
                 self._note(effect, now)
 
-    def _open(self, asked: Approval) -> None:
-        check_opened(asked)
+    def _open(self, asked: Approval, now: int) -> None:
+        check_opened(asked, now)
         if asked.id in self.found:
             raise IllegalTransition("opened before")
         if asked.state is State.PENDING:
@@ -151,8 +151,10 @@ class Approvals:
         there = self.claim(wanted.key)
         if there.held_by_another(wanted.subject, wanted.workflow, now):
             raise Refusal(Reason.CLAIM_HELD, wanted.key)
-        token = there.token if there.held(now) else there.token + 1
-        if there.token != before or wanted.token != token:
+        if not wanted.subject or wanted.expires <= now:
+            raise IllegalTransition("a claim is somebody's, for some time")
+        renews = there.held(now) and wanted.token == there.token
+        if (wanted.key in self.claims and there.token != before) or not (renews or wanted.token > there.token):
             raise Refusal(Reason.FACTS_CHANGED, "claim")
         others = [each for each in self.claims.values() if each.subject == wanted.subject and each.key != wanted.key]
         if sum(each.held(now) for each in others) >= MOST_CLAIMS:
@@ -162,11 +164,11 @@ class Approvals:
     def _release(self, released: ReleaseClaim, now: int) -> None:
         there = self.claim(released.key)
         held_so = (there.subject, there.workflow, there.token) == (released.subject, released.workflow, released.token)
-        if not there.subject or not held_so or (there.expires <= now and not released.lapsed):
+        if not there.subject or not held_so:
             raise NotFound(f"{released.subject} does not hold {released.key}")
         if released.lapsed and there.expires > now:
             raise IllegalTransition("it has not lapsed")
-        self.claims[released.key] = replace(there, subject="", workflow="", expires=min(there.expires, now))
+        self.claims[released.key] = replace(there, subject="", workflow="", expires=0, time=now)
 
     def _respect(self, wanted: RespectClaims, now: int) -> None:
         claims = [self.claim(key) for key in wanted.keys]
@@ -187,8 +189,9 @@ class Approvals:
     # What is forgotten
 
     def prune(self, now: int) -> int:
-        over = {each.id for each in self.found.values() if _useless_since(each) <= now - MONTH}
-        free = {each.key for each in self.claims.values() if not each.subject and each.expires <= now - MONTH}
+        ended = [each for each in self.found.values() if each.state is not State.PENDING]
+        over = {each.id for each in ended if (each.ended or each.expires) <= now - MONTH}
+        free = {each.key for each in self.claims.values() if not each.subject and each.time <= now - MONTH}
         acts = {key for key, (_, expires) in self.acts.items() if expires <= now}
         self.floor = max([self.floor, *(self.claims[key].token for key in free)])
         self.found = {id: each for id, each in self.found.items() if id not in over}
@@ -216,10 +219,3 @@ def _with(approval: Approval, item: approvals.Item) -> Approval:
         return replace(approval, items=(*approval.items, item))
     items = tuple(item if each.binding == item.binding else each for each in approval.items)
     return replace(approval, items=items)
-
-
-def _useless_since(approval: Approval) -> int:
-    """When nobody could answer or use it any more."""
-    if approval.state is State.PENDING:
-        return approval.deadline
-    return approval.expires if approval.state is State.APPROVED else approval.ended

@@ -1,8 +1,8 @@
 """What a store demands of every change of an approval, whatever policy stated: it is compared with what is stored.
 
-Of an approval that has been opened, a change takes over where it stands, who said what, who is asked and until when;
-what it is for, its terms and what was used of it stay as they are stored. Beyond `approval.MOVES`:
+Beyond `approval.MOVES`:
 
+    what it is for          stays, as do its terms; its items and what was used of them are not a change's to say
     who has said what       only grows, and never by the requester
     with a new vote         it is an answer: only while the stored deadline has not passed, or to take a grant back
     without one             it is the clock: only once the stored deadline has passed, and it approves nothing
@@ -16,20 +16,28 @@ a grant. Times are nanoseconds since the epoch.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
-from remit.core.approval import MOVES, Approval, Item, State, Vote, approving
-from remit.core.errors import BadRequest, IllegalTransition, Violation
+from remit.core.approval import MOVES, Approval, Bind, Item, State, Vote, approving, to_document
+from remit.core.errors import IllegalTransition
+
+_MOVING = frozenset({"state", "version", "votes", "level", "deadline", "expires", "ended", "alternative"})
+"""What of an approval's document a change may be of."""
 
 
-def check_opened(approval: Approval) -> None:
-    """Raise BadRequest for what no approval begins as: a request that waits, or a grant that policy offers by itself,
-    of one item that was not used."""
-    if approval.state not in (State.PENDING, State.APPROVED) or approval.version != 1:
-        raise BadRequest(Violation("approval.state", "pending or approved, at version 1"))
-    if len(approval.items) != 1 or approval.items[0].used or approval.items[0].spent:
-        raise BadRequest(Violation("approval.items", "one, not used"))
+def check_opened(approval: Approval, now: int) -> None:
+    """Raise IllegalTransition for what no approval begins as: a request that waits, or a grant for one exact use, which
+    is offered in the place of what was asked for."""
+    if approval.version != 1 or len(approval.items) != 1 or approval.items[0].used or approval.items[0].spent:
+        raise IllegalTransition(f"approval {approval.id} does not begin")
     if any(each.by == approval.subject for each in approval.votes):
         raise IllegalTransition(f"{approval.subject} asks for approval {approval.id}, and has no voice in it")
+    if approval.state is State.APPROVED:
+        terms = approval.terms
+        if terms.bind is not Bind.EXACT or terms.uses != 1 or approval.expires <= now:
+            raise IllegalTransition(f"approval {approval.id} cannot begin as a grant")
+    elif approval.state is not State.PENDING:
+        raise IllegalTransition(f"approval {approval.id} begins as {approval.state}")
 
 
 def same(there: Item | None, asked: Item) -> bool:
@@ -42,6 +50,8 @@ def moved(stored: Approval, wanted: Approval, now: int) -> Approval:
     new = _new_votes(stored, wanted)
     if wanted.state not in MOVES[stored.state]:
         raise IllegalTransition(f"approval {stored.id} is {stored.state}, and cannot be {wanted.state}")
+    if _what(wanted) != _what(stored):
+        raise IllegalTransition(f"approval {stored.id} would be of something else")
     if stored.state is State.PENDING:
         _check_time(stored, wanted, answered=bool(new), now=now)
     elif not new:
@@ -65,6 +75,10 @@ def moved(stored: Approval, wanted: Approval, now: int) -> Approval:
 def blanked(approval: Approval) -> Approval:
     """With nothing of what was asked for left to read."""
     return replace(approval, items=tuple(replace(each, shown="") for each in approval.items))
+
+
+def _what(approval: Approval) -> dict[str, Any]:
+    return {name: value for name, value in to_document(approval).items() if name not in _MOVING}
 
 
 def _new_votes(stored: Approval, wanted: Approval) -> tuple[Vote, ...]:

@@ -52,7 +52,7 @@ _ITEMS = """
     WHERE approval = ? ORDER BY number
 """
 _DUE = f"{APPROVALS} WHERE state = 'pending' AND until <= ? ORDER BY until, id LIMIT ?"
-_OVER = "SELECT id FROM approval WHERE until <= ? ORDER BY until LIMIT ?"
+_OVER = "SELECT id FROM approval WHERE state <> 'pending' AND until <= ? ORDER BY until LIMIT ?"
 
 
 class Approvals:
@@ -62,9 +62,9 @@ class Approvals:
         self._db = db
 
     def open(self, opened: OpenApproval, now: int) -> None:
-        """A new request, or a grant that is offered. Raises Refusal, IllegalTransition, BadRequest."""
+        """A new request, or a grant that is offered. Raises Refusal, IllegalTransition."""
         approval = opened.approval
-        check_opened(approval)
+        check_opened(approval, now)
         if approval.state is State.PENDING:
             if self._db.one(_WAITING, approval.like):
                 raise Refusal(Reason.FACTS_CHANGED, "approval")
@@ -119,7 +119,7 @@ class Approvals:
         self._db.do(_ERASE, decision)
 
     def prune(self, before: int, limit: int) -> int:
-        """Forget those that nobody could answer or use since; how many."""
+        """Forget grants that have expired, and what has ended, since; how many. What waits is told to be over first."""
         ids = [id for (id,) in self._db.all(_OVER, before, limit)]
         for id in ids:
             self._db.do("DELETE FROM approval_item WHERE approval = ?", id)

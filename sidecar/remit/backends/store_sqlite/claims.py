@@ -27,13 +27,14 @@ _TAKE = """
     ON CONFLICT DO UPDATE SET subject = excluded.subject, workflow = excluded.workflow, token = excluded.token,
         expires = excluded.expires, time = excluded.time
 """
-_RELEASE = "UPDATE claim SET subject = '', workflow = '', expires = min(expires, ?) WHERE key = ?"
+_RELEASE = "UPDATE claim SET subject = '', workflow = '', expires = 0, time = ? WHERE key = ?"
 _SEEN = "SELECT count(*) FROM act WHERE workflow = ? AND object = ? AND subject <> ?"
 _NOTE = """
     INSERT INTO act VALUES (?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT DO UPDATE SET time = excluded.time, expires = max(expires, excluded.expires)
 """
-_FREE = "SELECT key, token FROM claim WHERE subject = '' AND expires <= ? ORDER BY expires LIMIT ?"
+_FREE = "SELECT key, token FROM claim WHERE subject = '' AND time <= ? ORDER BY time LIMIT ?"
+_FLOOR = "SELECT value FROM counter WHERE name = 'claim_floor'"
 _RAISE = "UPDATE counter SET value = max(value, ?) WHERE name = 'claim_floor'"
 _PRUNE_ACTS = """
     DELETE FROM act WHERE (workflow, object, subject, operation) IN
@@ -48,25 +49,29 @@ class Claims:
         self._db = db
 
     def take(self, taken: TakeClaim, now: int) -> None:
-        """Take or renew. Raises Refusal."""
-        wanted, there = taken.claim, claim(self._db, taken.claim.key)
-        if there.held_by_another(wanted.subject, wanted.workflow, now):
+        """Take or renew: only what is held now is renewed. Raises Refusal, IllegalTransition."""
+        wanted, row = taken.claim, self._db.one(f"{CLAIMS} WHERE key = ?", taken.claim.key)
+        there = Claim(*row) if row else None
+        if there is not None and there.held_by_another(wanted.subject, wanted.workflow, now):
             raise Refusal(Reason.CLAIM_HELD, wanted.key)
-        token = there.token if there.held(now) else there.token + 1
-        if there.token != taken.before or wanted.token != token:
+        if not wanted.subject or wanted.expires <= now:
+            raise IllegalTransition("a claim is somebody's, for some time")
+        if there is not None and there.token != taken.before:
+            raise Refusal(Reason.FACTS_CHANGED, "claim")
+        last = self._db.value(_FLOOR) if there is None else there.token - there.held(now)
+        if wanted.token <= last:
             raise Refusal(Reason.FACTS_CHANGED, "claim")
         if self._db.value(_OTHERS, wanted.subject, now, wanted.key) >= MOST_CLAIMS:
             raise Refusal(Reason.CLAIMS_EXHAUSTED, wanted.subject)
         self._db.do(_TAKE, wanted.key, wanted.subject, wanted.workflow, wanted.token, wanted.expires, wanted.time)
 
     def release(self, released: ReleaseClaim, now: int) -> None:
-        """Let go. Whose claim has expired holds it no more: it has lapsed. Raises NotFound, IllegalTransition."""
+        """Let go. Raises NotFound, IllegalTransition."""
         there = claim(self._db, released.key)
         whose = (released.subject, released.workflow, released.token)
-        over = there.expires <= now
-        if not there.subject or (there.subject, there.workflow, there.token) != whose or (over and not released.lapsed):
+        if not there.subject or (there.subject, there.workflow, there.token) != whose:
             raise NotFound(f"{released.subject} does not hold {released.key} by token {released.token}")
-        if released.lapsed and not over:
+        if released.lapsed and there.expires > now:
             raise IllegalTransition(f"the claim on {released.key} was renewed and has not lapsed")
         self._db.do(_RELEASE, now, released.key)
 
@@ -101,12 +106,12 @@ def claim(db: Database, key: str) -> Claim:
     row = db.one(f"{CLAIMS} WHERE key = ?", key)
     if row is not None:
         return Claim(*row)
-    return Claim(key, "", "", db.value("SELECT value FROM counter WHERE name = 'claim_floor'"), 0)
+    return Claim(key, "", "", db.value(_FLOOR), 0)
 
 
 def known_claims(db: Database, keys: tuple[str, ...]) -> tuple[Claim, ...]:
     """The claims on things that somebody has taken before."""
-    rows = (db.one(f"{CLAIMS} WHERE key = ?", key) for key in keys)
+    rows = (db.one(f"{CLAIMS} WHERE key = ?", key) for key in sorted(keys))
     return tuple(Claim(*row) for row in rows if row is not None)
 
 

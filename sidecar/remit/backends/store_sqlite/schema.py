@@ -224,7 +224,7 @@ MIGRATIONS = (
     CREATE INDEX approval_alike ON approval (alike, id);
     CREATE INDEX approval_subject ON approval (subject, id);
     CREATE INDEX approval_state ON approval (state, id);
-    CREATE INDEX approval_until ON approval (until);
+    CREATE INDEX approval_over ON approval (until) WHERE state <> 'pending';
     CREATE TABLE approval_item (
         number INTEGER PRIMARY KEY,     -- rises within an approval
         approval TEXT NOT NULL,
@@ -247,12 +247,12 @@ MIGRATIONS = (
         workflow TEXT NOT NULL,
         token INTEGER NOT NULL CHECK (token > 0),
         expires INTEGER NOT NULL,
-        time INTEGER NOT NULL
+        time INTEGER NOT NULL           -- when it was taken, or let go of
     ) STRICT, WITHOUT ROWID;
     CREATE INDEX claim_held ON claim (time) WHERE subject <> '';
     CREATE INDEX claim_due ON claim (expires) WHERE subject <> '';
     CREATE INDEX claim_holder ON claim (subject, expires) WHERE subject <> '';
-    CREATE INDEX claim_free ON claim (expires) WHERE subject = '';
+    CREATE INDEX claim_free ON claim (time) WHERE subject = '';
     INSERT INTO counter VALUES ('claim_floor', 0);  -- no token that was forgotten is higher
 
     CREATE TABLE act (
