@@ -39,30 +39,22 @@ class World:
         return []
 
 
-async def _waiting(deciding: Deciding) -> asyncio.Task[Any]:
+@pytest.mark.parametrize("before", [0, 3])
+@in_loop
+async def test_a_decision_under_way_is_made_whoever_leaves(before: int) -> None:
+    """The first, and any that follows; then the wait is over."""
+    deciding = Deciding()
     task = asyncio.ensure_future(
         decide_waiting(deciding, lambda answer: answer, cast(Waits, World()), wait=600 * SECOND)
     )
+    deciding.go.set()
+    await until(lambda: deciding.made >= before)
+    deciding.go.clear()
+    await until(lambda: deciding.begun > deciding.made)
+    task.cancel()
     await asyncio.sleep(0)
-    await asyncio.sleep(0)
-    return task
-
-
-@in_loop
-async def test_a_decision_under_way_is_made_whoever_leaves() -> None:
-    """The first, and any that follows; then the wait is over."""
-    for before in (0, 3):
-        deciding = Deciding()
-        task = await _waiting(deciding)
-        while deciding.begun <= before:
-            deciding.go.set()
-            await asyncio.sleep(0)
-        deciding.go.clear()
-        await until(lambda: deciding.begun > deciding.made)
-        task.cancel()
-        await asyncio.sleep(0)
-        assert not task.done()
-        deciding.go.set()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        assert deciding.made == deciding.begun
+    assert not task.done()
+    deciding.go.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert deciding.made == deciding.begun
