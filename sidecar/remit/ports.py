@@ -419,6 +419,18 @@ class Resolver(Protocol):
         ...
 
 
+class WebhookFailed(RemitError):
+    """An event was not taken; the message says why, and nothing of the address but its host."""
+
+
+class Webhook(Protocol):
+    """Somebody outside who is told of approvals."""
+
+    async def post(self, event: Mapping[str, object]) -> None:
+        """Tell of an event; it returns once that has been taken. Raises WebhookFailed within seconds."""
+        ...
+
+
 class Failure(StrEnum):
     """How a database failed; each is one fixed text for the agent, whatever the database said."""
 
