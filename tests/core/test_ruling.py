@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from remit.core.approval import Hold, Terms
 from remit.core.decision import Effect, PolicyReason, Verdict
 from remit.core.model import Context, Estimate, Identity, Mode, Request, Resource, Subject
 from remit.core.obligation import Obligation
@@ -15,12 +17,13 @@ from remit.core.ruling import refuse, rule, turn
 AGENT = Subject("agent", "analysis", "cx", (), Identity("token", "analysis"))
 REQUEST = Request(AGENT, "api.call", Resource("service", "openai"), Context())
 KNOWN = Estimate(5)
+HELD = Hold("access.x", "allowed", Terms(roles=("approver",)))
 
 
 def verdict(effect: Effect, *obligations: str) -> Verdict:
-    approval = {"holds": [1]} if effect is Effect.HOLD else {}
+    holds = (HELD,) if effect is Effect.HOLD else ()
     return Verdict(
-        effect, (PolicyReason("access.x", "allowed"),), tuple(Obligation(o, {}) for o in obligations), approval, ()
+        effect, (PolicyReason("access.x", "allowed"),), tuple(Obligation(o, {}) for o in obligations), holds, ()
     )
 
 
@@ -28,12 +31,28 @@ def observed(request: Request) -> Request:
     return replace(request, subject=replace(request.subject, mode=Mode.OBSERVE))
 
 
-def test_a_hold_is_refused_with_the_rules_own_reasons() -> None:
-    """Nobody can resolve a hold yet, so it denies."""
+def test_a_hold_says_who_is_to_be_asked() -> None:
+    """It permits nothing, and names what policy holds it for."""
     ruling = rule(verdict(Effect.HOLD), REQUEST, KNOWN, halted=False, metered=True)
 
-    assert ruling.effect is Effect.DENY
-    assert ruling.reasons == verdict(Effect.HOLD).reasons
+    assert (ruling.effect, ruling.holds, ruling.permits) == (Effect.HOLD, (HELD,), False)
+
+
+@pytest.mark.parametrize(
+    ("halted", "obligations", "estimate", "reason"),
+    [
+        (True, (), KNOWN, Reason.HALTED),
+        (False, ("blur",), KNOWN, Reason.OBLIGATION_UNSUPPORTED),
+        (False, (), Estimate(None), Reason.PRICE_UNKNOWN),
+    ],
+)
+def test_nobody_is_asked_to_approve_what_would_be_refused_anyway(
+    halted: bool, obligations: tuple[str, ...], estimate: Estimate, reason: Reason
+) -> None:
+    """A halt, an obligation that nobody fulfils and an unknown price come before a hold."""
+    ruling = rule(verdict(Effect.HOLD, *obligations), REQUEST, estimate, halted=halted, metered=True)
+
+    assert (ruling.effect, ruling.reasons[0].code, ruling.holds) == (Effect.DENY, reason, ())
 
 
 def test_what_is_unknown_is_said_first() -> None:
@@ -86,7 +105,7 @@ def test_an_observed_agent_is_let_through_unless_a_halt_covers_it(effect: Effect
     ruling = rule(verdict(effect), observed(REQUEST), KNOWN, halted=halted, metered=True)
 
     assert ruling.enforced is halted
-    assert ruling.effect is (Effect.ALLOW if effect is Effect.ALLOW and not halted else Effect.DENY)
+    assert ruling.effect is (Effect.DENY if halted else effect)
 
 
 def test_the_stores_no_turns_an_allow_and_drops_its_obligations() -> None:

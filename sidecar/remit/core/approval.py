@@ -236,14 +236,17 @@ def like(hold: Hold, request: Request) -> str:
         "variant": resource.variant,
     }
     whom = (request.subject.id, request.context.workflow, request.action)
-    return alike(hold.policy, hold.code, hold.terms.bind, whom=whom, resource=where)
+    return alike(hold, whom=whom, resource=where)
 
 
-def alike(policy: str, code: str, bind: Bind, *, whom: tuple[str, str, str], resource: Mapping[str, Any]) -> str:
-    """As `like`; `whom` is (subject, workflow, action)."""
-    variant = "" if bind is Bind.OPERATION else resource["variant"]
+def alike(hold: Hold, *, whom: tuple[str, str, str], resource: Mapping[str, Any]) -> str:
+    """As `like`; `whom` is (subject, workflow, action). Who is to approve is part of it: what some have approved is no
+    answer to a rule that asks others."""
+    terms = hold.terms
+    variant = "" if terms.bind is Bind.OPERATION else resource["variant"]
     where = [_listed(resource["type"]), resource["id"], resource["operation"], variant]
-    return digest([policy, code, bind.value, list(whom), where])
+    asked = [sorted(terms.roles), terms.supervisor, terms.quorum]
+    return digest([hold.policy, hold.code, terms.bind.value, asked, list(whom), where])
 
 
 def covers(approval: Approval, binding: str, *, labels: Collection[str], amount: int, now: int) -> bool:
@@ -299,7 +302,7 @@ def voted(approval: Approval, vote: Vote, outcome: str, now: int) -> Approval:
     if outcome == State.DENIED:
         return _ended(after, State.DENIED, now)
     if outcome == "escalated":
-        return _asked_next(after, now)
+        return _passed_on(after, now)
     return after
 
 
@@ -320,7 +323,7 @@ def timed_out(approval: Approval, outcome: str, now: int) -> Approval:
         raise IllegalTransition(f"approval {approval.id} still waits")
     after = replace(approval, version=approval.version + 1)
     if outcome == "escalated" and approval.level < len(approval.chain):
-        return _asked_next(after, now)
+        return _passed_on(after, now)
     return _ended(after, State.DENIED if outcome == State.DENIED else State.EXPIRED, now)
 
 
@@ -330,12 +333,6 @@ def revoked(approval: Approval, vote: Vote, now: int) -> Approval:
         raise IllegalTransition(f"approval {approval.id} is {approval.state}")
     after = replace(approval, version=approval.version + 1, votes=(*approval.votes, vote))
     return _ended(after, State.REVOKED, now)
-
-
-def passed_on(approval: Approval, now: int) -> Approval:
-    """The approval after it turned out that whoever is asked may not say. Raises IllegalTransition."""
-    _check_open(approval, now)
-    return _asked_next(replace(approval, version=approval.version + 1), now)
 
 
 def supervisors(
@@ -361,7 +358,7 @@ def _check_open(approval: Approval, now: int) -> None:
         raise IllegalTransition(f"approval {approval.id} was not answered in time")
 
 
-def _asked_next(approval: Approval, now: int) -> Approval:
+def _passed_on(approval: Approval, now: int) -> Approval:
     level = min(approval.level + 1, len(approval.chain))
     return replace(approval, level=level, deadline=now + approval.terms.wait * SECOND)
 

@@ -61,25 +61,24 @@ async def consult(
 ) -> Held:
     """Follow a HOLD that binds. Raises StoreUnavailable; what policy fails at is a refusal like any other."""
     known = await _known(world, question, ruling.holds)
-    granted = {hold: found for hold in ruling.holds if (found := _grant(known, hold, question, facts)) is not None}
-    if granted:
-        facts = replace(facts, grants=tuple(_fact(hold, found) for hold, (found, _) in granted.items()))
+    grants = [_grant(known, hold, question, facts) for hold in ruling.holds]
+    used = [each for each in grants if each is not None]
+    if used:
+        facts = replace(facts, grants=tuple(_fact(each.approval) for each in used))
         again = await ask(facts)
-        uncovered = tuple(hold for hold in ruling.holds if hold not in granted)
+        uncovered = tuple(hold for hold, grant in zip(ruling.holds, grants, strict=True) if grant is None)
         if again.effect is Effect.ALLOW and uncovered:
             again = replace(ruling, holds=uncovered)  # a grant takes away the holds that it covers, and no other
         if again.effect is Effect.ALLOW:
-            effects = tuple(
-                UseGrant(found.id, binding, facts.estimate.amount or 0) for found, binding in granted.values()
-            )
-            return Held(facts, again, effects, used=tuple(found.id for found, _ in granted.values()))
+            amount = facts.estimate.amount or 0
+            effects = tuple(UseGrant(each.approval.id, each.binding, amount) for each in used)
+            return Held(facts, again, effects, used=tuple(each.approval.id for each in used))
         if again.effect is Effect.DENY:
             return Held(facts, again)
         ruling = again
         known = await _known(world, question, ruling.holds)
-    return _refused(installation, question, facts, ruling, known) or _asked(
-        world, installation, question, facts, ruling, known
-    )
+    refused = _refused(installation, question, facts, ruling, known)
+    return refused or _asked(world, installation, question, facts, ruling, known)
 
 
 async def _known(world: World, question: Question, holds: Iterable[Hold]) -> Sequence[Approval]:
@@ -102,21 +101,28 @@ def _alike(known: Iterable[Approval], hold: Hold, request: Request) -> Sequence[
     return [each for each in known if each.like == like]
 
 
-def _grant(known: Sequence[Approval], hold: Hold, question: Question, facts: Facts) -> tuple[Approval, str] | None:
-    """A grant that covers the hold, and the binding that it does so by."""
+@dataclass(frozen=True, slots=True)
+class _Grant:
+    """A grant that covers a hold, and the binding that it does so by."""
+
+    approval: Approval
+    binding: str
+
+
+def _grant(known: Sequence[Approval], hold: Hold, question: Question, facts: Facts) -> _Grant | None:
     amount = facts.estimate.amount or 0
     for each in _alike(known, hold, question.request):
         for binding in _bindings(question, hold.terms.bind):
             if approvals.covers(each, binding, labels=facts.labels, amount=amount, now=facts.time):
-                return each, binding
+                return _Grant(each, binding)
     return None
 
 
-def _fact(hold: Hold, grant: Approval) -> Mapping[str, Any]:
+def _fact(grant: Approval) -> Mapping[str, Any]:
     return {
         "id": grant.id,
-        "policy": hold.policy,
-        "code": hold.code,
+        "policy": grant.policy,
+        "code": grant.code,
         "bind": grant.terms.bind.value,
         "uses_left": grant.terms.uses - max((item.used for item in grant.items), default=0),
         "expires": grant.expires // SECOND,
@@ -181,7 +187,7 @@ def offer(
     grant = replace(
         asked,
         id=id,
-        like=approvals.alike(asked.policy, asked.code, asked.terms.bind, whom=whom, resource=other["resource"]),
+        like=approvals.alike(Hold(asked.policy, asked.code, asked.terms), whom=whom, resource=other["resource"]),
         resource={name: other["resource"][name] for name in ("type", "id", "operation", "variant")},
         terms=replace(asked.terms, bind=Bind.EXACT, uses=1, cost=None),
         time=now,
@@ -206,7 +212,7 @@ def _asked(
     effects: list[StoreEffect] = []
     turning: list[Turning] = []
     asked: dict[str, str] = {}
-    for hold in ruling.holds:
+    for hold in {approvals.like(each, question.request): each for each in ruling.holds}.values():
         pending = next((each for each in _alike(known, hold, question.request) if each.state is State.PENDING), None)
         if pending is None:
             found = opened(installation, question, facts, hold, world.ids.new("a"))

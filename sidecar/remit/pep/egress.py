@@ -8,9 +8,9 @@ What is judged is what is sent: the request is mapped first, and its canonical f
 of, what the record has the digest of, and what goes out. The endpoint and the credential are chosen after policy has
 permitted and before anything is recorded, so that no ALLOW stands for what could not be sent.
 
-A call that is held may be kept open: as its approvals are answered it is understood and decided anew, from its bytes on.
-An approval that binds all of it (`Call.content`) holds for the same bytes and headers alone, whatever only differs from
-try to try left out.
+A call that is held may be kept open: as its approvals are answered it is understood and decided anew, from its bytes
+on. An approval that binds all of it (`Call.content`) holds for the same bytes and headers alone, what merely differs
+from try to try left out.
 
 An idempotency key holds for denials. An ALLOW that is asked for again is a new attempt with a reservation of its own:
 it will be sent, and so paid for, once more.
@@ -256,7 +256,7 @@ class Egress:
             kind=service.kind,
             endpoint=chosen.endpoint,
             terms=chosen.terms,
-            mapped=replace(mapped, body=chosen.body),
+            mapped=replace(mapped, body=chosen.body, essence=b""),
             held=Held(
                 decision=answer.id,
                 subject=subject.id,

@@ -13,14 +13,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from remit.core.alternative import check_patch
-from remit.core.answer import Resolved, Shown
+from remit.core.answer import Answer, Resolved, Shown
 from remit.core.approval import (
     SHOWN_BYTES,
     Approval,
     State,
     Verdict,
     Vote,
-    passed_on,
     revoked,
     timed_out,
     voted,
@@ -128,7 +127,7 @@ async def resolve(world: World, subject: Subject, resolution: Resolution) -> Res
         after = await _find(world, caller, found.id)
         return Resolved(decided.answer, _shown(world, caller, after))
     if _may_not_decide(found, caller, operation, said.objection() is not None, decided.answer.retryable):
-        await _pass_on(world, found, decided.answer.id)
+        await _pass_on(world, caller, found, decided.answer)
         found = (await world.store.approvals(ApprovalsQuery(ids=(found.id,), limit=1)) or (found,))[0]
     return Resolved(decided.answer, _shown(world, caller, found))
 
@@ -267,11 +266,15 @@ def _may_not_decide(found: Approval, caller: Subject, operation: str, objected: 
     return caller.id == found.addressee and operation == Verdict.APPROVE and not objected and not retryable
 
 
-async def _pass_on(world: World, found: Approval, decision: str) -> None:
-    body = {"approval": found.id, "move": "escalated", "because": decision}
+async def _pass_on(world: World, caller: Subject, found: Approval, denial: Answer) -> None:
+    """Whoever is asked may not decide, which is heard as its word that somebody above must."""
+    now = world.clock.now()
+    codes = ", ".join(each.code for each in denial.reasons)
+    vote = Vote(caller.type, caller.id, Verdict.HOLD, f"not its to approve: {codes}", now, denial.id, found.level)
+    body = {"approval": found.id, "move": "escalated", "because": denial.id}
     entry = Entry("approval", found.subject, body, filed_in=found.workflow, ref=found.items[0].decision)
     try:
-        await must_write(world, entry, (MoveApproval(passed_on(found, world.clock.now())),))
+        await must_write(world, entry, (MoveApproval(voted(found, vote, "escalated", now)),))
     except (IllegalTransition, StoreUnavailable) as error:
         # It has moved meanwhile, or will be passed on when its time is up: the denial stands either way.
         _log.warning("approval %s was not passed on: %s", found.id, error)
