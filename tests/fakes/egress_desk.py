@@ -13,7 +13,8 @@ from typing import Any
 from google.protobuf.struct_pb2 import Struct
 from remit._envoy.envoy.config.core.v3.base_pb2 import HeaderMap, HeaderValue
 from remit._envoy.envoy.service.ext_proc.v3 import external_processor_pb2 as pb
-from remit.core.answer import Answer, GivenReason
+from remit.core.answer import Answer, GivenReason, Turning
+from remit.core.approval import State
 from remit.core.call import Objection
 from remit.core.catalogue import Catalogue, Credential, Endpoint, Route, Service, Variant
 from remit.core.decision import Effect
@@ -27,6 +28,7 @@ from remit.core.errors import Unauthenticated
 from remit.core.evidence import Cause
 from remit.core.model import Identity, Subject
 from remit.core.reason import EXPLANATIONS, Reason
+from remit.listeners.egress_caller import Caller
 from remit.listeners.egress_places import Place, place_of
 from remit.pep.egress import Attempt, Passage
 from remit.pep.meter import End, Held
@@ -34,6 +36,7 @@ from remit.pep.meter import End, Held
 TOKEN, SECRET = "token-of-the-agent", b"sk-of-the-service-itself"
 AGENT = Subject("agent", "analysis", "cx", ("worker",), Identity("token", "analysis"))
 KEY = (Credential(file="x"),)
+WAITS = Turning("a1", "access.test", "approval_required", State.PENDING, "lead", ("finance",), 1_800_000_000 * 10**9)
 
 
 def _service(kind: str = "http", **more: Any) -> Service:
@@ -58,7 +61,7 @@ CATALOGUE = Catalogue(
 
 @dataclass
 class FakeDesk:
-    """Permits what maps, unless `denies` or `failure` says otherwise; whoever shows TOKEN is the agent."""
+    """Permits what maps, unless `denies`, `holds` or `failure` says otherwise; whoever shows TOKEN is the agent."""
 
     denies: Reason | None = None
     failure: Exception | None = None
@@ -72,6 +75,9 @@ class FakeDesk:
     answers: list[int] = field(default_factory=list)
     gate: asyncio.Event | None = None
     working: set[asyncio.Task[Any]] = field(default_factory=set)
+    holds: Turning | None = None
+    approved: asyncio.Event = field(default_factory=asyncio.Event)
+    waiting: list[int] = field(default_factory=list)
 
     def place(self, listener: str, pseudo: Mapping[str, str]) -> Place:
         return place_of(CATALOGUE, listener, pseudo)
@@ -95,9 +101,11 @@ class FakeDesk:
     async def malformed(self, peer: str, details: str) -> None:
         self.nobody.append(details)
 
-    async def begin(self, subject: Subject, attempt: Attempt) -> Passage | Answer:
+    async def begin(self, subject: Subject, attempt: Attempt, caller: Caller | None = None) -> Passage | Answer:
         assert subject is AGENT
         self.attempts.append(attempt)
+        if self.holds is not None and not await self._outwaited(attempt, caller):
+            return held(f"d{len(self.attempts)}", self.holds)
         if self.gate is not None:
             await self.gate.wait()
         if self.failure is not None:
@@ -112,6 +120,17 @@ class FakeDesk:
         passage = self._passage(id, attempt.service, service, mapped)
         self.permitted.append(passage)
         return passage
+
+    async def _outwaited(self, attempt: Attempt, caller: Caller | None) -> bool:
+        """Whether it was approved while the caller waited."""
+        if not attempt.wait or caller is None or not await caller.stays(attempt.wait):
+            return False
+        self.waiting.append(attempt.wait)
+        approving, leaving = (asyncio.ensure_future(each) for each in (self.approved.wait(), caller.left()))
+        await asyncio.wait({approving, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        for each in (approving, leaving):
+            each.cancel()
+        return self.approved.is_set()
 
     async def shown(self, passage: Passage) -> Callable[[str], bool]:
         if self.gate is not None:
@@ -161,6 +180,20 @@ class FakeDesk:
             credential=header if service.credentials else None,
             secrets=(SECRET,) if service.credentials else (),
         )
+
+
+def held(id: str, *approvals: Turning) -> Answer:
+    """A decision that waits for approvals."""
+    given = GivenReason("access.test", "approval_required", "It needs approval.")
+    return Answer(
+        id,
+        Effect.HOLD,
+        (given,),
+        enforced=True,
+        retryable=False,
+        committed=Committed("log", 1),
+        approvals=approvals,
+    )
 
 
 def denial(id: str, objection: Objection) -> Answer:

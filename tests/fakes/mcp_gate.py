@@ -11,12 +11,16 @@ from typing import Any
 
 import httpx2
 import uvicorn
+from remit.core.answer import Answer, GivenReason, Turning
 from remit.core.catalogue import Service
+from remit.core.decision import Effect
+from remit.core.effect import Committed
 from remit.core.egress.exchange import HttpRequest, Mapped, Unmapped
 from remit.core.egress.kinds.mcp import is_plumbing, map_mcp
 from remit.core.egress.mcp_listing import McpResponse, listed_for, lists_tools
 from remit.core.egress.mcp_message import McpRefused
 from remit.core.egress.mcp_refusal import mcp_refused
+from remit.listeners.egress_refusal import of_answer
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
@@ -27,12 +31,14 @@ _OURS = {"host", "content-length", "connection", "accept-encoding", "transfer-en
 
 @dataclass
 class McpGate:
-    """Decides by the service's operations, and by `denied`: operation → message."""
+    """Decides by the service's operations, and by `denied`: operation → message; and by `held`: operation → what it
+    waits for, as the egress would treat it where nobody waits."""
 
     service: Service
     upstream: str
     denied: dict[str, str] = field(default_factory=dict)
     seen: list[Mapped] = field(default_factory=list)
+    held: dict[str, Turning] = field(default_factory=dict)
 
     async def answer(self, request: Request) -> Response:
         """One request, as the egress would treat it."""
@@ -44,6 +50,12 @@ class McpGate:
             status = fault.status if isinstance(fault, McpRefused) else 403
             return self._refuse(asked, status, "request_unmapped", fault.detail, fault)
         self.seen.append(mapped)
+        if mapped.operation in self.held:
+            given = GivenReason("access.test", "approval_required", "It needs approval.")
+            on = (self.held[mapped.operation],)
+            found = Answer("d1", Effect.HOLD, (given,), True, False, Committed("log", 1), approvals=on)
+            refusal = of_answer("mcp", asked, found, resumes=True)
+            return Response(refusal.body, refusal.status, dict(refusal.headers))
         known = is_plumbing(mapped) or not self.service.operations or mapped.operation in self.service.operations
         why = self.denied.get(mapped.operation, "" if known else f"there is no {mapped.operation}")
         return self._refuse(asked, 403, "default_deny", why) if why else await self._send(asked, mapped)

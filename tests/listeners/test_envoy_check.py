@@ -18,8 +18,9 @@ from typing import Any
 import grpc
 import pytest
 from counts import COUNTS, dice
+from fakes.egress_desk import WAITS, held
 from fakes.leaving import CHAT, SECRET, Leaving, leaving
-from fakes.loop import in_loop
+from fakes.loop import in_loop, until
 from fakes.pep_fake import FakePipeline
 from fakes.world import FakePdp
 from google.protobuf.message import DecodeError
@@ -58,8 +59,36 @@ class Failing(Egress):
 
     failure: Exception
 
-    async def begin(self, subject: Any, attempt: Any) -> Any:
+    async def begin(self, subject: Any, attempt: Any, patience: Any = None) -> Any:
         raise self.failure
+
+
+class Holding(Egress):
+    """An egress that holds all calls, and keeps open what may be until `approved`."""
+
+    approved: asyncio.Event
+    waits: list[int]
+
+    async def begin(self, subject: Any, attempt: Any, patience: Any = None) -> Any:
+        if not attempt.wait or not await patience.stays(attempt.wait):
+            return held("d", WAITS)
+        self.waits.append(attempt.wait)
+        approving, leaving = asyncio.ensure_future(self.approved.wait()), asyncio.ensure_future(patience.left())
+        await asyncio.wait({approving, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if approving.done():
+            return await super().begin(subject, attempt)
+        self.waits.append(-1)
+        return held("d", WAITS)
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """The call of an Envoy, which has so many seconds left; None for any number."""
+
+    left: float | None
+
+    def time_remaining(self) -> float | None:
+        return self.left
 
 
 @dataclass(slots=True)
@@ -73,7 +102,7 @@ class Desk:
 
     async def check(self, raw: bytes) -> pb.CheckResponse:
         """As gRPC calls it."""
-        answer = pb.CheckResponse.FromString(await Checker(self.desk).handler().unary_unary(raw, None))
+        answer = pb.CheckResponse.FromString(await Checker(self.desk).handler().unary_unary(raw, Asking(None)))
         if answer.status.code:
             assert answer.status.code == grpc.StatusCode.PERMISSION_DENIED.value[0]
             assert answer.denied_response.status.code >= 400 and answer.denied_response.body
@@ -81,7 +110,7 @@ class Desk:
         return answer
 
 
-def make(failure: Exception | None = None) -> Desk:
+def make(failure: Exception | None = None, *, holds: bool = False) -> Desk:
     site = leaving()
     catalogue = site.world.catalogue
     agents = {**catalogue.agents}
@@ -92,6 +121,9 @@ def make(failure: Exception | None = None) -> Desk:
     if failure is not None:
         egress = Failing(site.world, site.vault, site.ways)
         egress.failure = failure
+    if holds:
+        egress = Holding(site.world, site.vault, site.ways)
+        egress.approved, egress.waits = asyncio.Event(), []
     observer = Observer()
     desk = EgressDesk(
         egress,
@@ -325,3 +357,50 @@ async def test_another_user_cannot_connect(common: Path) -> None:
         assert not await asyncio.to_thread(connects, socket, 65534)
         socket.chmod(0o777)
         assert await asyncio.to_thread(connects, socket, 65534)
+
+
+@pytest.mark.parametrize(
+    ("left", "asked", "waits"),
+    [(None, "30", 30.0), (0.2, "30", 0.0), (6.0, "30", 5.0), (60.0, "30", 30.0), (60.0, "", 0.0)],
+)
+@in_loop
+async def test_a_held_check_waits_no_longer_than_the_envoy_that_asks(
+    left: float | None, asked: str, waits: float
+) -> None:
+    """Its own deadline would end it without an answer, and one that may fail open would let it pass."""
+    desk = make(holds=True)
+    egress: Any = desk.egress
+    message = request(**({"remit_wait": asked} if asked else {})).SerializeToString()
+    serving_ = asyncio.ensure_future(Checker(desk.desk).handler().unary_unary(message, Asking(left)))
+    if waits:
+        await until(lambda: bool(egress.waits))
+        assert not serving_.done()
+        egress.approved.set()
+
+    answer = pb.CheckResponse.FromString(await serving_)
+
+    assert egress.waits == ([waits * 1e9] if waits else [])
+    assert answer.HasField("ok_response") is bool(waits)
+    if not waits:
+        headers = {each.header.key: each.header.value for each in answer.denied_response.headers}
+        assert (answer.denied_response.status.code, headers["remit-approval"]) == (403, "a1")
+
+
+@pytest.mark.parametrize("how", ["leaves", "released"])
+@in_loop
+async def test_a_held_check_ends_with_its_caller_or_the_sidecar(how: str) -> None:
+    desk = make(holds=True)
+    egress: Any = desk.egress
+    checker = Checker(desk.desk)
+    message = request(remit_wait="30").SerializeToString()
+    serving_ = asyncio.ensure_future(checker.handler().unary_unary(message, Asking(None)))
+    await until(lambda: bool(egress.waits))
+
+    if how == "leaves":
+        serving_.cancel()
+    else:
+        checker.release()
+        answer = pb.CheckResponse.FromString(await serving_)
+        assert answer.denied_response.status.code == 403
+
+    await until(lambda: egress.waits[-1] == -1)

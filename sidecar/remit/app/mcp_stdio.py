@@ -14,9 +14,21 @@ from typing import Any
 from remit.backends.mcp_server import GRACE, NotFound, start, stop
 from remit.core.catalogue import Service
 from remit.core.egress.mcp_listing import Allowed
+from remit.core.egress.turning import Turned
 from remit.listeners.mcp_stdio import MAX_LINE, Gate, Line, Permit, Question, Refused, Relay, TooLong
 
-__all__ = ["Gate", "NoStreams", "NotStarted", "Permit", "Question", "Refused", "ServerEnded", "StdioServer", "TooLong"]
+__all__ = [
+    "Gate",
+    "NoStreams",
+    "NotStarted",
+    "Permit",
+    "Question",
+    "Refused",
+    "ServerEnded",
+    "StdioServer",
+    "TooLong",
+    "Turned",
+]
 
 
 class NotStarted(Exception):
@@ -36,11 +48,12 @@ class ServerEnded(Exception):
 
 @dataclass(frozen=True, slots=True)
 class StdioServer:
-    """One server and its client, until either has ended."""
+    """One server and its client, until either has ended; `wait` is how long (s) a held call is kept open."""
 
     service: Service
     gate: Gate
     allowed: Allowed
+    wait: int = 0
 
     async def serve(self, environment: Mapping[str, str]) -> int:
         """Relay until the client, the server or a signal ends it; our exit code. Raises NotStarted,
@@ -55,6 +68,7 @@ class StdioServer:
                 to_server=_writing(process.stdin),
                 to_client=to_client,
                 variants=frozenset(self.service.variants),
+                wait=self.wait,
             )
             client = asyncio.create_task(relay.from_client(reader))
             server = asyncio.create_task(relay.from_server(process.stdout))

@@ -17,7 +17,7 @@ from remit.core.egress.routing import EGRESS, PROXY, ROUTE_HEADER, TCP, prefix, 
 _CLOSED = {"status": 403, "body": {"inline_string": "Remit did not let this request through.\n"}}
 _REMOVED_REQUEST = (ROUTE_HEADER, "x-forwarded-proto", "x-forwarded-for", "x-request-id", "forwarded", "via")
 # Answers about decisions are the sidecar's alone; another way to the upstream is none of the agent's.
-_REMOVED_RESPONSE = ("remit-decision", "remit-workflow", "alt-svc")
+_REMOVED_RESPONSE = ("remit-decision", "remit-approval", "remit-workflow", "alt-svc")
 _TUNNEL_IDLE_SECONDS = 3600
 _JUDGED_PER_ROUTE = "envoy.extensions.filters.http.ext_proc.v3.ExtProcPerRoute"
 _BUFFER_PER_ROUTE = "envoy.extensions.filters.http.buffer.v3.BufferPerRoute"

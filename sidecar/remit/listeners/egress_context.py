@@ -1,4 +1,4 @@
-"""The surroundings of a call, from its headers: workflow, purpose, reason, actor, parent, key, trace.
+"""The surroundings of a call, from its headers: workflow, purpose, reason, actor, parent, key, wait, trace.
 
 Whatever is there twice or malformed is a denial: nothing is repaired, and a forged context is never taken for none.
 `baggage` says the same as the headers, which win; `traceparent` is correlation, and one that cannot be read is none.
@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import unquote_to_bytes
 
 from remit.core.call import Claimed, Objection
 from remit.core.egress.exchange import Duplicate, Headers, HttpRequest
+from remit.core.egress.mcp_resume import RETRY_WAIT_SECONDS, is_retry
 from remit.core.reason import Reason
 from remit.listeners.grpc_fields import ID, KEY, MAX_REASON_BYTES, TRACE, WORD, WORKFLOW, Form
 
 MAX_WAIT_SECONDS = 3600
 
 _ENCODED = re.compile(r"(?:[!-$&-~ ]|%[0-9A-Fa-f]{2}){1,1536}", re.ASCII)
+_SECOND = 1_000_000_000
 _SECONDS = re.compile(r"[0-9]{1,6}", re.ASCII)
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}", re.ASCII)
 _OURS = re.compile(r"\s*remit\.(workflow|purpose|actor)(?![A-Za-z0-9._-])", re.ASCII)
@@ -28,11 +30,15 @@ _MEMBER = re.compile(r"\s*remit\.(workflow|purpose|actor)\s*=\s*([^,;\s]*)\s*(?:
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What the headers claim; `objection` is the first thing wrong with them, "" keys where they say nothing."""
+    """What the headers claim; `objection` is the first thing wrong with them, "" keys where they say nothing.
+
+    `wait` is how long (ns) the call may be kept open for an approval.
+    """
 
     claimed: Claimed
     key: str
     objection: Objection | None
+    wait: int = 0
 
 
 class _Malformed(Exception):
@@ -52,10 +58,15 @@ def read_surroundings(request: HttpRequest) -> Surroundings:
             trace=_trace(request.headers),
         )
         key = _text(request, "remit-key", KEY)
-        _wait(request)
+        wait = _wait(request)
     except (Duplicate, _Malformed) as wrong:
         return Surroundings(Claimed(), "", Objection(Reason.CONTEXT_INVALID, str(wrong), binding=True))
-    return Surroundings(claimed, key, None)
+    return Surroundings(claimed, key, None, wait)
+
+
+def longer(told: Surroundings, request: HttpRequest) -> Surroundings:
+    """The same; where an MCP client tries again what was held, with a wait at least."""
+    return replace(told, wait=max(told.wait, RETRY_WAIT_SECONDS * _SECOND)) if is_retry(request) else told
 
 
 def _text(request: HttpRequest, name: str, form: Form) -> str:
@@ -82,10 +93,13 @@ def _reason(request: HttpRequest) -> str:
     return decoded
 
 
-def _wait(request: HttpRequest) -> None:
+def _wait(request: HttpRequest) -> int:
     value = request.header("remit-wait")
-    if value is not None and not (_SECONDS.fullmatch(value) and int(value) <= MAX_WAIT_SECONDS):
+    if value is None:
+        return 0
+    if not _SECONDS.fullmatch(value) or int(value) > MAX_WAIT_SECONDS:
         raise _Malformed(f"remit-wait: expected seconds from 0 to {MAX_WAIT_SECONDS}")
+    return int(value) * _SECOND
 
 
 def _trace(headers: Headers) -> str:

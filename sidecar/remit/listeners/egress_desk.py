@@ -16,13 +16,14 @@ from remit.core.egress.mcp_listing import Allowed
 from remit.core.egress.mcp_message import McpRefused
 from remit.core.errors import ServiceError, StoreUnavailable, Unauthenticated
 from remit.core.model import Subject
+from remit.listeners.egress_caller import Caller, Seat, seated
 from remit.listeners.egress_peer import identify
 from remit.listeners.egress_places import Place, place_of
 from remit.listeners.grpc_limits import Places
-from remit.listeners.grpc_status import Overloaded
 from remit.listeners.pipeline import Identities, Pipeline
 from remit.pep.egress import Attempt, Egress, Passage
 from remit.pep.meter import End
+from remit.pep.outwait import Patience
 
 RETRY_SECONDS = 0.5
 MAX_CALLERS = 1024
@@ -37,6 +38,14 @@ MAX_BYTES = 256 << 20
 BYTES_PER_CALLER = 64 << 20
 """Bytes of bodies that are being decided at once: as much as the largest that any service takes. A body is parsed where
 everybody waits, and held several times over."""
+
+MAX_WAITING = 512
+WAITING_PER_CALLER = 32
+"""Calls that are kept open for an approval at once; those beyond have their answer without waiting."""
+
+MAX_WAITING_BYTES = 64 << 20
+WAITING_BYTES_PER_CALLER = 16 << 20
+"""Bytes of their bodies. They take none of the places above: who waits keeps nobody from being decided."""
 
 MAX_ECHOES = 64
 
@@ -68,8 +77,8 @@ class EgressDesk:
         self._egress, self._pipeline, self._identities, self._observer = egress, pipeline, identities, observer
         self._catalogue = catalogue
         self.nonce = nonce
-        self._places = Places(MAX_CALLERS, PER_CALLER)
-        self._bytes = Places(MAX_BYTES, BYTES_PER_CALLER, "bytes of bodies")
+        self._deciding = (Places(MAX_CALLERS, PER_CALLER), Places(MAX_BYTES, BYTES_PER_CALLER, "bytes of bodies"))
+        self._waiting = (Places(MAX_WAITING, WAITING_PER_CALLER), Places(MAX_WAITING_BYTES, WAITING_BYTES_PER_CALLER))
         self._open = Places(MAX_OPEN, OPEN_PER_CALLER)
         self._echoes: dict[tuple[bytes, ...], Echoes] = {}
         self._working: set[asyncio.Task[Any]] = set()
@@ -118,28 +127,22 @@ class EgressDesk:
             # The refusal stands all the same: a store that is down makes nobody known.
             _log.error("a refused %s could not be recorded: %s", kind, failed)
 
-    async def begin(self, subject: Subject, attempt: Attempt) -> Passage | Answer:
-        """Decide. Raises StoreUnavailable, Overloaded."""
-        caller, size = _caller(subject), len(attempt.request.body)
-        self._places.take(caller)
-        try:
-            self._bytes.take(caller, size)
-        except Overloaded:
-            self._places.give_back(caller)
-            raise
+    async def begin(self, subject: Subject, attempt: Attempt, caller: Caller | None = None) -> Passage | Answer:
+        """Decide; a held call may wait for as long as its caller does. Raises StoreUnavailable, Overloaded."""
+        seat = Seat(self._deciding, self._waiting, _caller(subject), len(attempt.request.body))
         try:
             # The end of what a check lets through is not seen here.
-            return await (self._opened(subject, attempt) if attempt.rewrites else self._egress.begin(subject, attempt))
+            begin = self._opened if attempt.rewrites else self._egress.begin
+            return await begin(subject, attempt, seated(caller, seat))
         finally:
-            self._places.give_back(caller)
-            self._bytes.give_back(caller, size)
+            seat.leave()
 
-    async def _opened(self, subject: Subject, attempt: Attempt) -> Passage | Answer:
+    async def _opened(self, subject: Subject, attempt: Attempt, patience: Patience | None) -> Passage | Answer:
         """Decide, and keep one more place until what was permitted is settled."""
         begun: Passage | Answer | None = None
         self._open.take(_caller(subject))
         try:
-            begun = await self._egress.begin(subject, attempt)
+            begun = await self._egress.begin(subject, attempt, patience)
         finally:
             if not isinstance(begun, Passage):
                 self._open.give_back(_caller(subject))

@@ -44,6 +44,13 @@ def go_on() -> pb.ProcessingResponse:
     return pb.ProcessingResponse(request_headers=pb.HeadersResponse(response=pb.CommonResponse()))
 
 
+def hold_on(milliseconds: int) -> pb.ProcessingResponse:
+    """Wait so much longer, from now, for the answer to what was last said; Envoy listens to the first one alone."""
+    found = pb.ProcessingResponse()
+    found.override_message_timeout.FromMilliseconds(milliseconds)
+    return found
+
+
 def send_on(
     route: str, *, put: Iterable[tuple[str, str]], drop: Iterable[str], body: bytes | None, at_headers: bool
 ) -> pb.ProcessingResponse:

@@ -2,7 +2,7 @@
 
 Every doubt is an explicit PERMISSION_DENIED with an answer, never a gRPC error: an Envoy with `failure_mode_allow`
 would open on an error. A check cannot rewrite a body, so a call that needs a cap put in is refused; and it sees no
-answer, so what it reserved lapses, charged as reserved.
+answer, so what it reserved lapses, charged as reserved. A held call waits no longer than the Envoy that asks does.
 
 A service is named by `context_extensions: {remit-service: NAME}` (then the whole path is the service's), else by the
 first part of the path as at Remit's own egress. A connection without HTTP is for the tcp service that listens there.
@@ -31,6 +31,7 @@ from remit.core.egress.routing import EGRESS, TCP
 from remit.core.errors import ServiceError, Unauthenticated
 from remit.core.evidence import Cause
 from remit.core.reason import EXPLANATIONS, Reason
+from remit.listeners.egress_caller import Caller
 from remit.listeners.egress_context import read_surroundings
 from remit.listeners.egress_desk import EgressDesk
 from remit.listeners.egress_places import Place
@@ -42,13 +43,17 @@ from remit.listeners.egress_refusal import (
     of_answer,
     own,
 )
-from remit.listeners.envoy_exchange import leaving
+from remit.listeners.envoy_exchange import MOST_WAIT_SECONDS, leaving
 from remit.listeners.grpc_status import Overloaded
 from remit.pep.egress import Attempt, Passage
+from remit.pep.world import SECOND
 
 CHECK = "/envoy.service.auth.v3.Authorization/Check"
 SERVICE = "remit-service"
 PARTIAL = "x-envoy-auth-partial-body"
+MARGIN_SECONDS = 1.0
+"""Of an Envoy's own deadline, what is left for deciding after a held call has waited."""
+
 BODILESS = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
 """Methods whose requests have no body where they state no length of one."""
 
@@ -63,21 +68,36 @@ class Checker:
 
     def __init__(self, desk: EgressDesk) -> None:
         self._desk = desk
+        self._callers: set[Caller] = set()
 
     def handler(self) -> grpc.RpcMethodHandler[Any, Any]:
         """What gRPC calls for `Check`."""
         return grpc.unary_unary_rpc_method_handler(self._serve)
 
     async def _serve(self, raw: bytes, context: Context) -> bytes:
-        answer = await asyncio.shield(self._desk.work(self._answer(raw)))
+        caller, left = Caller(), context.time_remaining()
+        most = MOST_WAIT_SECONDS if left is None else max(0.0, left - MARGIN_SECONDS)
+        self._callers.add(caller)
+        try:
+            answer = await asyncio.shield(self._desk.work(self._answer(raw, caller, int(most * SECOND))))
+        finally:
+            # Decisions are recorded whoever still waits for them; nothing waits for an approval any more.
+            caller.leave()
+            self._callers.discard(caller)
         return bytes(answer.SerializeToString())
 
-    async def _answer(self, raw: bytes) -> pb.CheckResponse:
+    def release(self) -> None:
+        """Have every held call answered as it is now."""
+        for each in self._callers:
+            each.leave()
+
+    async def _answer(self, raw: bytes, caller: Caller, most: int) -> pb.CheckResponse:
         request = HttpRequest("", "", "", "/")
         try:
             attributes = pb.CheckRequest.FromString(raw).attributes
             request, place = self._read(attributes)
-            return await self._check(request, place, attributes.source.address.socket_address.address or "egress")
+            peer = attributes.source.address.socket_address.address or "egress"
+            return await self._check(request, place, peer, caller=caller, most=most)
         except DecodeError:
             refusal = own("http", request, status=403, code="request_malformed", message="not a CheckRequest")
         except Overloaded as error:
@@ -108,7 +128,9 @@ class Checker:
         body = http.raw_body or http.body.encode()
         return HttpRequest(http.method, http.scheme, http.host, place.path, headers, body), place
 
-    async def _check(self, request: HttpRequest, place: Place, peer: str) -> pb.CheckResponse:
+    async def _check(
+        self, request: HttpRequest, place: Place, peer: str, *, caller: Caller, most: int
+    ) -> pb.CheckResponse:
         kind = self._desk.kind(place.service)
         try:
             subject = self._desk.identified(request, peer, proxied=False)
@@ -125,8 +147,9 @@ class Checker:
             tunnel=place.tunnel,
             rewrites=False,
             objection=place.objection or surroundings.objection or _truncated(request),
+            wait=min(surroundings.wait, most),
         )
-        begun = await self._desk.begin(subject, attempt)
+        begun = await self._desk.begin(subject, attempt, caller)
         if isinstance(begun, Answer):
             return self._denied(of_answer(kind, request, begun))
         return _allowed(request, begun)

@@ -38,7 +38,8 @@ from remit.core.evidence import Cause
 from remit.core.model import Subject
 from remit.core.reason import EXPLANATIONS, Reason
 from remit.listeners import egress_wire as wire
-from remit.listeners.egress_context import Surroundings, read_surroundings
+from remit.listeners.egress_caller import Caller
+from remit.listeners.egress_context import Surroundings, longer, read_surroundings
 from remit.listeners.egress_peer import KEY_HEADERS, TOKEN
 from remit.listeners.egress_peer import PROXY as PROXY_CREDENTIAL
 from remit.listeners.egress_places import Place
@@ -56,6 +57,7 @@ from remit.listeners.egress_refusal import (
 from remit.listeners.grpc_status import Overloaded
 from remit.pep.egress import Attempt, Passage
 from remit.pep.meter import End, How
+from remit.pep.world import SECOND
 
 OURS = (
     TOKEN,
@@ -89,6 +91,14 @@ _UPSTREAM = "via_upstream"
 _STATUS = re.compile(r"[1-5][0-9]{2}", re.ASCII)
 
 
+MOST_WAIT_SECONDS = 3500
+"""How long Envoy is asked to wait at the most: an hour is the most that it takes, what is decided after it included."""
+
+BODILESS_WAIT_SECONDS = 30
+"""The same for a request that has no body, and for a tunnel: for these Envoy's clock for the whole request, 60 s, goes
+on until they are sent (measured, 1.40)."""
+
+
 class State(Enum):
     """Where an exchange stands."""
 
@@ -112,7 +122,7 @@ class Desk(Protocol):
     def identified(self, request: HttpRequest, peer: str, *, proxied: bool, certificate: str = "") -> Subject: ...
     async def unidentified(self, peer: str, error: Unauthenticated) -> None: ...
     async def malformed(self, peer: str, details: str) -> None: ...
-    async def begin(self, subject: Subject, attempt: Attempt) -> Passage | Answer: ...
+    async def begin(self, subject: Subject, attempt: Attempt, caller: Caller | None = None) -> Passage | Answer: ...
     async def shown(self, passage: Passage) -> Allowed: ...
     def kind(self, service: str) -> str: ...
     def fault(self, service: str, request: HttpRequest) -> McpRefused | None: ...
@@ -122,10 +132,17 @@ class Desk(Protocol):
 
 
 class Exchange:
-    """Takes Envoy's messages one by one, and says what is to be answered. `end` is how it ended, once it has."""
+    """Takes Envoy's messages one by one, and says what is to be answered. `end` is how it ended, once it has.
 
-    def __init__(self, desk: Desk, listener: str, peer: str, certificate: str = "") -> None:
+    A held call waits for as long as its `caller` does; without one, not at all.
+    """
+
+    def __init__(
+        self, desk: Desk, listener: str, peer: str, certificate: str = "", *, caller: Caller | None = None
+    ) -> None:
         self._desk, self._listener, self._peer, self._certificate = desk, listener, peer, certificate
+        self._caller = caller
+        self._most_wait = MOST_WAIT_SECONDS * SECOND
         self.state = State.NEW
         self.passage: Passage | None = None
         self.end: End | None = None
@@ -203,6 +220,7 @@ class Exchange:
         self._surroundings = read_surroundings(self._request)
         self.state = State.KNOWN
         if message.end_of_stream or self._place.tunnel:
+            self._most_wait = BODILESS_WAIT_SECONDS * SECOND
             return await self._decide(at_headers=True)
         return wire.go_on()
 
@@ -215,7 +233,7 @@ class Exchange:
         self._request = replace(self._request, body=message.body)
         if self._kind == "mcp":
             told = replace(self._request, headers=(*self._request.headers, *mcp_surroundings(self._request)))
-            self._surroundings = read_surroundings(told)
+            self._surroundings = longer(read_surroundings(told), self._request)
         return await self._decide(at_headers=False)
 
     async def _decide(self, *, at_headers: bool) -> pb.ProcessingResponse:
@@ -224,7 +242,8 @@ class Exchange:
             return self._refuse(begun)
         if isinstance(begun, Answer):
             fault = self._desk.fault(self._place.service, self._request)
-            return self._refuse(of_answer(self._kind, self._request, begun, fault))
+            resumes = self._caller is not None and not self._caller.refused
+            return self._refuse(of_answer(self._kind, self._request, begun, fault, resumes=resumes))
         self.passage, self.state = begun, State.SENT
         self._started = perf_counter()
         sent = self._send(begun, at_headers=at_headers)
@@ -250,9 +269,10 @@ class Exchange:
             tunnel=place.tunnel,
             endpoints=place.endpoints,
             objection=objection or place.objection or told.objection,
+            wait=min(told.wait, self._most_wait),
         )
         try:
-            return await self._desk.begin(self._subject, attempt)
+            return await self._desk.begin(self._subject, attempt, self._caller)
         except Overloaded as error:
             return self._own(OVERLOADED, "overloaded", str(error))
         except ServiceError as error:

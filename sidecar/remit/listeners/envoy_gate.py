@@ -28,7 +28,8 @@ class EnvoyGate:
     def __init__(self, desk: EgressDesk, egress: Egress, socket: Path, *, body_bytes: int) -> None:
         self._desk, self._socket = desk, socket
         self._processor = Processor(desk, egress)
-        handlers = {PROCESS: self._processor.handler(), CHECK: Checker(desk).handler()}
+        self._checker = Checker(desk)
+        handlers = {PROCESS: self._processor.handler(), CHECK: self._checker.handler()}
         self._server = Server(handlers, _options(body_bytes), STREAMS)
         self._watching: asyncio.Task[None] | None = None
 
@@ -48,7 +49,9 @@ class EnvoyGate:
         await self._server.wait_for_termination()
 
     async def stop(self, grace: float) -> None:
-        """Let exchanges end within `grace` seconds, cut the others, and settle all of them."""
+        """Let exchanges end within `grace` seconds, cut the others, and settle all of them. Nothing waits any more."""
+        self._processor.release()
+        self._checker.release()
         if self._watching is not None:
             self._watching.cancel()
             with contextlib.suppress(asyncio.CancelledError):

@@ -17,12 +17,18 @@ from remit._envoy.envoy.service.ext_proc.v3 import external_processor_pb2 as pb
 from remit.core.egress.routing import CERTIFICATE, LISTENER
 from remit.core.errors import StoreUnavailable
 from remit.core.reason import Reason
+from remit.listeners import egress_wire as wire
+from remit.listeners.egress_caller import Caller
 from remit.listeners.egress_desk import EgressDesk
 from remit.listeners.envoy_exchange import Broken, Exchange, State
 from remit.pep.egress import CONNECT, Egress, Passage
 
 PROCESS = "/envoy.service.ext_proc.v3.ExternalProcessor/Process"
 LAST_WORDS_SECONDS = 0.3
+MILLISECOND = 1_000_000
+MARGIN_MILLISECONDS = 15_000
+"""What Envoy waits beyond the time that a held call may wait: as long as for any other decision."""
+
 WATCH_SECONDS = 0.4
 """How often calls under way are looked at: a halt ends them within twice that."""
 
@@ -41,7 +47,8 @@ class Stream:
         self._task: asyncio.Task[Any] | None = None
         self._aborted = self._well = self._settled = False
         listener, certificate = (str(metadata.get(each, "")) for each in (LISTENER, CERTIFICATE))
-        self.exchange = Exchange(desk, listener, "egress", certificate)
+        self.caller = Caller(self._hold_on)
+        self.exchange = Exchange(desk, listener, "egress", certificate, caller=self.caller)
         self.prolonged = asyncio.get_running_loop().time()
 
     @property
@@ -87,11 +94,15 @@ class Stream:
             return await asyncio.shield(taking)
         except asyncio.CancelledError:
             # Its answer was not written, whether it is there already or comes later.
+            self.caller.leave()
             if taking.done():
                 self._withdraw()
             else:
                 taking.add_done_callback(lambda _: self._withdraw())
             raise
+
+    async def _hold_on(self, wait: int) -> None:
+        await self._write([wire.hold_on(wait // MILLISECOND + MARGIN_MILLISECONDS)])
 
     def _abort(self) -> None:
         self._aborted = True
@@ -150,6 +161,7 @@ class Processor:
     def __init__(self, desk: EgressDesk, egress: Egress) -> None:
         self._desk, self._egress = desk, egress
         self._open: set[Stream] = set()
+        self._released = False
 
     def handler(self) -> grpc.RpcMethodHandler[Any, Any]:
         """What gRPC calls for `Process`."""
@@ -158,10 +170,18 @@ class Processor:
     async def _serve(self, requests: object, context: Context) -> None:
         stream = Stream(self._desk, context)
         self._open.add(stream)
+        if self._released:
+            stream.caller.leave()
         try:
             await stream.run()
         finally:
             self._open.discard(stream)
+
+    def release(self) -> None:
+        """Have every held call answered as it is now, and none wait from now on."""
+        self._released = True
+        for stream in self._open:
+            stream.caller.leave()
 
     async def watch(self) -> None:
         """Until cancelled: stop what is halted or may not go on, prolong what still moves."""

@@ -5,7 +5,7 @@ itself. What is not plumbing goes to the server only after an ALLOW. A call's li
 
     asked ──ALLOW──▶ sent ──answer──▶ reported succeeded, or failed
       │                └──cancelled by the client, or an end──▶ reported failed
-      └──anything else, cancelled included──▶ never sent, answered by an error
+      └──anything else, cancelled included──▶ never sent, answered by an error, or what is held as `mcp_held` says
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ import contextlib
 import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from remit.core.canonical import encode_exact
+from remit.core.canonical import MAX_INTEGER, encode_exact
 from remit.core.egress.kinds.mcp import bounded, called_tool
 from remit.core.egress.mcp_headers import VERSION_MEMBER, agreed_initialize
 from remit.core.egress.mcp_listing import Allowed, Unreadable, hide_tools, read_listing
@@ -33,13 +33,18 @@ from remit.core.egress.mcp_message import (
     Message,
     read_message,
 )
-from remit.core.egress.mcp_refusal import rpc_error
+from remit.core.egress.mcp_refusal import rpc_refused
+from remit.core.egress.mcp_resume import RETRY_WAIT_SECONDS, resumed
+from remit.core.egress.turning import NOTHING, Turned
 
 MAX_LINE = 4 << 20
 """Bytes of one message, either way."""
 
 MAX_ASKING = 64
 """Calls that may wait for their decision at once; then nothing more is read from the client."""
+
+MAX_WAITING = 32
+"""Of them, those that may wait for an approval: so that the client is always read on, and can cancel."""
 
 _LOG = logging.getLogger("remit.mcp")
 _SESSIONS = METHODS["2025-06-18"] | METHODS["2025-11-25"]
@@ -50,19 +55,22 @@ Line = Callable[[bytes], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked before a message goes on."""
+    """What is asked before a message goes on; `wait` is how long (s) the answer may wait for an approval."""
 
     action: str
     operation: str
     arguments: Mapping[str, Any]
     variant: str = ""
+    wait: int = 0
 
 
 class Refused(Exception):
-    """The answer is no, or there is none: what the client is told. `status` is as HTTP's: 403, 503."""
+    """The answer is no, or there is none: what the client is told. `status` is as HTTP's: 403, 503; `turned` what
+    approvals it turns on."""
 
-    def __init__(self, message: str, *, status: int, code: str, decision: str = "") -> None:
+    def __init__(self, message: str, *, status: int, code: str, decision: str = "", turned: Turned = NOTHING) -> None:
         super().__init__(message)
+        self.turned = turned
         self.status = status
         self.code = code
         self.decision = decision
@@ -90,10 +98,18 @@ class TooLong(Exception):
 
 
 class Relay:
-    """One client and one server. `variants` are the service's; `allowed` says which tools are shown."""
+    """One client and one server. `variants` are the service's; `allowed` says which tools are shown; `wait` is how long
+    (s) a held call is kept open."""
 
     def __init__(
-        self, gate: Gate, allowed: Allowed, *, to_server: Line, to_client: Line, variants: frozenset[str] = frozenset()
+        self,
+        gate: Gate,
+        allowed: Allowed,
+        *,
+        to_server: Line,
+        to_client: Line,
+        variants: frozenset[str] = frozenset(),
+        wait: int = 0,
     ) -> None:
         self._gate = gate
         self._allowed = allowed
@@ -104,6 +120,8 @@ class Relay:
         self._nameless: set[asyncio.Task[None]] = set()
         self._sent: dict[Id, Permit] = {}
         self._room = asyncio.Semaphore(MAX_ASKING)
+        self._wait = wait
+        self._waiting = 0
 
     async def from_client(self, reader: asyncio.StreamReader) -> None:
         """Until the client ends its side. Raises TooLong."""
@@ -130,15 +148,18 @@ class Relay:
     async def _said(self, line: bytes) -> None:
         try:
             message = read_message(line, MAX_LINE)
-            question = self._question(message)
+            tried = resumed(message)
+            question = self._question(tried.message)
         except McpRefused as fault:
-            await self._deny(_id_in(line), fault.detail, code="request_unmapped", status=fault.rpc)
+            refused = Refused(fault.detail, status=fault.rpc, code="request_unmapped")
+            await self._deny(None, _id_in(line), refused)
             return
         if question is None:
             await self._pass(message)
             return
         await self._room.acquire()
-        task = asyncio.create_task(self._decide(message, question))
+        wait = max(self._wait, RETRY_WAIT_SECONDS) if tried.round and not tried.declined else self._wait
+        task = asyncio.create_task(self._decide(message, replace(question, wait=wait)))
         if message.method and message.id is not None:
             self._asking[message.id] = task
         else:
@@ -185,21 +206,32 @@ class Relay:
 
     async def _decide(self, message: Message, question: Question) -> None:
         try:
-            permit = await self._gate.ask(question)
+            permit = await self._ask(question)
         except Refused as no:
             if message.method:
-                await self._deny(message.id, str(no), code=no.code, status=no.status, decision=no.decision)
+                await self._deny(message, message.id, no)
             return
         if message.method and message.id is not None:
             self._sent[message.id] = permit
         try:
-            await self._to_server(encode_exact(message.content))
+            await self._to_server(encode_exact(resumed(message).message.content))
         except OSError:
             self._sent.pop(message.id or "", None)
             await permit.failed("the server is gone")
             return
         if not message.method:
             await permit.succeeded()
+
+    async def _ask(self, question: Question) -> Permit:
+        """Raises Refused."""
+        if self._waiting >= MAX_WAITING:
+            question = replace(question, wait=0)
+        waits = bool(question.wait)
+        self._waiting += waits
+        try:
+            return await self._gate.ask(question)
+        finally:
+            self._waiting -= waits
 
     def _decided(self, message: Message, task: asyncio.Task[None]) -> None:
         self._room.release()
@@ -222,9 +254,11 @@ class Relay:
         if permit is not None:
             await _report(permit, content)
 
-    async def _deny(self, id: Id | None, message: str, *, code: str, status: int, decision: str = "") -> None:
-        told = rpc_error(id, status=status, code=code, message=message, decision=decision)
-        await self._to_client(_text(told))
+    async def _deny(self, message: Message | None, id: Id | None, no: Refused) -> None:
+        told = rpc_refused(
+            message, id, status=no.status, code=no.code, text=str(no), decision=no.decision, turned=no.turned
+        )
+        await self._to_client(encode_exact(told))
 
 
 async def _report(permit: Permit, content: Mapping[str, Any]) -> None:
@@ -250,7 +284,7 @@ def _id_in(line: bytes) -> Id | None:
         content = read_listing(line)
         found = content.get("id") if isinstance(content, dict) and "method" in content else None
         if isinstance(found, str | int) and not isinstance(found, bool):
-            return found
+            return found if isinstance(found, str) or abs(found) <= MAX_INTEGER else None
     return None
 
 

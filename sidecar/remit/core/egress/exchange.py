@@ -57,7 +57,8 @@ class Mapped:
 
     `usage` is the upper bound per unit; `arguments` what policy sees; `properties` what policy sees of the resource
     (`hosted`: the provider's own tools that it turns on); `format` names the reader of the response's usage, and
-    `returns` where an http route's answer says it: JSON pointers by unit.
+    `returns` where an http route's answer says it: JSON pointers by unit. `essence` is what of the body is the same in
+    each try, empty where all of it is.
     """
 
     operation: str
@@ -69,3 +70,4 @@ class Mapped:
     format: str = ""
     stream: bool = False
     returns: Mapping[str, str] = field(default_factory=dict)
+    essence: bytes = b""

@@ -10,7 +10,12 @@ from typing import Any
 
 import orjson
 
+from remit.core.canonical import encode_exact
 from remit.core.egress.exchange import Headers
+from remit.core.egress.turning import NOTHING, Turned
+
+APPROVAL = "remit-approval"
+"""The header that names the approvals."""
 
 _RETRY_SECONDS = "1"
 _UNAVAILABLE = 503
@@ -43,12 +48,18 @@ _BEDROCK = {
 _GRPC = {400: "3", 401: "16", 403: "7", 404: "5", 413: "8", 429: "8", 503: "14"}
 
 
-def refused(kind: str, *, status: int, code: str, message: str, decision: str) -> tuple[Headers, bytes]:
-    """Headers and body of a refusal with an HTTP status; `code` is the reason, `decision` its id ("" for none)."""
+def refused(
+    kind: str, *, status: int, code: str, message: str, decision: str, turned: Turned = NOTHING
+) -> tuple[Headers, bytes]:
+    """Headers and body of a refusal with an HTTP status; `code` is the reason, `decision` its id ("" for none).
+
+    `turned` are the approvals that it turns on, and what is allowed instead."""
     headers: list[tuple[str, str]] = [("content-type", "application/json")]
     headers.append(("retry-after", _RETRY_SECONDS) if status == _UNAVAILABLE else ("x-should-retry", "false"))
     if decision:
         headers.append(("remit-decision", decision))
+    if turned.ids:
+        headers.append((APPROVAL, ", ".join(turned.ids)))
     if kind == "bedrock":
         headers.append(("x-amzn-errortype", _BEDROCK.get(status, "ValidationException")))
     if kind == "grpc":
@@ -59,7 +70,7 @@ def refused(kind: str, *, status: int, code: str, message: str, decision: str) -
             ("grpc-message", _quoted(message)),
         ]
         return (*grpc, *headers[1:]), b""
-    return tuple(headers), orjson.dumps(_body(kind, status, code, message, decision))
+    return tuple(headers), encode_exact(_body(kind, status, code, message, decision, turned))
 
 
 def stream_error(kind: str, code: str, message: str) -> bytes:
@@ -78,26 +89,35 @@ def stream_error(kind: str, code: str, message: str) -> bytes:
     return b"" if kind == "grpc" else _event("error", _body(kind, 403, code, message, ""))
 
 
-def _body(kind: str, status: int, code: str, message: str, decision: str) -> dict[str, Any]:
+def _body(kind: str, status: int, code: str, message: str, decision: str, turned: Turned = NOTHING) -> dict[str, Any]:
+    # A member of our own, where the API's errors leave room for one: their clients hand on the whole body.
+    ours = {"remit": turned.document()} if turned else {}
     match kind:
         case "openai" | "azure":
             group = _OPENAI.get(status, "invalid_request_error")
-            return {"error": {"message": message, "type": group, "param": None, "code": code}}
+            return {"error": {"message": message, "type": group, "param": None, "code": code, **ours}}
         case "anthropic":
-            error = {"type": _ANTHROPIC.get(status, "api_error"), "message": _told(code, message)}
+            error = {"type": _ANTHROPIC.get(status, "api_error"), "message": _told(code, message), **ours}
             return {"type": "error", "error": error, **({"request_id": decision} if decision else {})}
         case "gemini":
             detail = {
                 "@type": "type.googleapis.com/google.rpc.ErrorInfo",
                 "reason": code.upper(),
                 "domain": "remit",
-                "metadata": {"decision": decision},
+                "metadata": {"decision": decision, **_metadata(turned)},
             }
             status_name = _GOOGLE.get(status, "UNKNOWN")
             return {"error": {"code": status, "message": message, "status": status_name, "details": [detail]}}
         case "bedrock":
-            return {"message": _told(code, message)}
-    return {"error": {"code": code, "message": message, "decision": decision}}
+            return {"message": _told(code, message), **ours}
+    return {"error": {"code": code, "message": message, "decision": decision, **turned.document()}}
+
+
+def _metadata(turned: Turned) -> dict[str, str]:
+    """For google.rpc.ErrorInfo, whose metadata are texts."""
+    found = {"approvals": ", ".join(turned.ids)} if turned.ids else {}
+    alternative = turned.document().get("alternative")
+    return found if alternative is None else {**found, "alternative": encode_exact(alternative).decode()}
 
 
 def _told(code: str, message: str) -> str:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from remit.core.canonical import encode_exact
+from remit.core.canonical import canonical, encode_exact
 from remit.core.catalogue import Service
 from remit.core.egress.baggage import without_ours
 from remit.core.egress.exchange import Duplicate, Headers, HttpRequest, Mapped
@@ -32,6 +32,7 @@ from remit.core.egress.mcp_message import (
     Message,
     read_message,
 )
+from remit.core.egress.mcp_resume import resumed
 
 MAX_ARGUMENTS = 256 << 10
 """Bytes of a call's arguments as JSON."""
@@ -39,6 +40,9 @@ MAX_ARGUMENTS = 256 << 10
 _TOOL = re.compile(r"[A-Za-z0-9_./:@-]{1,128}", re.ASCII)
 _CALL_MEMBERS = frozenset({"name", "arguments", "_meta", "task", "inputResponses", "requestState"})
 _TRACE = {"traceparent": 128, "baggage": 1024}
+_EACH_TRY = frozenset({"progressToken", "traceparent", "tracestate", "baggage"})
+"""Members of `_meta` that differ from try to try; the protocol's own ones say who asks, and not what for."""
+_PROTOCOL = "io.modelcontextprotocol/"
 
 
 def map_mcp(service: Service, request: HttpRequest, *, attributes: Mapping[str, str]) -> Mapped:
@@ -90,6 +94,7 @@ def _posted(service: Service, request: HttpRequest) -> Mapped:
         raise McpRefused(f"{version} has no method {message.method[:64]!r}", METHOD_NOT_FOUND, status=404)
     if message.method.startswith("notifications/") != (message.id is None):
         raise McpRefused(f"id: {message.method!r} has one if and only if it is a request", INVALID_REQUEST)
+    message = resumed(message).message
     mapped = _called(service, message) if message.method == TOOL_CALL else _said(message)
     return Mapped(
         operation=mapped.operation,
@@ -99,7 +104,14 @@ def _posted(service: Service, request: HttpRequest) -> Mapped:
         body=encode_exact(_sent(message)),
         properties={**mapped.properties, **_noted(message, version)},
         stream=True,
+        essence=_essence(message),
     )
+
+
+def _essence(message: Message) -> bytes:
+    """The message in its canonical form without its id, and without what of `_meta` is only this try's."""
+    meta = {key: each for key, each in message.meta.items() if key not in _EACH_TRY and not key.startswith(_PROTOCOL)}
+    return canonical([message.method, {key: each for key, each in message.params.items() if key != "_meta"}, meta])
 
 
 def _sent(message: Message) -> Mapping[str, Any]:
