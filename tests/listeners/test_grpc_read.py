@@ -273,11 +273,12 @@ BAD_RESOLUTIONS: Mapping[str, tuple[dict[str, Any], list[str]]] = {
     "a resource that is a text": ({"alternative": of(resource="openai")}, ["alternative.resource"]),
     "an owner": ({"alternative": of(resource={"owner": "me"})}, ["alternative.resource"]),
     "a part with NUL": ({"alternative": of(resource={"a\0": "me"})}, ["alternative.resource"]),
-    "another type": ({"alternative": of(resource={"type": "Service"})}, ["alternative.resource.type"]),
-    "a type that is a number": ({"alternative": of(resource={"type": 1})}, ["alternative.resource.type"]),
-    "no id": ({"alternative": of(resource={"id": None})}, ["alternative.resource.id"]),
-    "an id of look-alikes": ({"alternative": of(resource={"id": "оpenai"})}, ["alternative.resource.id"]),
-    "an empty variant": ({"alternative": of(resource={"variant": ""})}, ["alternative.resource.variant"]),
+    "another resource": ({"alternative": of(resource={"id": "other"})}, ["alternative.resource"]),
+    "a variant of look-alikes": ({"alternative": of(resource={"variant": "smаll"})}, ["alternative.resource.variant"]),
+    "an operation that is a number": (
+        {"alternative": of(resource={"operation": 1})},
+        ["alternative.resource.operation"],
+    ),
     "a variant that is a list": ({"alternative": of(resource={"variant": ["a"]})}, ["alternative.resource.variant"]),
     "columns that are a text": ({"alternative": of(resource={"fields": "t.c"})}, ["alternative.resource.fields"]),
     "columns of numbers": ({"alternative": of(resource={"fields": [1]})}, ["alternative.resource.fields"]),
@@ -315,12 +316,12 @@ def test_a_verdict_that_is_none_is_refused(verdict: int) -> None:
 
 def test_a_resolution_is_read_exactly() -> None:
     """A merge patch keeps its nulls and its numbers; the largest of everything is read."""
-    patch = b'{"resource":{"variant":null,"fields":["t.c"],"id":"crm"},"arguments":{"limit":10,"x":null,"y":1.10}}'
+    patch = b'{"resource":{"variant":null,"fields":["t.c"],"operation":""},"arguments":{"limit":10,"x":null,"y":1.10}}'
     found = read.resolve(resolution(alternative=patch, reason="a" * 512, version=2**62))
 
     assert found.verdict is Verdict.DENY
     assert found.alternative == {
-        "resource": {"variant": None, "fields": ["t.c"], "id": "crm"},
+        "resource": {"variant": None, "fields": ["t.c"], "operation": ""},
         "arguments": {"limit": 10, "x": None, "y": Decimal("1.10")},
     }
     assert read.resolve(resolution(verdict=resources_pb2.APPROVAL_VERDICT_HOLD)).verdict is Verdict.HOLD

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from google.protobuf.message import DecodeError, Message
 
+from remit.core.alternative import CHANGEABLE, PARTS
 from remit.core.approval import State, Verdict
 from remit.core.call import (
     Call,
@@ -407,34 +408,31 @@ def _thing(fields: Fields, resource: resources_pb2.Resource) -> Resource:
 def _alternative(fields: Fields, raw: bytes) -> dict[str, Any]:
     """A merge patch over a request; null takes a part away."""
     patch = fields.object("alternative", raw, MAX_ALTERNATIVE_BYTES)
-    if unknown := sorted(patch.keys() - {"resource", "arguments"}):
-        fields.refuse("alternative", f"resource and arguments alone, not {unknown[0][:40]!r}")
-    for name in patch.keys() & {"resource", "arguments"}:
+    if not patch.keys() <= PARTS:
+        fields.refuse("alternative", f"{' and '.join(sorted(PARTS))} alone")
+    for name in sorted(patch.keys() & PARTS):
         if not isinstance(patch[name], dict):
             fields.refuse(f"alternative.{name}", "a JSON object")
-    if isinstance(changed := patch.get("resource"), dict):
-        _check_changed(fields, changed)
+        elif name == "resource":
+            _check_changed(fields, patch[name])
     return patch
 
 
 def _check_changed(fields: Fields, changed: Mapping[str, Any]) -> None:
     """The same bounds as for the resource of a request."""
-    for name, value in changed.items():
-        field = f"alternative.resource.{name}"
-        if name == "type":
-            fields.one_of(field, value, RESOURCE_TYPES)
-        elif name == "fields":
-            if value is not None and not (isinstance(value, list) and all(isinstance(each, str) for each in value)):
-                fields.refuse(field, "a list of table.column")
-            else:
-                fields.texts(field, value or (), COLUMN)
-        elif name in ("id", "operation", "variant"):
-            if isinstance(value, str):
-                fields.required(field, value, NAME)
-            elif name == "id" or value is not None:
-                fields.refuse(field, NAME.expected)
+    if not changed.keys() <= CHANGEABLE:
+        fields.refuse("alternative.resource", f"{', '.join(sorted(CHANGEABLE))} alone")
+    for name in ("operation", "variant"):
+        value = changed.get(name)
+        if not isinstance(value, str | None):
+            fields.refuse(f"alternative.resource.{name}", NAME.expected)
         else:
-            fields.refuse("alternative.resource", "type, id, operation, variant and fields alone")
+            fields.text(f"alternative.resource.{name}", value or "", NAME)
+    columns = changed.get("fields")
+    if columns is not None and not (isinstance(columns, list) and all(isinstance(each, str) for each in columns)):
+        fields.refuse("alternative.resource.fields", f"a list, each {COLUMN.expected}")
+    else:
+        fields.texts("alternative.resource.fields", columns or (), COLUMN)
 
 
 def _claimed(fields: Fields, context: resources_pb2.Context) -> Claimed:
