@@ -117,14 +117,14 @@ def test_what_is_held_waits_until_somebody_approves_it_and_is_allowed_once(pipel
     run(scene())
 
 
-def test_a_thousand_replays_of_one_grant_come_to_one_allow(pipeline: Pipeline) -> None:
-    """However many ask at a time, a use is a use."""
+def test_however_many_replay_one_grant_one_is_allowed(pipeline: Pipeline) -> None:
+    """All of them at a time: a use is a use."""
 
     async def scene() -> None:
         held = await pipeline.authorize(WORKER, call())
         await say(pipeline, BO, held.approvals[0].id)
 
-        answers = await asyncio.gather(*(pipeline.authorize(WORKER, call()) for _ in range(1000)))
+        answers = await asyncio.gather(*(pipeline.authorize(WORKER, call()) for _ in range(100)))
 
         assert sum(each.effect is Effect.ALLOW for each in answers) == 1
         assert len(await pending(pipeline)) == 1
