@@ -8,6 +8,16 @@ allow contains {"policy": "access.agent", "code": said} if {
 	not data.remit.config.rules["access.agent"].level == "off"
 }
 
+allow contains {"policy": "access.approval", "code": said} if {
+	some said in data.remit.rules.access.approval.allow
+	not data.remit.config.rules["access.approval"].level == "off"
+}
+
+allow contains {"policy": "access.claim", "code": said} if {
+	some said in data.remit.rules.access.claim.allow
+	not data.remit.config.rules["access.claim"].level == "off"
+}
+
 allow contains {"policy": "access.dataset", "code": said} if {
 	some said in data.remit.rules.access.dataset.allow
 	not data.remit.config.rules["access.dataset"].level == "off"
@@ -36,6 +46,16 @@ allow contains {"policy": "access.tool", "code": said} if {
 allow contains {"policy": "access.workflow", "code": said} if {
 	some said in data.remit.rules.access.workflow.allow
 	not data.remit.config.rules["access.workflow"].level == "off"
+}
+
+deny contains {"policy": "access.approval", "code": said} if {
+	some said in data.remit.rules.access.approval.deny
+	not data.remit.config.rules["access.approval"].level == "off"
+}
+
+deny contains {"policy": "access.claim", "code": said} if {
+	some said in data.remit.rules.access.claim.deny
+	not data.remit.config.rules["access.claim"].level == "off"
 }
 
 deny contains {"policy": "access.dataset", "code": said} if {
@@ -83,6 +103,26 @@ deny contains {"policy": "budgets.room", "code": said} if {
 	not data.remit.config.rules["budgets.room"].level == "off"
 }
 
+deny contains {"policy": "conflicts.claimed", "code": said} if {
+	some said in data.remit.rules.conflicts.claimed.deny
+	not data.remit.config.rules["conflicts.claimed"].level == "off"
+}
+
+deny contains {"policy": "conflicts.contradiction", "code": said} if {
+	some said in data.remit.rules.conflicts.contradiction.deny
+	not data.remit.config.rules["conflicts.contradiction"].level == "off"
+}
+
+deny contains {"policy": "failures.loop", "code": said} if {
+	some said in data.remit.rules.failures.loop.deny
+	not data.remit.config.rules["failures.loop"].level == "off"
+}
+
+deny contains {"policy": "failures.retries", "code": said} if {
+	some said in data.remit.rules.failures.retries.deny
+	not data.remit.config.rules["failures.retries"].level == "off"
+}
+
 deny contains {"policy": "flow.clearance", "code": said} if {
 	some said in data.remit.rules.flow.clearance.deny
 	not data.remit.config.rules["flow.clearance"].level == "off"
@@ -118,11 +158,24 @@ deny contains {"policy": "variants.listed", "code": said} if {
 	not data.remit.config.rules["variants.listed"].level == "off"
 }
 
+hold contains {"policy": "conflicts.contradiction", "hold": said} if {
+	some said in data.remit.rules.conflicts.contradiction.hold
+	not data.remit.config.rules["conflicts.contradiction"].level == "off"
+}
+
+hold contains {"policy": "supervision.review", "hold": said} if {
+	some said in data.remit.rules.supervision.review.hold
+	not data.remit.config.rules["supervision.review"].level == "off"
+}
+
 hold contains {"policy": "variants.approval", "hold": said} if {
 	some said in data.remit.rules.variants.approval.hold
 	not data.remit.config.rules["variants.approval"].level == "off"
 }
 
-oblige contains said if some said in []
+oblige contains said if {
+	some said in data.remit.rules.approvals.outcome.oblige
+	not data.remit.config.rules["approvals.outcome"].level == "off"
+}
 
 record contains said if some said in []

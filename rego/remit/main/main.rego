@@ -9,7 +9,7 @@
 #   codes:
 #     context_invalid: "the input to the policy is not complete"
 #     default_deny: "no rule allows {subject.id} to {action.name} {resource.ref}"
-#     policy_invalid: "a rule holds the request without a code and an approval"
+#     policy_invalid: "a rule holds the request without a code and an approval, or with two approvals of one code"
 package remit
 
 import data.remit.dispatch
@@ -60,10 +60,26 @@ _denials contains {"policy": held.policy, "code": "policy_invalid"} if {
 	not _readable(held.hold)
 }
 
-_holds contains {"policy": held.policy, "code": held.hold.code, "approval": held.hold.approval} if {
+# Of two approvals of one code, whoever gives the one would give the other.
+_denials contains {"policy": held.policy, "code": "policy_invalid"} if {
 	some held in dispatch.hold
-	not _covered(held.policy, held.hold.code)
+	some other in dispatch.hold
+	held.policy == other.policy
+	held.hold.code == other.hold.code
+	held.hold != other.hold
 }
+
+_holds contains {"policy": held.policy, "code": held.hold.code, "approval": approval} if {
+	some held in dispatch.hold
+	_readable(held.hold)
+	not _covered(held.policy, held.hold.code)
+	approval := object.union({"bind": _bind}, held.hold.approval)
+}
+
+# What a grant is bound to where the hold does not say: to a variant of a model, to all of anything else.
+default _bind := "exact"
+
+_bind := "variant" if input.action.name == "api.call"
 
 _readable(hold) if {
 	is_string(hold.code)

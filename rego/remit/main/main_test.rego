@@ -56,7 +56,11 @@ test_a_hold_beats_an_allow if {
 		"effect": "HOLD",
 		"reasons": [{"policy": "r", "code": "large"}],
 		"obligations": [{"id": "log", "properties": {}}],
-		"approval": {"holds": [{"policy": "r", "code": "large", "approval": {"roles": ["finance"]}}]},
+		"approval": {"holds": [{
+			"policy": "r",
+			"code": "large",
+			"approval": {"roles": ["finance"], "bind": "variant"},
+		}]},
 		"record": [],
 	}
 }
@@ -84,13 +88,13 @@ test_of_several_holds_those_not_covered_stay if {
 	second := {"policy": "s", "hold": {"code": "night", "approval": {"roles": ["lead"]}}}
 	said := {"allow": allowed, "hold": (held | {second})}
 	decision(testing.call({}), said).approval.holds == [
-		{"policy": "r", "code": "large", "approval": {"roles": ["finance"]}},
-		{"policy": "s", "code": "night", "approval": {"roles": ["lead"]}},
+		{"policy": "r", "code": "large", "approval": {"roles": ["finance"], "bind": "variant"}},
+		{"policy": "s", "code": "night", "approval": {"roles": ["lead"], "bind": "variant"}},
 	]
 	verdict := decision(granting([{"id": "g", "policy": "r", "code": "large"}]), said)
 	verdict.effect == "HOLD"
 	verdict.reasons == [{"policy": "s", "code": "night"}]
-	verdict.approval.holds == [{"policy": "s", "code": "night", "approval": {"roles": ["lead"]}}]
+	verdict.approval.holds == [{"policy": "s", "code": "night", "approval": {"roles": ["lead"], "bind": "variant"}}]
 }
 
 test_a_grant_is_never_an_allow if {
@@ -107,6 +111,34 @@ test_a_hold_that_cannot_be_read_denies if {
 		verdict.effect == "DENY"
 		verdict.reasons == [{"policy": "r", "code": "policy_invalid"}]
 	}
+}
+
+test_a_grant_is_bound_to_a_variant_of_a_model_and_to_all_of_anything_else if {
+	every request in [
+		testing.send({}), testing.tool({}), testing.read({}), testing.write({}), testing.message({}), testing.decide({}),
+		testing.open({}), testing.claim({}),
+	] {
+		decision(request, {"allow": allowed, "hold": held}).approval.holds[0].approval.bind == "exact"
+	}
+	decision(testing.call({}), {"allow": allowed, "hold": held}).approval.holds[0].approval.bind == "variant"
+}
+
+test_what_a_hold_says_of_its_grant_stays if {
+	every bind in ["exact", "operation", "odd", null, 1] {
+		terms := {"bind": bind, "quorum": 2}
+		said := {"allow": allowed, "hold": {{"policy": "r", "hold": {"code": "large", "approval": terms}}}}
+		decision(testing.call({}), said).approval.holds[0].approval == terms
+	}
+}
+
+test_two_approvals_of_one_code_deny_and_none_covers_the_other if {
+	lenient := {"policy": "r", "hold": {"code": "large", "approval": {"roles": ["lead"]}}}
+	request := granting([{"id": "g-1", "policy": "r", "code": "large"}])
+	verdict := decision(request, {"allow": allowed, "hold": (held | {lenient})})
+	verdict.effect == "DENY"
+	verdict.reasons == [{"policy": "r", "code": "policy_invalid"}]
+	second := {"policy": "s", "hold": lenient.hold}
+	decision(testing.call({}), {"allow": allowed, "hold": (held | {second})}).effect == "HOLD"
 }
 
 test_reasons_come_in_one_order if {
@@ -153,17 +185,10 @@ test_every_builder_is_allowed_as_it_stands if {
 	every request in [
 		testing.call({}), testing.send({}), testing.tool({}), testing.read({}), testing.write({}),
 		testing.message({}), testing.decide({}), testing.open({}), testing.halt({}), testing.adjust({}),
+		testing.claim({}), testing.resolve({}), testing.expire({}),
 	] {
 		verdict := data.remit.decision with input as request with data.remit.catalogue as testing.catalogue
 		verdict.effect == "ALLOW"
-	}
-}
-
-test_what_is_judged_in_a_later_version_is_not_allowed if {
-	every action in ["claim.take", "approval.resolve"] {
-		verdict := data.remit.decision with input as testing.decide({"action": {"name": action}})
-			with data.remit.catalogue as testing.catalogue
-		verdict.reasons == [{"policy": "main", "code": "default_deny"}]
 	}
 }
 

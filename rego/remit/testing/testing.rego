@@ -161,6 +161,70 @@ adjust(changes) := _request(
 )
 
 # METADATA
+# description: The agent `support` claims an object of the agents' own.
+claim(changes) := _request(
+	{
+		"action": {"name": "claim.take"},
+		"resource": {"type": "object", "id": "case-7", "ref": "case-7"},
+	},
+	changes,
+)
+
+# METADATA
+# description: |
+#   `bo` approves what `support` asked for: one person with the role finance is needed. A test of others lays over it
+#   who speaks, `operation` (approve, deny, hold or revoke) and, of `properties`, what they find.
+resolve(changes) := _request(
+	{
+		"subject": {
+			"type": "person",
+			"id": "bo",
+			"team": "",
+			"roles": ["finance"],
+			"identity": {"method": "token", "subject": "bo"},
+		},
+		"action": {"name": "approval.resolve"},
+		"resource": {
+			"type": "approval",
+			"id": "a-1",
+			"operation": "approve",
+			"ref": "a-1/approve",
+			"owner": "cx",
+			"properties": {
+				"subject": "support",
+				"team": "cx",
+				"action": "api.call",
+				"target": {"type": "service", "id": "models", "operation": "chat", "variant": "large"},
+				"policy": "variants.approval",
+				"code": "approval_required",
+				"bind": "variant",
+				"uses": 50,
+				"cost": 20,
+				"roles": ["finance"],
+				"quorum": 1,
+				"chain": [],
+				"level": 0,
+				"addressee": "",
+				"state": "pending",
+				"verdicts": [{"kind": "person", "by": "bo", "verdict": "approve", "level": 0}],
+			},
+		},
+	},
+	changes,
+)
+
+# METADATA
+# description: The sidecar says that nobody answered in time.
+expire(changes) := resolve(object.union(
+	{
+		"subject": {"type": "system", "id": "remit", "roles": [], "identity": {"method": "local", "subject": "remit"}},
+		"resource": {"operation": "timeout", "ref": "a-1/timeout", "properties": {"verdicts": []}},
+		"context": {"purpose": "", "reason": ""},
+	},
+	changes,
+))
+
+# METADATA
 # description: A catalogue that allows all of the above, as the sidecar writes one.
 catalogue := {
 	"agents": {
@@ -170,10 +234,18 @@ catalogue := {
 			"purposes": ["support", "refunds"],
 			"clearance": ["pii", "untrusted"],
 			"actors": {"summarise": {"roles": ["clerk"], "purposes": ["support"], "clearance": []}},
+			"supervisor": "lead",
+			"review": [],
+			"priority": 0,
 		},
-		"analysis": {"team": "platform", "roles": [], "purposes": [], "clearance": [], "actors": {}},
+		"analysis": _team_mate,
+		"lead": object.union(_team_mate, {"clearance": ["pii"]}),
 	},
-	"people": {"ana": {"roles": ["operator"]}, "bo": {"roles": ["finance"]}},
+	"people": {
+		"ana": {"roles": ["operator"], "clearance": []},
+		"bo": {"roles": ["finance"], "clearance": []},
+		"cy": {"roles": ["approver"], "clearance": []},
+	},
 	"services": {
 		"models": {
 			"owner": "platform",
@@ -190,6 +262,7 @@ catalogue := {
 				{"when": {"region": ["us"]}, "variants": {"small": {"max": {"output_token": 100}}}},
 				{"when": {"agent": ["s*"], "purpose": ["refunds"]}, "variants": {"image": {"max": {"image": 2}}}},
 			],
+			"compensations": {},
 		},
 		"mail": _plain,
 		"search": _plain,
@@ -205,6 +278,17 @@ catalogue := {
 	"budgets": {"cx-month": {"limit": 2000}, "each-agent": {"limit": 3}},
 }
 
+_team_mate := {
+	"team": "platform",
+	"roles": [],
+	"purposes": [],
+	"clearance": [],
+	"actors": {},
+	"supervisor": "",
+	"review": [],
+	"priority": 0,
+}
+
 _plain := {
 	"owner": "platform",
 	"clearance": [],
@@ -213,9 +297,19 @@ _plain := {
 	"operations": [],
 	"variants": {},
 	"overrides": [],
+	"compensations": {},
 }
 
-_approval := {"roles": ["finance"], "bind": "variant", "uses": 50, "cost": 20, "ttl": 14400}
+_approval := {
+	"roles": ["finance"],
+	"bind": "variant",
+	"uses": 50,
+	"cost": 20,
+	"ttl": 14400,
+	"supervisor": false,
+	"quorum": 1,
+	"wait": 3600,
+}
 
 _person := {"subject": {
 	"type": "person",
@@ -268,6 +362,8 @@ _base := {
 		"budgets": [],
 		"grants": [],
 		"claims": [],
+		"acts": [],
+		"history": {"repeats": 0, "failures": 0, "denials": 0},
 		"halts": [],
 		"chain": [],
 	},

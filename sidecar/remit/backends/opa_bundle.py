@@ -40,6 +40,7 @@ _TIMEOUT_SECONDS = 60.0
 _TEST = "_test.rego"
 _CATALOGUE = "remit/catalogue/data.json"
 _CONFIG = "remit/config/data.json"
+_FAILURE = "remit/failure/data.json"
 _DISPATCH = "remit/dispatch/custom.rego"
 _VIEWING = "remit/viewing"
 # What only tests use is not served.
@@ -53,14 +54,16 @@ _CUSTOM = re.compile(r"remit\.custom(\.[a-z][a-z0-9_]{0,63}){1,14}", re.ASCII)
 class Sources:
     """What a bundle is made of.
 
-    `custom` are directories (or single files) of users' packages; `config` is laid over the library's defaults and
-    becomes `data.remit.config`; `catalogue` becomes `data.remit.catalogue`. Decimals in both stay exact.
+    `custom` are directories (or single files) of users' packages; `config` and `failure` are laid over the library's
+    defaults and become `data.remit.config` and `data.remit.failure`; `catalogue` becomes `data.remit.catalogue`.
+    Decimals in them stay exact.
     """
 
     library: Path
     custom: tuple[Path, ...] = ()
     config: Mapping[str, Any] = field(default_factory=dict)
     catalogue: Mapping[str, Any] = field(default_factory=dict)
+    failure: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +238,8 @@ def _staged(sources: Sources, keep: Callable[[str], bool], opa: Path) -> Iterato
             _write(root / staged, origin.read_bytes())
         _write(root / _DISPATCH, custom_dispatch(_custom_packages(files)).encode())
         _write(root / _CATALOGUE, canonical(sources.catalogue))
-        _write(root / _CONFIG, canonical(_overlaid(_default_config(sources.library), sources.config)))
+        for place, stated in ((_CONFIG, sources.config), (_FAILURE, sources.failure)):
+            _write(root / place, canonical(_overlaid(_default(sources.library, place), stated)))
         capabilities = sources.library.parent / "capabilities.json"
         stage = _Stage(root, files, capabilities if capabilities.is_file() else None)
         yield _with_views(stage, datasets, opa)
@@ -358,8 +362,9 @@ def _check_size(files: Mapping[str, Path]) -> None:
         raise BundleInvalid([Problem("policy", 0, f"{found}, expected at most {MAX_FILES} of {MAX_BYTES} bytes")])
 
 
-def _default_config(library: Path) -> dict[str, Any]:
-    path = library / "config" / "data.json"
+def _default(library: Path, place: str) -> dict[str, Any]:
+    """The data that the library itself has at a place of the tree."""
+    path = library / place.removeprefix("remit/")
     read: dict[str, Any] = parse(path.read_bytes(), MAX_BYTES) if path.is_file() else {}
     return read
 

@@ -7,30 +7,37 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from remit.backends.opa_bundle import Bundle, BundleInvalid, Sources, build, library_path, run_tests
-from remit.backends.opa_sources import read_config, read_messages
+from remit.backends.opa_sources import Stated, read_messages, read_stated
 from remit.core.catalogue import Catalogue
+from remit.core.failing import DEFAULT, FailurePolicy
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """A bundle whose users' tests have passed; `messages` are (policy, code) -> template."""
+    """A bundle whose users' tests have passed; `messages` are (policy, code) -> template, `failure` what is done when
+    agents fail."""
 
     bundle: Bundle
     messages: Mapping[tuple[str, str], str]
+    failure: FailurePolicy = DEFAULT
 
 
 def sources(catalogue: Catalogue, policies: tuple[Path, ...]) -> Sources:
     """What the bundle is made of. Raises BundleInvalid."""
-    library = library_path()
-    return Sources(library, policies, read_config(policies, library), catalogue.document())
+    return _sources(catalogue, policies, read_stated(policies, library_path()))
 
 
 def prepare(catalogue: Catalogue, policies: tuple[Path, ...], *, opa: Path, directory: Path) -> Policy:
     """Build and test; takes part of a second, so off the event loop. Raises BundleInvalid."""
-    made = sources(catalogue, policies)
+    stated = read_stated(policies, library_path())
+    made = _sources(catalogue, policies, stated)
     bundle = build(made, opa, directory)
     # The library's own tests judge it as delivered, and ran before it was.
     failed = run_tests(made, opa) if policies else ()
     if failed:
         raise BundleInvalid(failed)
-    return Policy(bundle, read_messages(bundle, opa))
+    return Policy(bundle, read_messages(bundle, opa), stated.failures)
+
+
+def _sources(catalogue: Catalogue, policies: tuple[Path, ...], stated: Stated) -> Sources:
+    return Sources(library_path(), policies, stated.config, catalogue.document(), stated.failure)

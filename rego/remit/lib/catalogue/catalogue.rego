@@ -21,6 +21,10 @@ entry := data.remit.catalogue.budgets[input.resource.id] if input.resource.type 
 agent := data.remit.catalogue.agents[input.subject.id] if input.subject.type == "agent"
 
 # METADATA
+# description: The entry of the person who acts; undefined for agents, and for people who are not listed.
+person := data.remit.catalogue.people[input.subject.id] if input.subject.type == "person"
+
+# METADATA
 # description: The roles that the agent acts with.
 roles := object.get(_actor, "roles", input.subject.roles)
 

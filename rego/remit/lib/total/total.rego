@@ -19,14 +19,39 @@ holds if {
 		"time", "attempt", "arguments", "inputs",
 	}
 	object.keys(input.facts) == {
-		"labels", "arguments", "estimate", "budgets",
-		"grants", "claims", "halts", "chain",
+		"labels", "arguments", "estimate", "budgets", "grants",
+		"claims", "acts", "history", "halts", "chain",
 	}
 	object.keys(input.facts.estimate) == {"amount", "known", "units"}
+	object.keys(input.facts.history) == {"repeats", "failures", "denials"}
+	_listed_whole
+	_approval_whole
+}
+
+_listed_whole if {
 	every budget in input.facts.budgets {
 		object.keys(budget) == {"id", "window", "limit", "spent", "held", "elapsed"}
 	}
+	every claim in input.facts.claims {
+		object.keys(claim) == {"object", "holder", "workflow", "own", "expires"}
+	}
+	every act in input.facts.acts {
+		object.keys(act) == {"agent", "operation", "decision", "time"}
+	}
 	every link in input.facts.chain {
 		object.keys(link) == {"service", "owner", "region", "external"}
+	}
+}
+
+_approval_whole if input.action.name != "approval.resolve"
+
+# Whether somebody may resolve it, and what becomes of it, hangs on each of them.
+_approval_whole if {
+	object.subset(object.keys(input.resource.properties), {
+		"subject", "team", "action", "target", "policy", "code", "bind", "uses",
+		"cost", "roles", "quorum", "chain", "level", "addressee", "state", "verdicts",
+	})
+	every verdict in input.resource.properties.verdicts {
+		object.subset(object.keys(verdict), {"kind", "by", "verdict", "level"})
 	}
 }

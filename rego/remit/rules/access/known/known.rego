@@ -3,6 +3,7 @@
 # description: |
 #   An action must be one of Remit's. What the catalogue lists (services, tools, datasets, agents and budgets) must be
 #   listed, with its operation where a service lists these, and a write with its name where a dataset names statements.
+#   A claim may be on all of a service.
 # schemas:
 #   - input: schema.input
 # custom:
@@ -23,7 +24,7 @@ deny contains "unknown_action" if {
 
 deny contains "unknown_resource" if not _known
 
-_known if input.resource.type in {"workflow", "scope", "decision"}
+_known if input.resource.type in {"workflow", "scope", "decision", "approval", "object"}
 
 _known if {
 	input.resource.type in {"agent", "budget"}
@@ -61,4 +62,11 @@ _known if {
 _known if {
 	input.resource.type in {"service", "tool"}
 	catalogue.plumbing
+}
+
+_known if {
+	input.action.name == "claim.take"
+	input.resource.type in {"service", "tool"}
+	input.resource.operation == ""
+	catalogue.entry
 }

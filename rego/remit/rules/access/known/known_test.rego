@@ -10,7 +10,8 @@ denied(request) := codes if {
 test_what_the_catalogue_lists_is_known if {
 	every request in [
 		testing.call({}), testing.tool({}), testing.read({}), testing.write({}), testing.message({}),
-		testing.decide({}), testing.open({}), testing.halt({}), testing.adjust({}),
+		testing.decide({}), testing.open({}), testing.halt({}), testing.adjust({}), testing.claim({}),
+		testing.resolve({}), testing.expire({}),
 	] {
 		denied(request) == set()
 	}
@@ -37,6 +38,15 @@ test_a_service_that_lists_operations_has_no_other if {
 	denied(testing.call({"resource": {"operation": "images"}})) == set()
 	denied(testing.call({"resource": {"operation": "files"}})) == {"unknown_resource"}
 	denied(testing.send({"resource": {"operation": "anything"}})) == set()
+}
+
+test_a_claim_is_on_all_of_a_service_or_on_an_operation_that_it_has if {
+	models := {"resource": {"type": "service", "id": "models", "ref": "models"}}
+	denied(testing.claim(models)) == set()
+	denied(testing.claim(object.union(models, {"resource": {"operation": "chat"}}))) == set()
+	denied(testing.claim(object.union(models, {"resource": {"operation": "files"}}))) == {"unknown_resource"}
+	denied(testing.claim(object.union(models, {"resource": {"id": "elsewhere"}}))) == {"unknown_resource"}
+	denied(testing.call({"resource": {"operation": ""}})) == {"unknown_resource"}
 }
 
 test_a_dataset_that_names_statements_takes_no_other_write if {

@@ -10,6 +10,8 @@
 #     role_not_granted: "{action.name} is for people with the role operator"
 package remit.rules.access.oversight
 
+import data.remit.lib.catalogue
+
 allow contains "allowed" if {
 	some action, type in {"control.halt": "scope", "budget.adjust": "budget"}
 	input.action.name == action
@@ -23,8 +25,7 @@ deny contains "role_not_granted" if {
 }
 
 _operator if {
-	input.subject.type == "person"
-	data.remit.catalogue.people[input.subject.id]
+	catalogue.person
 	"operator" in input.subject.roles
 }
 

@@ -15,7 +15,7 @@ with_override(terms) := object.union(testing.catalogue, {"services": {"models": 
 
 required(approval) := {{"code": "approval_required", "approval": approval}}
 
-large := {"roles": ["finance"], "bind": "variant", "uses": 50, "cost": 20, "ttl": 14400}
+large := testing.catalogue.services.models.variants.large.approval
 
 test_a_variant_with_an_approval_waits_for_it if {
 	held("large", testing.catalogue) == required(large)
