@@ -13,7 +13,7 @@ import logging
 from collections import Counter as Tally
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
@@ -22,8 +22,9 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from remit.core.answer import Answer
+from remit.core.approval import Approval, State
 from remit.core.catalogue import Budget, Catalogue
-from remit.core.decision import Verdict
+from remit.core.decision import Effect, Verdict
 from remit.core.effect import Commit, Committed, Refused
 from remit.core.errors import PolicyFailure, StoreUnavailable
 from remit.core.model import HALT_SCOPES, ActionName, BudgetRoom, BudgetRow, Halt, Subject
@@ -31,17 +32,25 @@ from remit.core.money import NANOS
 from remit.core.reason import Reason
 from remit.core.view.model import TableView
 from remit.core.window import CAP, window_at
-from remit.ports import Clock, Pdp, Reservation, SpendRow, Store
+from remit.ports import ApprovalsQuery, Clock, Pdp, Reservation, SpendRow, Store
 
 MAX_VALUES = 200
 OTHER = "other"
 STAGES = ("identify", "facts", "view", "pdp", "store", "total")
 MAX_HELD = 10_000
-"""Reservations that one scrape looks at to count what nobody has reported yet."""
+"""Reservations, and as many claims and approvals, that one scrape looks at to count them."""
+APPROVALS_AT_ONCE = 500
+"""They carry what was asked for: a scrape reads them page by page."""
+
+UNRESOLVED_NANOS = 7 * 86_400 * NANOS
+"""How long what lapsed without a report is told of."""
+
+CONFLICTS = (Reason.CLAIM_HELD, Reason.CLAIM_LOST, Reason.CONFLICT_DETECTED)
+FAILURES = ("loop", "failed", "denials", "errors", "spending", "vanished")
+ANSWERS = ("none", "deny", "retry", "compensate", "escalate", "halt")
 
 _SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 _UPSTREAM_SECONDS = (0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
-_ALL_TIME = 2**63 - 1
 
 _log = logging.getLogger(__name__)
 
@@ -95,6 +104,10 @@ class Metrics:
             "remit_view_masked", "Answers in which a column was masked.", "agent", "dataset", "column"
         )
         self._refused = self._counter("remit_egress_refused", "Calls that did not go out, or not on.", "reason")
+        self._conflicts = self._counter(
+            "remit_conflicts", "Decisions that refused what another agent stands against.", "reason"
+        )
+        self._failures = self._counter("remit_failures", "Failures, by what policy answered.", "kind", "answer")
         self._upstream = self._counter("remit_upstream_requests", "Answers of upstreams.", "service", "variant", "code")
         self._upstream_seconds = Histogram(
             "remit_upstream_duration_seconds",
@@ -126,6 +139,7 @@ class Metrics:
         self._reload = self._gauge("remit_reload_success", "Whether the last load of catalogue and policy succeeded.")
         self._gauge("remit_build_info", "This build.", "version").labels(version).set(1)
         self._by_stage = {stage: self._stages.labels(stage) for stage in STAGES}
+        self._by_conflict = {reason.value: self._conflicts.labels(reason.value) for reason in CONFLICTS}
         self.vocabulary = Vocabulary(self._overflow)
         self.vocabulary.fix("action", ActionName)
 
@@ -146,6 +160,9 @@ class Metrics:
         for each in codes:
             policy, code = words.learned("policy", each.policy), words.learned("code", each.code)
             self._hits.labels(policy, code, effect).inc()
+        if answer.effect is not Effect.ALLOW:
+            for code in {each.code for each in codes} & self._by_conflict.keys():
+                self._by_conflict[code].inc()
 
     def stage(self, name: str, seconds: float) -> None:
         """A stage of a decision took so long."""
@@ -173,6 +190,10 @@ class Metrics:
         who = words.fixed("agent", agent), words.fixed("dataset", dataset)
         for column in columns:
             self._view_masked.labels(*who, words.fixed("column", column)).inc()
+
+    def failed(self, kind: str, answer: str) -> None:
+        """Something failed, or went on failing, and policy's answer to that was given."""
+        self._failures.labels(kind if kind in FAILURES else OTHER, answer if answer in ANSWERS else OTHER).inc()
 
     def egress_refused(self, reason: str) -> None:
         """A call did not go out, or its answer not on."""
@@ -242,6 +263,7 @@ def _names(catalogue: Catalogue) -> Mapping[str, Iterable[str]]:
     ]
     return {
         "agent": agents,
+        "queue": (*agents, *(role for each in catalogue.people.values() for role in each.roles)),
         "service": (*services, *datasets),  # a named write costs something of its dataset
         "variant": [name for each in services.values() for name in each.variants],
         "owner": [
@@ -270,7 +292,12 @@ class _Snapshot:
     spending: Sequence[SpendRow]
     rooms: Sequence[BudgetRoom]
     halts: Sequence[Halt]
+    approvals: Mapping[str, int]
+    """Pending ones, by who is asked now."""
+    approval_age: float
+    claims: int
     unreported: Mapping[str, int]
+    unreported_age: float
     checkpoint_age: float | None
 
 
@@ -295,15 +322,39 @@ class StoreMetrics(Collector):
 
     async def _read(self) -> _Snapshot:
         store, now = self._store, self._clock.now()
-        held = await store.due(_ALL_TIME, MAX_HELD)
+        unreported = await store.unresolved(now - UNRESOLVED_NANOS, MAX_HELD)
+        queues, since = await self._pending(now)
         checkpoints = await store.checkpoints()
         return _Snapshot(
             spending=await store.spending(),
             rooms=await self._rooms(now),
             halts=await store.halts(),
-            unreported=Tally(each.subject for each in held),
+            approvals=queues,
+            approval_age=(now - since) / NANOS,
+            claims=len(await store.claims(now, MAX_HELD)),
+            unreported=Tally(each.subject for each in unreported),
+            unreported_age=max([0, *(now - each.deadline for each in unreported)]) / NANOS,
             checkpoint_age=(now - checkpoints[-1].time) / NANOS if checkpoints else None,
         )
+
+    async def _pending(self, now: int) -> tuple[Mapping[str, int], int]:
+        """How many wait for whom, and since when the oldest of them does; now where none does."""
+        queues: Tally[str] = Tally()
+        query = ApprovalsQuery(states=(State.PENDING,), limit=APPROVALS_AT_ONCE)
+        while queues.total() < MAX_HELD:
+            found = await self._store.approvals(query)
+            queues.update(self._queue(each) for each in found)
+            now = min([now, *(each.time for each in found)])
+            if len(found) < query.limit:
+                break
+            query = replace(query, before=found[-1].id)
+        return queues, now
+
+    def _queue(self, approval: Approval) -> str:
+        """Who is asked now, as a label; people by their roles alone."""
+        if approval.addressee in self._metrics.catalogue.people:
+            return OTHER
+        return self._metrics.vocabulary.fixed("queue", approval.queue)
 
     async def _rooms(self, now: int) -> Sequence[BudgetRoom]:
         """What was used, and the budgets in all that nobody has used yet: their limits are worth an alert too."""
@@ -323,7 +374,8 @@ class StoreMetrics(Collector):
         yield from self._spent(self._snapshot.spending)
         yield from self._budgets(self._snapshot.rooms)
         yield self._halted(self._snapshot.halts)
-        yield self._unreported(self._snapshot.unreported)
+        yield from self._waiting(self._snapshot)
+        yield from self._unreported(self._snapshot)
         if self._snapshot.checkpoint_age is not None:
             text = "How old the journal's last signed checkpoint is."
             yield GaugeMetricFamily("remit_checkpoint_age_seconds", text, value=self._snapshot.checkpoint_age)
@@ -390,15 +442,26 @@ class StoreMetrics(Collector):
             family.add_metric([scope], count[scope])
         return family
 
-    def _unreported(self, unreported: Mapping[str, int]) -> Any:
-        text = "Priced calls that were allowed, and whose end nobody has reported yet."
+    def _waiting(self, snapshot: _Snapshot) -> Iterator[Any]:
+        family = GaugeMetricFamily("remit_approvals_pending", "Approvals that wait, by who is asked.", labels=["queue"])
+        for queue, number in snapshot.approvals.items():
+            family.add_metric([queue], number)
+        yield family
+        text = "How long the oldest approval that waits has waited; 0 where none does."
+        yield GaugeMetricFamily("remit_approval_oldest_age_seconds", text, value=snapshot.approval_age)
+        yield GaugeMetricFamily("remit_claims_held", "Claims that are held.", value=snapshot.claims)
+
+    def _unreported(self, snapshot: _Snapshot) -> Iterator[Any]:
+        text = "Calls that were allowed, and whose end nobody has reported: held, or lapsed within seven days."
         family = GaugeMetricFamily("remit_unreported_effects", text, labels=["agent"])
         count: Tally[str] = Tally()
-        for subject, number in unreported.items():
+        for subject, number in snapshot.unreported.items():
             count[self._metrics.vocabulary.fixed("agent", subject)] += number
         for agent, number in count.items():
             family.add_metric([agent], number)
-        return family
+        yield family
+        text = "For how long the oldest of them has been due; 0 where none is."
+        yield GaugeMetricFamily("remit_unreported_effect_oldest_age_seconds", text, value=snapshot.unreported_age)
 
     def _risen(self, series: tuple[str, ...], value: int) -> int:
         self._shown[series] = value = max(value, self._shown.get(series, 0))

@@ -101,10 +101,11 @@ def _approvals() -> list[Approval]:
         state=State.APPROVED,
         expires=NOW + HOUR,
         votes=(Vote("person", "ana", Verdict.APPROVE, "as agreed with finance", NOW - 4 * HOUR, "d_13"),),
-        items=(Item("19fe" * 16, "d_12", 9 * EUR, (), "", used=2, spent=13 * EUR),),
+        items=(Item("19fe" * 16, "d_12", 9 * EUR, (), dumps({"arguments": {"order": 77}}), used=2, spent=13 * EUR),),
     )
+    gone = (replace(booked.items[0], shown=""),)
     no = Vote("person", "ana", Verdict.DENY, "the contract forbids it", NOW - 6 * HOUR, "d_14")
-    denied = replace(booked, id="a_06522b000001", state=State.DENIED, ended=NOW - 6 * HOUR, expires=0, votes=(no,))
+    denied = replace(booked, id="a_06522b000001", state=State.DENIED, ended=NOW - 6 * HOUR, votes=(no,), items=gone)
     expired = replace(denied, id="a_06522a000001", state=State.EXPIRED, ended=NOW - 30 * HOUR, votes=())
     back = (*booked.votes, replace(no, reason="the account was taken over"))
     return [large, mail, booked, denied, expired, replace(denied, id="a_065229000001", state=State.REVOKED, votes=back)]

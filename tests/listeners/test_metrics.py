@@ -14,16 +14,20 @@ from fakes.store_memory import MemoryStore
 from fakes.world import OPERATOR, FakeClock, FakePdp, allow_all, catalogue, subject
 from prometheus_client.parser import text_string_to_metric_families
 from remit.core.answer import Answer, GivenReason
-from remit.core.catalogue import Agent, Budget
+from remit.core.approval import Approval, Item, Terms, Vote, voted
+from remit.core.approval import Verdict as Said
+from remit.core.catalogue import Agent, Budget, Person
+from remit.core.claim import Claim
 from remit.core.dataset import Dataset, Table
 from remit.core.decision import Effect, Verdict
-from remit.core.effect import Commit, Committed, PlaceHalt
+from remit.core.effect import Commit, Committed, MoveApproval, OpenApproval, PlaceHalt, TakeClaim
 from remit.core.errors import PolicyFailure, StoreUnavailable
 from remit.core.model import Halt, Mode
 from remit.core.reason import Reason
 from remit.core.view.model import EVERY_ROW, TableView
 from remit.core.window import window_at
-from remit.metrics import MAX_VALUES, STAGES, MeteredPdp, Metrics, metered_store
+from remit.metrics import APPROVALS_AT_ONCE, MAX_VALUES, STAGES, MeteredPdp, Metrics, metered_store
+from remit.ports import ApprovalsQuery
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
@@ -50,7 +54,13 @@ CONTRACT = {
     "remit_budget_held": ("budget", "currency"),
     "remit_budget_window_start_seconds": ("budget", "currency"),
     "remit_budget_window_end_seconds": ("budget", "currency"),
+    "remit_conflicts_total": ("reason",),
+    "remit_failures_total": ("kind", "answer"),
+    "remit_approvals_pending": ("queue",),
+    "remit_approval_oldest_age_seconds": (),
+    "remit_claims_held": (),
     "remit_unreported_effects": ("agent",),
+    "remit_unreported_effect_oldest_age_seconds": (),
     "remit_halted": ("scope",),
     "remit_checkpoint_age_seconds": (),
 }
@@ -82,6 +92,31 @@ def answer(effect: Effect = Effect.ALLOW, policy: str = "access.resource", code:
     return Answer("d_1", effect, (GivenReason(policy, code, "m"),), True, False, Committed("l", 1))
 
 
+def waiting(id: str, subject: str = "analysis", *, time: int = START, **parts: Any) -> Approval:
+    """An approval that waits for people."""
+    item = Item(binding=f"b{id}", decision="d_1", amount=EUR, labels=(), shown="")
+    return Approval(
+        **{
+            "id": id,
+            "like": f"like {id}",
+            "subject": subject,
+            "team": "cx",
+            "workflow": "",
+            "purpose": "",
+            "policy": "access.variant",
+            "code": "approval_required",
+            "action": "api.call",
+            "resource": {"type": "service", "id": "model", "operation": "", "variant": "large"},
+            "reason": "",
+            "terms": Terms(roles=("finance",)),
+            "time": time,
+            "deadline": time + 3600 * SECOND,
+            "items": (item,),
+            **parts,
+        }
+    )
+
+
 @in_loop
 async def test_every_metric_of_the_contract_is_there_with_its_labels() -> None:
     """Names and labels are what dashboards are built on."""
@@ -94,7 +129,9 @@ async def test_every_metric_of_the_contract_is_there_with_its_labels() -> None:
     metrics.view_masked("analysis", "crm", ["customers.email"])
     metrics.identity_failed("missing")
     metrics.fsynced(0.001)
+    metrics.failed("loop", "halt")
     metrics.policy("r1")
+    await desk.must(OpenApproval(waiting("a_1")))
     budget = row(10 * EUR, start=START, end=START + SECOND)
     await desk.end(await desk.reserve(EUR, budget, subject="analysis"), "settled", 2 * EUR, {"call": 1})
     await desk.reserve(EUR, budget, subject="analysis")
@@ -326,6 +363,125 @@ async def test_what_nobody_reported_is_counted_by_agent() -> None:
     assert value(await samples(metrics), "remit_unreported_effects", agent="analysis") == 2
     await desk.end(first, "settled", EUR)
     assert value(await samples(metrics), "remit_unreported_effects", agent="analysis") == 1
+
+
+@in_loop
+async def test_what_nobody_reported_in_time_is_counted_for_a_week() -> None:
+    """Lapsing, or being late, takes nothing away; being reported at last does, and so does a week."""
+    desk, clock = Desk(MemoryStore()), FakeClock()
+    metrics = metered()
+    metrics.expose(desk.store, clock)
+    unpriced = await desk.reserve(0, subject="analysis")
+    late = await desk.reserve(EUR, row(9 * EUR), subject="analysis")
+
+    async def told() -> tuple[float, float]:
+        found = await samples(metrics)
+        return (
+            found.get(("remit_unreported_effects", (("agent", "analysis"),)), 0),
+            value(found, "remit_unreported_effect_oldest_age_seconds"),
+        )
+
+    assert await told() == (2, 0)
+    clock.pass_seconds(60 + 90)
+    desk.time = clock.now()
+    for each in (unpriced, late):
+        await desk.end(each, "lapsed", 0 if each is unpriced else EUR)
+    assert await told() == (2, 90)
+    await desk.end(unpriced, "settled", 0)
+    assert await told() == (1, 90)
+    clock.pass_seconds(7 * 86_400)
+    assert await told() == (0, 0)
+
+
+@in_loop
+async def test_approvals_are_counted_by_who_is_asked() -> None:
+    """A supervisor or a role by name; a person, and what no catalogue names, together; what is resolved not at all."""
+    desk, clock = Desk(MemoryStore()), FakeClock()
+    metrics = metered(people={"ana": Person(("finance",))})
+    metrics.expose(desk.store, clock)
+    assert value(await samples(metrics), "remit_approval_oldest_age_seconds") == 0
+    for each in (
+        waiting("a_1"),
+        waiting("a_2", time=START - 40 * SECOND),
+        waiting("a_3", chain=("decision",)),
+        waiting("a_4", chain=("ana",)),
+        waiting("a_5", terms=Terms(roles=("made-up",))),
+        waiting("a_6", terms=Terms()),
+    ):
+        await desk.must(OpenApproval(each))
+    clock.pass_seconds(20)
+
+    found = await samples(metrics)
+
+    queues = {dict(labels)["queue"]: number for (name, labels), number in found.items() if name.endswith("_pending")}
+    assert queues == {"finance": 2, "decision": 1, "other": 2, "": 1}
+    assert value(found, "remit_approval_oldest_age_seconds") == 60
+    assert value(found, "remit_label_overflow_total") == 1
+    opened = (await desk.store.approvals(ApprovalsQuery(ids=("a_2",))))[0]
+    await desk.must(MoveApproval(voted(opened, Vote("person", "ana", Said.DENY, "no", START, "d_2"), "denied", START)))
+    assert value(await samples(metrics), "remit_approval_oldest_age_seconds") == 20
+
+
+@in_loop
+async def test_more_approvals_than_one_page_are_counted() -> None:
+    """Page by page, each once; the oldest is on the last."""
+    desk = Desk(MemoryStore())
+    metrics = metered()
+    metrics.expose(desk.store, FakeClock())
+    for number in range(APPROVALS_AT_ONCE + 3):
+        await desk.must(OpenApproval(waiting(f"a_{number:04}", f"agent-{number}", time=START + number - 5 * SECOND)))
+
+    found = await samples(metrics)
+
+    assert value(found, "remit_approvals_pending", queue="finance") == APPROVALS_AT_ONCE + 3
+    assert value(found, "remit_approval_oldest_age_seconds") == 5
+
+
+@in_loop
+async def test_claims_are_counted_while_they_are_held() -> None:
+    """What has expired is nobody's."""
+    desk, clock = Desk(MemoryStore()), FakeClock()
+    metrics = metered()
+    metrics.expose(desk.store, clock)
+    for number in (1, 2):
+        claim = Claim(f"thing {number}", "analysis", "", 1, START + number * 60 * SECOND, START)
+        await desk.must(TakeClaim(claim, (await desk.store.claim(claim.key)).token))
+    assert value(await samples(metrics), "remit_claims_held") == 2
+    clock.pass_seconds(90)
+    assert value(await samples(metrics), "remit_claims_held") == 1
+
+
+@in_loop
+async def test_conflicts_are_counted_by_their_reason() -> None:
+    """Each decision that was refused for one, once; those that there might be are told with 0."""
+    metrics = metered()
+    twice = answer(Effect.DENY, "conflict.acts", "conflict_detected")
+    metrics.decided(subject("analysis"), "tool.call", "model", replace(twice, reasons=twice.reasons * 2))
+    metrics.decided(
+        subject("analysis"), "tool.call", "model", answer(Effect.HOLD, "conflict.acts", "conflict_detected")
+    )
+    metrics.decided(subject("analysis"), "tool.call", "model", answer(Effect.ALLOW, "custom.x", "claim_held"))
+    metrics.decided(subject("analysis"), "tool.call", "model", answer(Effect.DENY, "remit", "claim_lost"))
+
+    found = await samples(metrics)
+
+    counted = {
+        dict(labels)["reason"]: count for (name, labels), count in found.items() if name == "remit_conflicts_total"
+    }
+    assert counted == {"claim_held": 0, "claim_lost": 1, "conflict_detected": 2}
+
+
+@in_loop
+async def test_failures_are_counted_by_what_was_answered() -> None:
+    """Kinds and answers are closed lists."""
+    metrics = metered()
+    for kind, answered in (("failed", "retry"), ("failed", "retry"), ("made-up", "explode")):
+        metrics.failed(kind, answered)
+
+    found = await samples(metrics)
+
+    assert value(found, "remit_failures_total", kind="failed", answer="retry") == 2
+    assert value(found, "remit_failures_total", kind="other", answer="other") == 1
 
 
 @in_loop

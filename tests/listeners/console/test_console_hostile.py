@@ -16,7 +16,9 @@ from fakes.console_fake import OverviewFake, harness
 from fakes.console_hostile import ATTACKS, HARMLESS, UNPAIRED, everywhere
 from fakes.console_html import Page
 from jinja2 import Environment, TemplateAssertionError
-from remit.core.answer import Halted
+from remit.core.answer import Halted, Resolved
+from remit.core.approval import Terms
+from remit.core.call import Resolution
 from remit.core.errors import NotFound
 from remit.core.model import Subject
 from remit.core.text import clean
@@ -24,8 +26,14 @@ from remit.listeners.console.pages import site
 from starlette.testclient import TestClient
 
 ACTS = [("/halts", {"scope": "service", "reason": "why"}), ("/halts/resume", {"scope": "service", "reason": "why"})]
+ACTS += [
+    ("/approvals/a_1", {"verdict": "hold", "version": "1"}),
+    ("/approvals/a_3approved", {"verdict": "deny", "version": "1"}),
+]
 PATHS = ["/", "/budgets", "/workflows", "/workflows/w_1", "/decisions", "/halts", "/workflows/w_1/live"]
-PATHS += [f"/decisions/{id}" for id in ("d_1", "d_2", "d_3", "t_1", "x_1", "e_1")]
+PATHS += [f"/decisions/{id}" for id in ("d_1", "d_2", "d_3", "t_1", "r_1", "p_1", "x_1", "e_1")]
+PATHS += ["/open-ends", "/approvals", "/approvals?state=expired", "/approvals/live", "/approvals/a_1/changed?version=9"]
+PATHS += [f"/approvals/a_{id}" for id in ("1", "3approved", "3denied", "3expired", "3revoked", "none")]
 
 
 def pages(text: str, *, in_bodies: str | None = None) -> dict[str, str]:
@@ -40,7 +48,7 @@ def pages(text: str, *, in_bodies: str | None = None) -> dict[str, str]:
         found[path + " answered"] = client.post(path, data={**given, "value": "x", "reason": text[:99]})
         found[path + " refused"] = client.post(path, data={**given, "value": text[:99], "scope": text[:9]})
         found[path + " filled"] = client.post(path, data={"scope": "agent", "value": text[:99], "reason": ""})
-    allowed = {200, 400, 404}
+    allowed = {200, 400, 404, 409}
     assert {each.status_code for each in found.values()} <= allowed
     for each in found.values():
         assert not {"set-cookie", "location"} & set(each.headers)
@@ -124,8 +132,11 @@ def test_only_text_and_whole_numbers_are_printed(value: object) -> None:
 def test_every_text_that_is_shown_was_attacked() -> None:
     """The attack reaches each text field of what an Overview answers with; a new field must be filled too."""
     told, _ = everywhere("<i>")
-    for each in (told.flows[1], told.stopped[0], told.rooms[0].row):
+    approval = told.waiting[-1]
+    asked = replace(approval, terms=Terms(), items=approval.items[:2], votes=approval.votes[1:2])
+    for each in (told.flows[1], told.stopped[0], told.rooms[0].row, told.claimed[1], asked):
         assert texts(each, lambda value: "<i>" in value)
+    assert "<i>" in approval.terms.roles
 
 
 def texts(value: Any, holds: Callable[[str], bool]) -> bool:
@@ -148,14 +159,20 @@ def test_policy_s_words_are_text_too(harmless: dict[str, str]) -> None:
             given = replace(answer.reasons[0], policy=self.word, code=self.word, message=self.word)
             return Halted(replace(answer, reasons=(given,), id=self.word), (self.word,))
 
+        async def resolve(self, subject: Subject, resolution: Resolution, /) -> Resolved:
+            resolved = await super().resolve(subject, resolution)
+            given = replace(resolved.answer.reasons[0], policy=self.word, code=self.word, message=self.word)
+            return Resolved(replace(resolved.answer, reasons=(given,), id=self.word), resolved.shown)
+
         async def resume(self, subject: Subject, scope: str, value: str, reason: str, /) -> Halted:
             raise NotFound(self.word)
 
     def said(word: str) -> list[list[tuple[str, tuple[str, ...]]]]:
-        told = Spoken()
+        told = Spoken(waiting=[everywhere(HARMLESS)[0].waiting[0]])
         told.word = word
         client = TestClient(harness(told))
-        data = {"scope": "service", "value": "x", "reason": "why"}
-        return [Page(client.post(path, data=data).text).shape for path in ("/halts", "/halts/resume")]
+        data = {"scope": "service", "value": "x", "reason": "why", "verdict": "approve", "version": "1"}
+        paths = ("/halts", "/halts/resume", "/approvals/a_1")
+        return [Page(client.post(path, data=data).text).shape for path in paths]
 
     assert all(said(text) == said(HARMLESS) for text in ATTACKS)

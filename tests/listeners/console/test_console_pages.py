@@ -8,7 +8,10 @@ from typing import Any
 import pytest
 from fakes.console_fake import CSRF, EUR, OverviewFake, body, harness, person
 from fakes.console_html import Page
-from fakes.console_story import LIVE, OLD, story
+from fakes.console_story import GRANT, LARGE, LIVE, MAIL, MINUTE, OLD, story
+from remit.core.answer import Resolved
+from remit.core.approval import State
+from remit.core.call import Resolution
 from remit.core.errors import PolicyFailure, StoreUnavailable
 from remit.core.model import Subject
 from remit.core.reason import Reason
@@ -30,6 +33,15 @@ PAGES = [
     "/decisions/t_04",
     "/decisions/d_10",
     "/halts",
+    "/decisions/d_06",
+    "/decisions/d_20",
+    "/approvals",
+    "/approvals?state=approved",
+    f"/approvals/{LARGE}",
+    f"/approvals/{MAIL}",
+    f"/approvals/{GRANT}",
+    "/open-ends",
+    "/approvals/none",
     "/decisions/none",
     "/budget?id=none",
 ]
@@ -106,6 +118,12 @@ def test_a_calm_installation_says_so(overview: OverviewFake) -> None:
     """Nothing to see is told, not left empty."""
     text = Page(as_somebody(OverviewFake(), person()).get("/").text).text
 
+    for told in (
+        "Nothing waits for an approval.",
+        "Everything that was allowed was reported.",
+        "Nobody holds a claim.",
+    ):
+        assert told in text
     for told in ("Nothing is halted.", "None of 0 has 80 %", "None of the latest 0", "Nothing has been decided yet."):
         assert told in text
 
@@ -420,6 +438,9 @@ def test_what_cannot_be_reached_is_told_and_the_next_request_works(
         (f"/workflows/{LIVE}?page=0", 400),
         (f"/workflows/{LIVE}?page=9999", 400),
         (f"/workflows/{LIVE}?page=%D9%A1", 400),
+        ("/approvals/%00", 404),
+        ("/approvals?before=%00", 400),
+        ("/approvals?state=%3Cb%3E", 400),
         ("/budget?id=%00&scope=%3Cb%3E", 404),
     ],
 )
@@ -438,3 +459,264 @@ def test_a_budget_without_a_limit_is_full(overview: OverviewFake) -> None:
     text = Page(TestClient(harness(overview)).get("/budgets").text).text
 
     assert text.count("100 % used up") == 2
+
+
+def fill(verdict: str = "approve", reason: str = "it is needed", version: int = 3) -> dict[str, str]:
+    """The form of an approval."""
+    return {"csrf": CSRF, "verdict": verdict, "reason": reason, "version": str(version)}
+
+
+def test_the_first_page_counts_what_waits(client: TestClient) -> None:
+    """For whom, since when; what nobody reported, and what is claimed."""
+    text = Page(client.get("/").text).text
+
+    assert "‖ 2 approvals wait, 2 for you; the oldest for 12 min." in text
+    assert "▲ 3 allowed and not reported yet, 2 of them late; the oldest by 1 h." in text
+    assert "2 claims held; the oldest for 21 min." in text
+
+
+def test_who_may_not_see_open_ends_is_told(overview: OverviewFake) -> None:
+    """Each part says by itself why it is not shown; approvals that somebody may resolve are theirs to see."""
+    client = as_somebody(overview, person("cleo", "finance"))
+    home, ends, waiting = (Page(client.get(path).text).text for path in ("/", "/open-ends", "/approvals"))
+
+    assert "1 approval waits, 1 for you" in home and "only people with the role" in home
+    assert ends.count("only people with the role auditor or operator") == 2
+    assert "openai/chat/large" in waiting and "mailer-agent" not in waiting
+
+
+def test_approvals_that_wait_come_first(client: TestClient) -> None:
+    """The newest first, with who asks for what, why, under which labels, at what cost, and who may answer how long."""
+    page = Page(client.get("/approvals").text)
+
+    assert "2 wait · 2 for you to resolve" in page.text
+    assert page.text.index("mailer-agent/send") < page.text.index("openai/chat/large") < page.text.index("book_refund")
+    for told in (
+        "‖ pending for you api.call service openai/chat/large 7 times, 2 things in " + LIVE,
+        "analysis (cx) 2026-11-26 16:33:00Z approval.variant: approval_required “the small model left out half",
+        "pii untrusted 20 EUR people with the role finance or operator may answer for 48 min",
+        "supervisor lead may answer for 59 min",
+        "✓ approved data.write dataset ledger/book_refund support (cx)",
+        "27 EUR good until 2026-11-26 17:45:00Z",
+        "✕ denied",
+        "○ expired",
+        "✕ revoked",
+    ):
+        assert told in page.text
+
+
+def test_approvals_are_chosen_by_where_they_stand(client: TestClient) -> None:
+    """One state and no other."""
+    for state in ("pending", "approved", "denied", "expired", "revoked"):
+        page = Page(client.get(f"/approvals?state={state}").text)
+        shown = [each.text for each in page.all("span") if each.attributes.get("class", "").startswith("effect")]
+        assert {each.split()[-1] for each in shown} == {state}
+        assert len(shown) == (2 if state == "pending" else 1)
+
+
+def test_approvals_are_paged_by_their_ids(overview: OverviewFake) -> None:
+    """Fifty a page, the newest first; each is seen once, and a page of older ones does not change by itself."""
+    (large, *_) = overview.waiting
+    overview.waiting = [replace(large, id=f"a_{n:04}") for n in range(120)]
+    client, path, seen = TestClient(harness(overview, htmx=b"//")), "/approvals", []
+    first = client.get(path).text
+    while path:
+        page = Page(client.get(path).text)
+        links = [each.attributes["href"] for each in page.all("a")]
+        seen += [each.removeprefix("/approvals/") for each in links if each.startswith("/approvals/a_")]
+        path = next((each for each in links if "before=" in each and each != path), "")
+
+    assert seen == [f"a_{n:04}" for n in reversed(range(120))]
+    assert "50 or more wait" in Page(first).text and "hx-get" in first
+    assert "hx-get" not in client.get("/approvals?state=pending&before=a_0100").text
+
+
+def test_a_new_approval_comes_by_itself(overview: OverviewFake) -> None:
+    """Asked with what was seen, nothing comes until something is new, has changed, or has a minute less to wait."""
+    client = TestClient(harness(overview, htmx=b"//"))
+
+    def path() -> str:
+        page = Page(client.get("/approvals").text)
+        return next(each.attributes["hx-get"] for each in page.elements if "hx-get" in each.attributes)
+
+    asked = path()
+    same, lost = client.get(asked), client.get(asked + "&lost=1")
+    overview.waiting.append(replace(overview.waiting[0], id="a_new"))
+    new, asked = client.get(asked), path()
+    overview.waiting[-1] = replace(overview.waiting[-1], version=4, state=State.DENIED)
+    changed, asked = client.get(asked), path()
+    overview.time += MINUTE
+    later = client.get(asked)
+
+    assert (same.status_code, same.content) == (204, b"")
+    assert lost.status_code == 200 and 'id="lost" hx-swap-oob="innerHTML"' in lost.text
+    assert "/approvals/a_new" in new.text and "3 wait" in new.text and "<html" not in new.text
+    assert "2 wait" in changed.text and "47 min" in later.text
+
+
+def test_an_approval_tells_all_that_it_is_about(client: TestClient) -> None:
+    """What was asked for, what approving it allows, who is asked, what was said; arguments to who is cleared."""
+    large, mail = (Page(client.get(f"/approvals/{each}").text).text for each in (LARGE, MAIL))
+
+    for told in (
+        "‖ pending api.call service openai/chat/large analysis of team cx asked at 2026-11-26 16:33:00.000Z",
+        "reason given the small model left out half of the complaints",
+        "Held by approval.variant: approval_required in d_06",
+        "good for the same agent, workflow, service, operation and variant, whatever the arguments",
+        "uses 50 of each thing all uses together at most 20 EUR lasts 4 h from when it is approved",
+        "must approve 2 of those who are asked each is asked for 1 h",
+        "is asked now people with the role finance or operator",
+        "at most 0.41 EUR a use · asked 5 times · under untrusted",
+        "arguments/messages/0/content Summarise the complaints of this week",
+        "told by their digest: they take clearance for pii, untrusted, or are longer than 16 KiB. digest 77c077c0",
+        "person ben approves: only until the summary is done 2026-11-26 16:40:00.000Z d_20",
+    ):
+        assert told in large
+    assert "is asked now supervisor lead not asked yet supervisor ben not asked yet people with the role" in mail
+    assert "What could be offered instead arguments/attachment (left out)" in mail
+    assert "x@example.com" not in mail
+
+
+def test_what_has_ended_shows_no_arguments(client: TestClient) -> None:
+    """They are not kept; what was done under a grant is counted."""
+    text = Page(client.get("/approvals/a_065229000001").text).text
+
+    assert "What was asked for is not kept once it has ended" in text
+    assert "person ana approves: as agreed with finance" in text
+    assert "person ana takes it back: the account was taken over" in text
+    assert "done 2 times for 13 EUR" in text and "<form" not in text
+
+
+def test_an_approval_is_resolved(client: TestClient, overview: OverviewFake) -> None:
+    """Policy's answer is shown with its record, and what it has become; then it can be taken back, once."""
+    path = f"/approvals/{LARGE}"
+    approved = Page(client.post(path, data=fill()).text)
+    back = Page(client.post(path, data=fill("deny", "the week is over", 4)).text)
+
+    assert "✓ ALLOW approve" in approved.text and "access.control: allowed ana says approve" in approved.text
+    assert "✓ approved api.call" in approved.text and "Take it back" in approved.text
+    assert [each.attributes["value"] for each in approved.all("option")] == ["deny"]
+    assert "✓ ALLOW take back" in back.text and "person ana takes it back: the week is over" in back.text
+    assert overview.waiting[0].state is State.REVOKED
+    assert back.all("select") == []
+
+
+def test_what_is_not_enough_waits_on(client: TestClient, overview: OverviewFake) -> None:
+    """One of two who must approve; passing it on asks the next, and what was said stays."""
+    overview.waiting[0] = replace(overview.waiting[0], votes=())
+    large = Page(client.post(f"/approvals/{LARGE}", data=fill()).text)
+    passed = Page(client.post(f"/approvals/{MAIL}", data=fill("hold", "not mine", 1)).text)
+
+    assert "✓ ALLOW approve" in large.text and "‖ pending api.call" in large.text and "Resolve it" in large.text
+    versions = {each.attributes["name"]: each.attributes["value"] for each in large.all("input")}
+    assert (versions["version"], versions["reason"]) == ("4", "")
+    assert "was asked before supervisor lead is asked now supervisor ben" in passed.text
+
+
+def test_what_has_changed_since_is_shown_again_and_nothing_is_done(overview: OverviewFake, client: TestClient) -> None:
+    """Also where it changes while policy is asked; the verdict must be chosen anew, the reason stays."""
+    path = f"/approvals/{LARGE}"
+    answers = [client.post(path, data=fill(version=2))]
+
+    class Moving(OverviewFake):
+        async def resolve(self, subject: Subject, resolution: Resolution, /) -> Resolved:
+            self.waiting[0] = replace(self.waiting[0], version=9)
+            return await super().resolve(subject, resolution)
+
+    moving = Moving(waiting=list(overview.waiting), cleared=overview.cleared)
+    answers.append(as_somebody(moving, person()).post(path, data=fill()))
+
+    assert overview.waiting[0].version == 3
+    for answer, version in zip(answers, ("3", "9"), strict=True):
+        page = Page(answer.text)
+        values = {each.attributes["name"]: each.attributes["value"] for each in page.all("input")}
+        assert answer.status_code == 409 and "It has changed since you looked at it: nothing was done." in page.text
+        assert (values["version"], values["reason"]) == (version, "it is needed")
+        assert not [each for each in page.all("option") if "selected" in each.attributes]
+
+
+def test_an_open_page_tells_that_it_has_changed(overview: OverviewFake) -> None:
+    """The form stays as it is filled in; a line says that it is about something else by now, and asks no more."""
+    client = TestClient(harness(overview, htmx=b"//"))
+    page = Page(client.get(f"/approvals/{LARGE}").text)
+    path = next(each.attributes["hx-get"] for each in page.elements if "hx-get" in each.attributes)
+    same = client.get(path)
+    overview.waiting[0] = replace(overview.waiting[0], version=4)
+    changed = client.get(path)
+
+    assert (same.status_code, same.content) == (204, b"")
+    assert "It has changed since you opened this page." in changed.text and "hx-get" not in changed.text
+    assert "hx-get" not in client.get("/approvals/a_06522b000001").text
+
+
+def test_who_may_not_resolve_has_no_form_and_is_refused(overview: OverviewFake) -> None:
+    """An auditor sees; whoever sends the form all the same gets policy's answer, and it waits on."""
+    client = as_somebody(overview, person("cleo", "auditor"))
+    shown, answer = client.get(f"/approvals/{LARGE}"), client.post(f"/approvals/{LARGE}", data=fill())
+    waiting = Page(client.get("/approvals").text).text
+
+    assert Page(shown.text).all("select") == [] and "2 wait · 0 for you to resolve" in waiting
+    assert answer.status_code == 403 and "✕ DENY approve" in Page(answer.text).text
+    assert overview.waiting[0].version == 3
+
+
+@pytest.mark.parametrize(
+    ("given", "field"),
+    [
+        (fill(reason=" "), "reason"),
+        (fill(reason="x" * 600), "reason"),
+        (fill(verdict=""), "verdict"),
+        (fill(verdict="revoke"), "verdict"),
+    ],
+)
+def test_a_verdict_without_a_reason_is_none(client: TestClient, given: dict[str, str], field: str) -> None:
+    """What was expected stands at the field; nothing is resolved."""
+    answer = client.post(f"/approvals/{LARGE}", data=given)
+    wrong = [each.attributes for each in Page(answer.text).elements if "aria-invalid" in each.attributes]
+
+    assert answer.status_code == 400
+    assert [each["name"] for each in wrong] == [field]
+
+
+@pytest.mark.parametrize("version", ["", "0", "-1", "x", "9" * 30, "٣"])
+def test_a_form_without_its_version_does_nothing(overview: OverviewFake, client: TestClient, version: str) -> None:
+    """Nobody resolves what they have not looked at."""
+    answer = client.post(f"/approvals/{LARGE}", data={**fill(), "version": version})
+
+    assert answer.status_code == 400 and overview.waiting[0].version == 3
+
+
+def test_what_is_over_is_told(overview: OverviewFake, client: TestClient) -> None:
+    """Whoever answers too late learns what has become of it."""
+    overview.waiting[0] = replace(overview.waiting[0], deadline=overview.time)
+    answer = client.post(f"/approvals/{LARGE}", data=fill())
+
+    assert answer.status_code == 409 and "was not answered in time" in Page(answer.text).text
+
+
+def test_open_ends_are_told_with_their_age(client: TestClient) -> None:
+    """What lapsed, what is late, what is under way; what is claimed, by whom, since when and until when."""
+    text = Page(client.get("/open-ends").text).text
+
+    for told in (
+        f"d_08 in {LIVE} support openai small 0.005 EUR 2026-11-26 15:45:00Z lapsed 1 h ago",
+        "d_21 analysis ledger 0 EUR 2026-11-26 16:41:00Z late by 4 min",
+        "2026-11-26 16:50:00Z under way",
+        f"dataset crm customer 4711 support {LIVE} 17 2026-11-26 16:24:00Z for 21 min 2026-11-26 16:54:00Z",
+        "service refunds analysis none 3",
+    ):
+        assert told in text
+
+
+def test_a_held_decision_leads_to_its_approval(client: TestClient) -> None:
+    """On its page and in its tree: what it waits for, what was offered instead, and what was said to it."""
+    held, tree = client.get("/decisions/d_06"), client.get(f"/workflows/{LIVE}")
+    used, heard = Page(client.get("/decisions/d_13").text), Page(client.get("/decisions/d_20").text)
+
+    for page in (held, tree):
+        assert f'href="/approvals/{LARGE}"' in page.text
+        assert "ben approve (only until the summary is done): ALLOW" in Page(page.text).text
+    assert f"waits for {LARGE} opened approval.variant: approval_required" in Page(held.text).text
+    assert f"instead service openai/chat/small waits for {LARGE} opened" in Page(tree.text).text
+    assert f"under grant {GRANT}" in used.text
+    assert f"About approval {LARGE}" in heard.text

@@ -158,9 +158,16 @@ def whole(shown: Shown, now: int, currency: str, lasting: Mapping[str, str]) -> 
             Said(f"{each.kind} {each.by}", _words(approval, each), each.reason, each.time, each.decision)
             for each in approval.votes
         ],
-        offered=flat(dict(approval.alternative or terms.alternative), _ALL),
+        offered=flat(_told(dict(approval.alternative or terms.alternative)), _ALL),
         decisions=list(dict.fromkeys(each.decision for each in approval.items if each.decision)),
     )
+
+
+def _told(patch: object) -> object:
+    """A merge patch to be read: its nulls are what would be left out (RFC 7396)."""
+    if isinstance(patch, dict):
+        return {key: _told(value) for key, value in patch.items()}
+    return "(left out)" if patch is None else patch
 
 
 def asks(approval: Approval) -> str:
@@ -212,9 +219,7 @@ def _why_not(approval: Approval, item: Item) -> str:
     long = f"longer than {SHOWN_BYTES // 1024} KiB"
     if not item.labels:
         return f"The arguments are {long}, and told by their digest."
-    return (
-        f"You see the arguments by their digest: they take your clearance for {', '.join(item.labels)}, or are {long}."
-    )
+    return f"The arguments are told by their digest: they take clearance for {', '.join(item.labels)}, or are {long}."
 
 
 def _chain(approval: Approval) -> list[Asked]:

@@ -9,13 +9,13 @@ from starlette.responses import Response
 from remit.core.canonical import MalformedJson, parse
 from remit.core.claim import Claim
 from remit.core.phrases import resource_words, said
-from remit.core.records import items, text
+from remit.core.records import items
 from remit.listeners.console.pages.site import Visit, part
 from remit.ports import Reservation
 
 LISTED = 200
 
-_KEY_BYTES, _KEY_DEPTH = 4096, 2
+_KEY_BYTES, _KEY_DEPTH = 64 * 1024, 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,4 +87,4 @@ def _thing(key: str) -> tuple[str, str]:
         named = []
     if len(named) != 3 or not all(isinstance(each, str) for each in named):
         return said(key), ""
-    return resource_words({"type": named[0], "id": named[1]}), text(named[2])
+    return resource_words({"type": named[0], "id": named[1]}), said(named[2])
