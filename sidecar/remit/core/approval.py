@@ -213,7 +213,8 @@ def binding(bind: Bind, request: Request, content: str = "") -> str:
         return digest([bind.value, whom, where])
     if bind is Bind.VARIANT:
         return digest([bind.value, whom, where, resource.variant])
-    rest = [resource.variant, list(resource.fields), dict(resource.properties)]
+    named = {key: value for key, value in resource.properties.items() if key not in _CORRELATION}
+    rest = [resource.variant, list(resource.fields), named]
     how = [subject.actor, context.purpose, dict(context.arguments), content]
     return digest([bind.value, whom, where, rest, how])
 
