@@ -9,13 +9,22 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import pytest
 from counts import COUNTS, dice
-from fakes.egress_desk import CATALOGUE, SECRET, TOKEN, FakeDesk, answers, asks, header_map, says, tells, trails
-from fakes.loop import in_loop
+from fakes.egress_desk import CATALOGUE, SECRET, TOKEN, WAITS, FakeDesk, answers, asks, header_map, says, tells, trails
+from fakes.loop import in_loop, until
 from remit._envoy.envoy.service.ext_proc.v3 import external_processor_pb2 as pb
+from remit.core.egress.mcp_resume import RETRY_WAIT_SECONDS
 from remit.core.egress.routing import route, terms_of
 from remit.core.errors import BadRequest, StoreUnavailable, Violation
 from remit.core.reason import Reason
-from remit.listeners.envoy_exchange import DROPPED, Broken, Exchange, State
+from remit.listeners.egress_caller import Caller
+from remit.listeners.envoy_exchange import (
+    BODILESS_WAIT_SECONDS,
+    DROPPED,
+    MOST_WAIT_SECONDS,
+    Broken,
+    Exchange,
+    State,
+)
 from remit.listeners.grpc_status import Overloaded
 from remit.pep.meter import End, How
 
@@ -87,7 +96,8 @@ def refusal_code(told: Told) -> tuple[int, str]:
     return told.refusal.status.code, body["error"]["code"]
 
 
-POSTS = asks("/llm/v1/chat/completions", "POST", (BEARER, JSON), over=False)
+POST = "/llm/v1/chat/completions"
+POSTS = asks(POST, "POST", (BEARER, JSON), over=False)
 
 
 @in_loop
@@ -621,3 +631,92 @@ async def test_the_search_finds_a_planted_bug(planted: type[Exchange]) -> None:
 def way(service: str) -> str:
     """Where a call to a service goes."""
     return route("n0nce", service, "main", terms_of(CATALOGUE.services[service], "main"))
+
+
+def headers_of(told: Told) -> dict[str, str]:
+    return {each.header.key: each.header.raw_value.decode() for each in told.refusal.headers.set_headers}
+
+
+@in_loop
+async def test_a_held_call_is_refused_and_names_what_it_waits_for() -> None:
+    """Not to be tried again by the client itself; nothing is settled."""
+    desk = FakeDesk(holds=WAITS)
+    one = exchange(desk)
+
+    told = await take(one, POSTS, says(CHAT))
+
+    assert refusal_code(told) == (403, "approval_required") and one.end is None
+    headers, error = headers_of(told), json.loads(told.refusal.body)["error"]
+    assert (headers["remit-approval"], headers["remit-decision"], headers["x-should-retry"]) == ("a1", "d1", "false")
+    assert "lead or people with the role finance" in error["message"] and "2027-01-15T08:00:00Z" in error["message"]
+    assert error["remit"]["approvals"][0]["id"] == "a1"
+
+
+@pytest.mark.parametrize(
+    ("asked", "over", "waits"),
+    [("", False, 0), ("90", False, 90), ("3600", False, MOST_WAIT_SECONDS), ("90", True, BODILESS_WAIT_SECONDS)],
+)
+@in_loop
+async def test_a_call_waits_as_long_as_it_says_and_envoy_bears(asked: str, over: bool, waits: int) -> None:
+    """Envoy's clock for a whole request does not stop for one that has no body."""
+    desk = FakeDesk(holds=WAITS)
+    wait = [("remit-wait", asked)] if asked else []
+    messages = [asks(headers=[BEARER, *wait])] if over else [asks(POST, "POST", [BEARER, JSON, *wait], over=False)]
+
+    await take(exchange(desk), *messages, *([] if over else [says(CHAT)]))
+
+    assert desk.attempts[0].wait == waits * 10**9
+
+
+@in_loop
+async def test_what_is_approved_while_it_waits_goes_out_as_any_other() -> None:
+    desk, asked = FakeDesk(holds=WAITS), []
+
+    async def hold_on(wait: int) -> None:
+        asked.append(wait)
+
+    one = Exchange(desk, "egress", "peer", caller=Caller(hold_on))
+    taking = asyncio.ensure_future(
+        take(one, asks(POST, "POST", [BEARER, JSON, ("remit-wait", "9")], over=False), says(CHAT))
+    )
+    await until(lambda: bool(desk.waiting))
+    assert asked == [9 * 10**9]
+    desk.approved.set()
+
+    assert (await taking).put["x-remit-route"] == way("llm") and one.state is State.SENT
+
+
+def tool(**params: object) -> bytes:
+    meta = {"io.modelcontextprotocol/protocolVersion": "2026-07-28"}
+    said = {"name": "t", "arguments": {}, "_meta": meta, **params}
+    return json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": said}).encode()
+
+
+@in_loop
+async def test_a_held_tool_is_tried_again_by_its_client_and_each_try_is_kept_open_for_a_while() -> None:
+    """The first is answered at once; where there is no place to wait in, the client is not to try again at once."""
+    newest = [
+        BEARER,
+        JSON,
+        ("mcp-protocol-version", "2026-07-28"),
+        ("mcp-method", "tools/call"),
+        ("mcp-name", "t"),
+    ]
+    asked = asks("/mcp/tools", "POST", newest, over=False)
+    desk = FakeDesk(holds=WAITS)
+    first = await take(Exchange(desk, "egress", "peer", caller=Caller()), asked, says(tool()))
+    assert first.refusal.status.code == 200 and desk.attempts[0].wait == 0
+    state = json.loads(first.refusal.body)["result"]["requestState"]
+
+    again = [asked, says(tool(requestState=state))]
+    gone = Caller()
+    gone.leave()
+    told = await take(Exchange(desk, "egress", "peer", caller=gone), *again)
+    assert desk.attempts[1].wait == RETRY_WAIT_SECONDS * 10**9
+    assert json.loads(told.refusal.body)["result"]["resultType"] == "input_required"
+
+    crowded = Caller()
+    crowded.turn_away()
+    crowded.leave()
+    told = await take(Exchange(desk, "egress", "peer", caller=crowded), *again)
+    assert json.loads(told.refusal.body)["result"]["isError"] is True

@@ -8,12 +8,12 @@ from typing import Any
 
 import grpc
 import pytest
-from fakes.egress_desk import FakeDesk, answers, asks, says, tells
+from fakes.egress_desk import TOKEN, WAITS, FakeDesk, answers, asks, says, tells
 from fakes.loop import in_loop, until
 from remit._envoy.envoy.service.ext_proc.v3 import external_processor_pb2 as pb
 from remit.core.errors import StoreUnavailable
 from remit.core.reason import Reason
-from remit.listeners.envoy_proc import Processor, Stream
+from remit.listeners.envoy_proc import MARGIN_MILLISECONDS, Processor, Stream
 from remit.pep.egress import Passage
 from remit.pep.meter import How
 
@@ -34,6 +34,10 @@ class FakeContext:
         self.incoming: asyncio.Queue[object] = asyncio.Queue()
         self.written: list[pb.ProcessingResponse] = []
         self.deaf, self.gone, self.aborted = deaf, gone, False
+
+    @property
+    def refused(self) -> bool:
+        return bool(self.written) and self.written[-1].immediate_response.status.code == 403
 
     def invocation_metadata(self) -> tuple[tuple[str, str], ...]:
         return (("remit-listener", "egress"),)
@@ -173,6 +177,75 @@ async def test_where_what_was_decided_cannot_be_written_it_is_cut_and_settled() 
     served = Served(FakeDesk(), FakeContext(gone=True))
     served.context.says(*REQUEST)
     assert await served.over() == [How.CUT]
+
+
+PATIENT = asks(headers=(("authorization", f"Bearer {TOKEN}"), ("remit-wait", "20")))
+
+
+async def waiting() -> Served:
+    """A held call that is kept open."""
+    served = Served(FakeDesk(holds=WAITS))
+    served.context.says(PATIENT)
+    await until(lambda: bool(served.desk.waiting))
+    return served
+
+
+@in_loop
+async def test_envoy_is_asked_to_wait_longer_for_a_held_call_and_for_no_other() -> None:
+    """Once, before the waiting begins; what is approved then goes out."""
+    served = await waiting()
+    (asked,) = served.context.written
+    assert asked.WhichOneof("response") is None
+    assert asked.override_message_timeout.ToMilliseconds() == 20_000 + MARGIN_MILLISECONDS
+
+    served.desk.approved.set()
+    await until(lambda: len(served.context.written) == 2)
+    assert served.context.written[1].WhichOneof("response") == "request_headers"
+    served.context.ends()
+    assert await served.over() == [How.CUT]
+
+    for desk, message in ((FakeDesk(), PATIENT), (FakeDesk(holds=WAITS), asks())):
+        other = Served(desk)
+        other.context.says(message)
+        await until(lambda other=other: bool(other.context.written))  # type: ignore[misc]
+        assert not other.context.written[0].HasField("override_message_timeout")
+        other.context.ends()
+        await other.over()
+
+
+@in_loop
+async def test_a_caller_that_leaves_ends_its_wait() -> None:
+    """What was not approved until then is not used up by nobody."""
+    served = await waiting()
+
+    served.task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await served.task
+
+    assert await served.over() == [] and not served.desk.working and len(served.context.written) == 1
+
+
+@in_loop
+async def test_a_sidecar_that_stops_answers_what_waits() -> None:
+    """At once, and as it is; what comes after that does not wait."""
+    desk = FakeDesk(holds=WAITS)
+    processor: Any = Processor(desk, FakeEgress())  # type: ignore[arg-type]
+    contexts = [FakeContext() for _ in range(2)]
+    serving = [asyncio.create_task(processor._serve(None, each)) for each in contexts]
+    contexts[0].says(PATIENT)
+    await until(lambda: bool(desk.waiting))
+
+    processor.release()
+    late = FakeContext()
+    serving.append(asyncio.create_task(processor._serve(None, late)))
+    late.says(PATIENT)
+    contexts[1].says(PATIENT)
+
+    for context in (*contexts, late):
+        await until(lambda context=context: context.refused)  # type: ignore[misc]
+        context.ends()
+    await asyncio.gather(*serving, return_exceptions=True)
+    assert len(desk.waiting) == 1
 
 
 class FakeEgress:
