@@ -40,3 +40,4 @@ class Desk(Member):
         if desk.http is not None:
             await self._serve_console(stack, desk.http, desk.tls)
         await self._serve_ops(stack, self._settings.ops)
+        await self._tell()

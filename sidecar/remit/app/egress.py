@@ -29,8 +29,8 @@ from remit.listeners.envoy_gate import EnvoyGate
 from remit.listeners.grpc_server import CannotListen
 from remit.listeners.pipeline import Identities, Pipeline
 from remit.metrics import Metrics
-from remit.pep.egress import Egress
-from remit.pep.world import World
+from remit.pep.egress import LONGEST_WAIT_SECONDS, Egress
+from remit.pep.world import SECOND, World
 from remit.ports import Resolver
 
 RESOLVE_SECONDS = 30.0
@@ -57,6 +57,7 @@ class EgressParts:
         vault: FileVault,
         tls: TlsSettings | None = None,
         resolver: Resolver | None = None,
+        longest: int = LONGEST_WAIT_SECONDS,
     ) -> None:
         settings = _chosen(settings)
         self._settings, self._directory, self._world, self._metrics = settings, directory, world, metrics
@@ -64,7 +65,7 @@ class EgressParts:
         self._vault = vault
         self._signing = SigningFiles(self._vault, directory)
         self._nonce = secrets.token_urlsafe(24)
-        self._egress = Egress(world, self._vault, self._addresses)
+        self._egress = Egress(world, self._vault, self._addresses, longest=longest * SECOND)
         desk = EgressDesk(
             self._egress, pipeline, identities, metrics, catalogue=lambda: world.catalogue, nonce=self._nonce
         )

@@ -45,9 +45,10 @@ from remit.core.model import Context, Facts, Identity, Request, Resource, Resour
 from remit.listeners.grpc_call import Methods
 from remit.listeners.grpc_limits import Limits
 from remit.listeners.grpc_server import Address, CannotListen, GrpcListener, Tcp, Tls
-from remit.listeners.ops import OpsListener
+from remit.listeners.ops import Besides, OpsListener
 from remit.metrics import MeteredPdp, Metrics, metered_store
 from remit.pep.pipeline import Pipeline
+from remit.pep.telling import Teller
 from remit.pep.world import Installation, World
 from remit.pep.write import Entry, must_write
 
@@ -230,7 +231,7 @@ class Member(ABC):
         )
 
     def _installation(self, policy: Policy) -> Installation:
-        return Installation(self._catalogue, MeteredPdp(self._pdp.pdp, self._metrics), policy.messages)
+        return Installation(self._catalogue, MeteredPdp(self._pdp.pdp, self._metrics), policy.messages, policy.failure)
 
     async def _activate(self, policy: Policy, kind: str) -> None:
         self._store.activate(policy.bundle.revision)
@@ -278,16 +279,29 @@ class Member(ABC):
         )
         self.addresses += (bound,)
 
-    async def _serve_ops(self, stack: AsyncExitStack, *addresses: ListenOn | None) -> None:
-        """Serve health and metrics at each of these addresses."""
+    async def _serve_ops(
+        self, stack: AsyncExitStack, *addresses: ListenOn | None, besides: Besides | None = None
+    ) -> None:
+        """Serve health and metrics at each of these addresses, and what there is besides."""
         for address in filter(None, addresses):
-            ops = OpsListener(self._metrics.exposition, self._checks)
+            ops = OpsListener(self._metrics.exposition, self._checks, besides=besides)
             try:
                 bound = await ops.start(address.host, address.port)
             except OSError as error:
                 raise CannotListen(f"cannot listen on {address}: {error.strerror or error}") from error
             self.addresses += (f"http://{bound}",)
             stack.push_async_callback(ops.stop)
+
+    async def _tell(self) -> None:
+        """Tell chat tools of approvals, where the settings say so. Raises VaultFailed."""
+        settings = self._settings.approvals.webhook
+        if settings is None:
+            return
+        # Its HTTP client takes memory: who tells nobody goes without.
+        http = import_module("remit.backends.webhook_http")
+        hook = await http.webhook(settings.url, settings.secret_file, self._secrets.vault)
+        teller = Teller(self._world, hook, public_url=self._settings.desk.public_url)
+        self._run(teller.run())
 
     def _checks(self) -> dict[str, str]:
         """What must be well for this member to be ready: "" where it is."""

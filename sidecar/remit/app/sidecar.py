@@ -18,6 +18,7 @@ from remit.backends.tokens_aessiv import AesSivTokenizer
 from remit.config import Settings
 from remit.core.catalogue import Catalogue
 from remit.core.database_url import UrlRefused
+from remit.listeners.authzen import Authzen
 from remit.listeners.grpc_call import Methods
 from remit.listeners.grpc_server import SERVICES, Address, UnixSocket
 from remit.ports import Resolver
@@ -57,12 +58,16 @@ class App(Member):
         if not self._shared:
             # What many members share, one of them tells: the desk.
             self._metrics.expose(self._store, self._clock)
+            await self._tell()
         settings = self._settings
         if settings.console and settings.http is not None:
             await self._serve_console(stack, settings.http, settings.tls)
             await self._serve_ops(stack, settings.ops)
         else:
-            await self._serve_ops(stack, settings.http, settings.ops)
+            authzen = Authzen(self._pipeline, self._identity, self._metrics)
+            stack.push_async_callback(authzen.finish, settings.limits.drain_seconds)
+            await self._serve_ops(stack, settings.http, besides=authzen)
+            await self._serve_ops(stack, settings.ops)
 
     async def _take(self, catalogue: Catalogue, bundle: Bundle) -> None:
         """Envoy knows a catalogue before decisions are made by it, and the old one again where OPA refuses."""
@@ -99,6 +104,7 @@ class App(Member):
             vault=self._secrets.vault,
             tls=self._settings.tls,
             resolver=self._resolver,
+            longest=self._settings.approvals.wait,
         )
         stack.push_async_callback(egress.stop, self._settings.limits.drain_seconds)
         await egress.start(self._catalogue, self._progress)

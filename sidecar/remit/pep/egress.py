@@ -41,9 +41,10 @@ from remit.core.errors import PolicyFailure
 from remit.core.label import exceeding
 from remit.core.model import ActionName, Context, Facts, Mode, Request, Resource, Subject
 from remit.core.reason import Reason
+from remit.pep import failures
 from remit.pep.decide import HOLD_SECONDS, Decided, Permitted, Point, Way, decide, no_way
 from remit.pep.facts import attributes, gather, in_force
-from remit.pep.meter import End, Held, prolong, settle
+from remit.pep.meter import End, Held, How, prolong, settle
 from remit.pep.outwait import Patience, outwait
 from remit.pep.world import SECOND, Installation, World
 from remit.ports import Endpoints, FactsQuery, Secret, Vault, VaultFailed
@@ -61,6 +62,9 @@ KEY_HEADERS: Mapping[str, tuple[str, str]] = {
 """Where each kind of service takes its credential, and what stands before it; all others as a bearer token."""
 
 BEARER = ("authorization", "Bearer ")
+
+COUNTED = frozenset({How.SUCCEEDED, How.FAILED})
+"""Ends that tell how well a service does for an agent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,8 +233,18 @@ class Egress:
         return verdict.effect is Effect.DENY
 
     async def ended(self, passage: Passage, end: End) -> None:
-        """Settle, once. Raises StoreUnavailable."""
+        """Settle, once, and answer a failure as policy's data says. Raises StoreUnavailable."""
         await settle(self._world, passage.held, end)
+        if end.how in COUNTED:
+            await failures.ended(
+                self._world,
+                subject=passage.held.subject,
+                service=passage.service,
+                operation=passage.mapped.operation,
+                workflow=passage.workflow,
+                decision=passage.answer.id,
+                failed=end.how is How.FAILED,
+            )
 
     async def prolong(self, passage: Passage) -> bool:
         """Keep the reservation for as long again. Raises StoreUnavailable."""
