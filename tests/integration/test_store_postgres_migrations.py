@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.resources import files
 from typing import Any
 
 import psycopg
@@ -55,6 +56,36 @@ def test_an_empty_database_becomes_a_store_once(fresh: PostgresDatabase) -> None
     assert fresh.rows("SELECT * FROM remit.subject") == [("ann", 3)]
     versions = [(version, START) for version in range(1, latest() + 1)]
     assert fresh.rows("SELECT version, applied FROM remit.migration ORDER BY 1") == versions
+
+
+def test_a_store_of_the_first_schema_keeps_what_it_has(fresh: PostgresDatabase) -> None:
+    """Kept answers are final, halts are in force; what is new begins empty, and is no member's to write."""
+    first = (files("remit.backends.store_postgres") / "migrations" / "0001_tables.sql").read_bytes()
+    with fresh.server.connect(fresh.name) as owner:
+        owner.execute("CREATE SCHEMA remit; SET search_path = remit")
+        owner.execute("CREATE TABLE migration (version integer PRIMARY KEY, applied bigint NOT NULL)")
+        owner.execute(first)
+        owner.execute("INSERT INTO migration VALUES (1, 7)")
+        owner.execute("UPDATE shared SET halts = 3")
+        owner.execute("INSERT INTO kept VALUES ('ann', 'Authorize', 'k', 'digest', 'answer', 9)")
+        owner.execute(
+            "INSERT INTO reservation SELECT 'd' || n, 'ann', '', 'model', 'large', 'ml', 5, 5, n, 'lapsed', '', '{}'"
+            " FROM generate_series(1, 3) AS n"
+        )
+        owner.execute("RESET search_path")
+
+        assert migrate(owner, START) == Migrated(1, latest())
+        assert migrate(owner, START) == Migrated(latest(), latest())
+
+    assert fresh.rows("SELECT version, applied FROM remit.migration ORDER BY 1")[:2] == [(1, 7), (2, START)]
+    assert fresh.rows("SELECT halts, approvals, claim_floor FROM remit.shared") == [(3, 0, 0)]
+    assert fresh.rows("SELECT key, answer, provisional FROM remit.kept") == [("k", b"answer", False)]
+    assert fresh.rows("SELECT count(*) FROM remit.reservation") == [(3,)]
+    for table in ("approval", "approval_item", "claim", "act"):
+        assert fresh.rows(f"SELECT count(*) FROM remit.{table}") == [(0,)]
+        for right, may in (("SELECT", True), ("INSERT", False), ("UPDATE", False), ("DELETE", False)):
+            asked = f"SELECT has_table_privilege('remit_sidecar', 'remit.{table}', '{right}')"
+            assert fresh.rows(asked) == [(may,)], (table, right)
 
 
 def test_functions_that_are_no_more_are_taken_away(fresh: PostgresDatabase) -> None:

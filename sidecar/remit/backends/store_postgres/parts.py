@@ -15,7 +15,6 @@ from typing import Any
 import orjson
 
 from remit.core.approval import MOST_ITEMS, MOST_PENDING, Approval, Item, to_document
-from remit.core.approval_guard import check_opened
 from remit.core.canonical import MalformedJson, encode_exact
 from remit.core.claim import MOST_CLAIMS
 from remit.core.effect import (
@@ -45,7 +44,7 @@ from remit.core.effect import (
     UseGrant,
     UsePassport,
 )
-from remit.core.errors import BadRequest, Violation
+from remit.core.errors import BadRequest, IllegalTransition, Violation
 from remit.core.journal import body_hash, header_bytes
 from remit.core.model import BudgetRow
 from remit.core.reservation import MAX_NANOS, State, check_amount
@@ -175,7 +174,8 @@ class Part:
                 }
             case OpenApproval(approval):
                 self._lock(APPROVAL, approval.id, approval.like)
-                check_opened(approval)
+                if len(approval.items) != 1:
+                    raise IllegalTransition(f"approval {approval.id} does not begin")
                 told = {"id": approval.id, "document": _document(approval), "item": _item(approval.items[0])}
                 return {"do": "ask", **told, "most": MOST_PENDING}
             case JoinApproval():

@@ -4,13 +4,13 @@
 --
 -- The batch holds the lock of each approval, and of what pending ones are alike in, until it ends (lock_things).
 
--- A new request, or a grant that policy offers by itself.
+-- A new request, or a grant for one exact use, which is offered in the place of what was asked for.
 -- {document: all of it but the items, id, item, most: of the subject's that may wait}
-CREATE OR REPLACE FUNCTION open_approval(p jsonb) RETURNS void LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION open_approval(p jsonb, now bigint) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
     it constant jsonb := p->'document';
 BEGIN
-    IF it->>'state' NOT IN ('pending', 'approved') OR (it->>'version')::bigint <> 1 OR (p->'item'->>'used')::bigint <> 0 OR (p->'item'->>'spent')::bigint <> 0 THEN
+    IF (it->>'version')::bigint <> 1 OR (p->'item'->>'used')::bigint <> 0 OR (p->'item'->>'spent')::bigint <> 0 THEN
         PERFORM illegal(format('approval %s does not begin', p->>'id'));
     END IF;
     PERFORM check_voices(p->>'id', it->>'subject', it->'votes');
@@ -22,6 +22,9 @@ BEGIN
            >= (p->>'most')::bigint THEN
             PERFORM refuse('approvals_exhausted', it->>'subject');
         END IF;
+    ELSIF it->>'state' <> 'approved' OR it->'terms'->>'bind' <> 'exact' OR (it->'terms'->>'uses')::bigint <> 1
+        OR (it->>'expires')::bigint <= now THEN
+        PERFORM illegal(format('approval %s cannot begin as %s', p->>'id', it->>'state'));
     END IF;
     INSERT INTO approval (id, subject, like_key, state, version, time, deadline, expires, ended, document)
     VALUES (p->>'id', it->>'subject', it->>'like', it->>'state', 1, (it->>'time')::bigint, (it->>'deadline')::bigint,
@@ -88,7 +91,6 @@ DECLARE
     was approval;
     new_votes jsonb;
     is_answered boolean;
-    it jsonb;
 BEGIN
     SELECT * INTO was FROM approval WHERE id = its;
     IF NOT FOUND OR was.version + 1 <> (wanted->>'version')::bigint THEN
@@ -101,19 +103,20 @@ BEGIN
             OR was.state = 'approved' AND becomes = 'revoked') THEN
         PERFORM illegal(format('approval %s is %s, and cannot be %s', its, was.state, becomes));
     END IF;
+    IF wanted - moving_parts() <> was.document - moving_parts() THEN
+        PERFORM illegal(format('approval %s would be of something else', its));
+    END IF;
     IF was.state = 'pending' THEN
         PERFORM check_answer(was, wanted, is_answered, now);
     ELSIF NOT is_answered THEN
         PERFORM illegal(format('nobody has taken approval %s back', its));
     END IF;
-    SELECT was.document || jsonb_object_agg(part, wanted->part) INTO it
-    FROM unnest(ARRAY['state', 'version', 'votes', 'level', 'deadline', 'expires', 'ended', 'alternative']) AS part;
-    IF becomes = 'approved' AND (NOT is_answered OR approvers(it) < (it->'terms'->>'quorum')::bigint) THEN
-        PERFORM illegal(format('approval %s needs %s who approve', its, it->'terms'->>'quorum'));
+    IF becomes = 'approved' AND (NOT is_answered OR approvers(wanted) < (wanted->'terms'->>'quorum')::bigint) THEN
+        PERFORM illegal(format('approval %s needs %s who approve', its, wanted->'terms'->>'quorum'));
     END IF;
     UPDATE approval
-    SET state = becomes, version = was.version + 1, deadline = (it->>'deadline')::bigint,
-        expires = (it->>'expires')::bigint, ended = (it->>'ended')::bigint, document = it
+    SET state = becomes, version = was.version + 1, deadline = (wanted->>'deadline')::bigint,
+        expires = (wanted->>'expires')::bigint, ended = (wanted->>'ended')::bigint, document = wanted
     WHERE id = its AND version = was.version;
     IF NOT FOUND THEN
         PERFORM again(format('approval %s was changed by another writer', its));
@@ -122,6 +125,11 @@ BEGIN
         UPDATE approval_item SET shown = '' WHERE approval = its AND shown <> '';
     END IF;
 END $$;
+
+-- What of an approval a change may be of.
+CREATE OR REPLACE FUNCTION moving_parts() RETURNS text[] LANGUAGE sql IMMUTABLE AS $$
+    SELECT ARRAY['state', 'version', 'votes', 'level', 'deadline', 'expires', 'ended', 'alternative']
+$$;
 
 -- What has been said beyond what is known, which stays said.
 CREATE OR REPLACE FUNCTION said_since(its text, known jsonb, votes jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$

@@ -29,6 +29,9 @@ DECLARE
     was claim;
     is_held boolean;
 BEGIN
+    IF whose = '' OR (p->>'expires')::bigint <= now THEN
+        PERFORM illegal('a claim is somebody''s, for some time');
+    END IF;
     SELECT * INTO was FROM claim WHERE key = p->>'key';
     is_held := FOUND AND was.subject <> '' AND was.expires > now;
     IF is_held AND (was.subject <> whose OR was.workflow <> p->>'workflow') THEN

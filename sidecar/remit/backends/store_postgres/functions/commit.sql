@@ -132,7 +132,7 @@ BEGIN
                 WHEN 'grant' THEN
                     PERFORM use_grant(effect, at);
                 WHEN 'ask' THEN
-                    PERFORM open_approval(effect);
+                    PERFORM open_approval(effect, at);
                     its_moved := true;
                 WHEN 'ask_too' THEN
                     its_moved := join_approval(effect, at) OR its_moved;

@@ -161,7 +161,7 @@ BEGIN
     GET DIAGNOSTICS gone = ROW_COUNT;
     total := total + gone;
     DELETE FROM approval WHERE id IN (
-        SELECT id FROM approval WHERE until <= (p->>'ended')::bigint
+        SELECT id FROM approval WHERE state <> 'pending' AND until <= (p->>'ended')::bigint
         LIMIT most FOR UPDATE SKIP LOCKED);
     GET DIAGNOSTICS gone = ROW_COUNT;
     RETURN to_jsonb(total + gone);

@@ -30,7 +30,7 @@ CREATE INDEX approval_subject ON approval (subject, id);
 CREATE INDEX approval_state ON approval (state, id);
 CREATE INDEX approval_pending_subject ON approval (subject) WHERE state = 'pending';
 CREATE INDEX approval_due ON approval (deadline, id) WHERE state = 'pending';
-CREATE INDEX approval_until ON approval (until);
+CREATE INDEX approval_until ON approval (until) WHERE state <> 'pending';
 
 CREATE TABLE approval_item (
     approval text COLLATE "C" NOT NULL REFERENCES approval (id) ON DELETE CASCADE,
