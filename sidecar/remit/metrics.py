@@ -252,6 +252,8 @@ class Metrics:
 
 def _names(catalogue: Catalogue) -> Mapping[str, Iterable[str]]:
     services, datasets, agents = catalogue.services, catalogue.datasets, catalogue.agents
+    approvals = [each.approval for service in services.values() for each in service.variants.values() if each.approval]
+    roles = [role for group in (catalogue.people.values(), approvals) for each in group for role in each.roles]
     tables = [table for each in datasets.values() for table in each.tables.values()]
     statements = [statement for each in datasets.values() for statement in each.statements.values()]
     labels = [
@@ -263,7 +265,7 @@ def _names(catalogue: Catalogue) -> Mapping[str, Iterable[str]]:
     ]
     return {
         "agent": agents,
-        "queue": (*agents, *(role for each in catalogue.people.values() for role in each.roles)),
+        "queue": (*agents, *roles),
         "service": (*services, *datasets),  # a named write costs something of its dataset
         "variant": [name for each in services.values() for name in each.variants],
         "owner": [

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from fakes.console_hostile import ATTACKS, everywhere
 from fakes.console_story import GRANT, LARGE, LIVE, MAIL, story
 from playwright.sync_api import Browser, expect
 from remit.backends import htmx_install
+from remit.core.approval import State
 from remit.core.errors import StoreUnavailable
 from remit.core.model import Subject
 from remit.ports import WorkflowState
@@ -43,6 +45,16 @@ PAGES = {
     "open-ends": "/open-ends",
     "halts": "/halts",
 }
+HOSTILE = (
+    "/",
+    "/approvals",
+    "/approvals/a_1",
+    "/open-ends",
+    "/budgets",
+    "/workflows",
+    "/workflows/w_1",
+    "/decisions/d_1",
+)
 COLOURED = ("home", "budget", "workflow", "refusal", "approvals", "approval", "open-ends", "halts")
 """Pages that have every colour between them."""
 PHONE = 360
@@ -95,7 +107,7 @@ def test_every_page_is_sound(browser: Browser, htmx: bytes, scheme: Any, width: 
 def test_every_control_is_reached_by_keyboard(browser: Browser, htmx: bytes, width: int) -> None:
     """Tab visits every link, field and button in the order of the page, and each shows that it has the focus."""
     with looking(browser, story(), htmx, viewport={"width": width, "height": 800}) as look:
-        for path in ("/", "/budget?id=cx-month", f"/workflows/{LIVE}", "/halts"):
+        for path in ("/", "/budget?id=cx-month", f"/workflows/{LIVE}", "/approvals", f"/approvals/{LARGE}", "/halts"):
             look.open(path)
             controls, reached, unseen = look.walk()
             assert reached == controls, path
@@ -168,6 +180,52 @@ def test_a_live_tree_grows_by_itself(browser: Browser, htmx: bytes) -> None:
         assert {each for each in look.wrong() if "status of 503" not in each} == set()
 
 
+def test_a_new_approval_shows_within_two_seconds_and_is_resolved_without_a_mouse(browser: Browser, htmx: bytes) -> None:
+    """It appears by itself, the focus stays; its form is filled in by keys, and the answer is shown."""
+    overview = story()
+    with looking(browser, overview, htmx) as look:
+        look.open("/approvals")
+        look.page.locator(f"#go-{LARGE}").focus()
+        overview.waiting.append(replace(overview.waiting[1], id="a_07", workflow=LIVE))
+        expect(look.page.locator("#go-a_07")).to_be_visible(timeout=2000)
+        expect(look.page.locator("#live-state")).to_contain_text("3 wait")
+        assert look.page.evaluate("document.activeElement.id") == f"go-{LARGE}"
+        look.page.locator("#go-a_07").focus()
+        keys = look.page.keyboard
+        keys.press("Enter")
+        look.page.get_by_label("What you say").focus()
+        keys.type("approve")
+        keys.press("Tab")
+        keys.type("the customer waits for it")
+        keys.press("Enter")
+        expect(look.page.get_by_role("status").filter(has_text="ALLOW approve")).to_be_visible()
+        expect(look.page.get_by_role("heading", level=1)).to_contain_text("approved message.send")
+        look.page.screenshot(path=PICTURES / "approved-light-1280.png", full_page=True)
+        assert look.wrong() == []
+    assert overview.waiting[-1].state is State.APPROVED
+
+
+def test_what_changes_under_a_form_is_told_and_takes_nothing_away(browser: Browser, htmx: bytes) -> None:
+    """Nor is it done when it is sent all the same; and Enter alone, with nothing chosen, says nothing."""
+    overview = story()
+    with looking(browser, overview, htmx, color_scheme="dark") as look:
+        look.open(f"/approvals/{LARGE}")
+        reason = look.page.get_by_label("Why")
+        reason.fill("it is needed")
+        look.page.keyboard.press("Enter")
+        assert overview.waiting[0].version == 3
+        overview.waiting[0] = replace(overview.waiting[0], version=4)
+        expect(look.page.get_by_text("It has changed since you opened this page.")).to_be_visible(timeout=4000)
+        expect(reason).to_have_value("it is needed")
+        look.page.get_by_label("What you say").select_option("approve")
+        look.page.get_by_role("button", name="Record it").click()
+        expect(look.page.get_by_role("alert").filter(has_text="nothing was done")).to_be_visible()
+        look.page.screenshot(path=PICTURES / "changed-dark-1280.png", full_page=True)
+        # The browser logs the page's own status, 409, as an error of loading.
+        assert [each for each in look.wrong() if "status of 409" not in each] == []
+    assert overview.waiting[0].version == 4
+
+
 def test_without_javascript_a_link_refreshes(browser: Browser, htmx: bytes) -> None:
     """Everything is there, and what is new comes when it is asked for."""
     overview = story()
@@ -184,7 +242,7 @@ def test_hostile_text_does_nothing_and_fits(browser: Browser, htmx: bytes, text:
     """In every field at once, on a phone: nothing runs, nothing is loaded, nothing leaves the screen."""
     overview, subject = everywhere(text)
     with looking(browser, overview, htmx, subject=subject, viewport={"width": PHONE, "height": 800}) as look:
-        for path in ("/", "/budgets", "/workflows", "/workflows/w_1", "/decisions/d_1", "/halts"):
+        for path in (*HOSTILE, "/halts"):
             look.open(path)
             assert look.wrong() == [], path
         look.open("/")

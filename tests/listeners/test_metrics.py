@@ -426,7 +426,7 @@ async def test_approvals_are_counted_by_who_is_asked() -> None:
 async def test_more_approvals_than_one_page_are_counted() -> None:
     """Page by page, each once; the oldest is on the last."""
     desk = Desk(MemoryStore())
-    metrics = metered()
+    metrics = metered(people={"ana": Person(("finance",))})
     metrics.expose(desk.store, FakeClock())
     for number in range(APPROVALS_AT_ONCE + 3):
         await desk.must(OpenApproval(waiting(f"a_{number:04}", f"agent-{number}", time=START + number - 5 * SECOND)))

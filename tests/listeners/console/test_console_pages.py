@@ -573,7 +573,7 @@ def test_an_approval_tells_all_that_it_is_about(client: TestClient) -> None:
     ):
         assert told in large
     assert "is asked now supervisor lead not asked yet supervisor ben not asked yet people with the role" in mail
-    assert "What could be offered instead arguments/attachment (left out)" in mail
+    assert "What would be allowed instead arguments/attachment (left out)" in mail
     assert "x@example.com" not in mail
 
 

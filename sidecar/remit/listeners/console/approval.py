@@ -83,7 +83,7 @@ class Said:
 
 @dataclass(frozen=True, slots=True)
 class Whole:
-    """An approval's page. `offered` is what would be allowed instead, or is, once it was offered."""
+    """An approval's page. `offer` says what `offered` is, a merge patch over what was asked for."""
 
     line: Line
     version: int
@@ -92,6 +92,7 @@ class Whole:
     things: Sequence[Thing]
     chain: Sequence[Asked]
     said: Sequence[Said]
+    offer: str
     offered: Pairs
     decisions: Sequence[str]
 
@@ -158,6 +159,7 @@ def whole(shown: Shown, now: int, currency: str, lasting: Mapping[str, str]) -> 
             Said(f"{each.kind} {each.by}", _words(approval, each), each.reason, each.time, each.decision)
             for each in approval.votes
         ],
+        offer="What was offered instead" if approval.alternative else "What would be allowed instead",
         offered=flat(_told(dict(approval.alternative or terms.alternative)), _ALL),
         decisions=list(dict.fromkeys(each.decision for each in approval.items if each.decision)),
     )
