@@ -65,7 +65,7 @@ def essence(mapped: Mapped) -> bytes:
 
 def shown(request: HttpRequest, mapped: Mapped) -> Mapping[str, Any]:
     """What an approver sees beside the arguments. Not the body's text, which may say anything, and no query."""
-    told: dict[str, Any] = {"usage": dict(mapped.usage)}
+    told: dict[str, Any] = {"usage": {unit: most for unit, most in mapped.usage.items() if most}}
     if mapped.properties.get("hosted"):
         told["hosted"] = mapped.properties["hosted"]
     if mapped.properties.get("inputResponses"):
