@@ -340,6 +340,24 @@ async def test_nothing_needs_no_room(desk: Desk) -> None:
 
 
 @in_loop
+async def test_what_was_never_reported_is_told(desk: Desk) -> None:
+    """Held, or lapsed since a moment; the oldest first, and nothing that was settled or voided."""
+    made = {name: await desk.reserve(1, deadline=START + n) for n, name in enumerate("badcef")}
+    desk.time = START + 9
+    for name, how in (("a", "lapsed"), ("d", "settled"), ("c", "lapsed"), ("f", "voided")):
+        await desk.end(made[name], how)
+
+    async def told(since: int, limit: int = 10) -> str:
+        names = {id: name for name, id in made.items()}
+        return "".join(names[each.decision] for each in await desk.store.unresolved(since, limit))
+
+    assert [await told(START + n) for n in range(5)] == ["bace", "bace", "bce", "bce", "be"]
+    assert await told(START, 3) == "bac"
+    await desk.end(made["a"])
+    assert await told(START) == "bce"
+
+
+@in_loop
 async def test_a_decision_reserves_once(desk: Desk) -> None:
     """A second reservation of the same decision is illegal, and holds nothing."""
     id, reserve = desk.reserving(EUR, row(9 * EUR))
@@ -720,6 +738,41 @@ async def test_the_first_answer_to_a_key_is_kept(desk: Desk) -> None:
     assert kept == Kept(f"digest{winner}", b"%d" % winner)
     assert await desk.store.kept("bob", "Authorize", "k") is await desk.store.kept("ann", "Report", "k") is None
     assert isinstance(await desk.commit(KeepAnswer("bob", "Authorize", "k", "d", b"", NEVER)), Committed)
+
+
+@in_loop
+async def test_a_provisional_answer_gives_way_to_the_next(desk: Desk) -> None:
+    """To another provisional one, at last to one that stays; its own expiry and all."""
+
+    def keep(answer: bytes, *, provisional: bool, expires: int = NEVER) -> KeepAnswer:
+        return KeepAnswer("ann", "Authorize", "k", "d", answer, expires, provisional)
+
+    await desk.must(keep(b"hold", provisional=True, expires=START + 5))
+    assert await desk.store.kept("ann", "Authorize", "k") == Kept("d", b"hold", provisional=True)
+    await desk.must(keep(b"still", provisional=True, expires=START + 5))
+    assert await desk.store.kept("ann", "Authorize", "k") == Kept("d", b"still", provisional=True)
+    await desk.must(keep(b"allow", provisional=False))
+    for late in (True, False):
+        refused = await desk.commit(keep(b"late", provisional=late))
+        assert refused == Refused(Reason.IDEMPOTENCY_MISMATCH, "kept")
+
+    assert await desk.store.prune(START + 5) == 0
+    assert await desk.store.kept("ann", "Authorize", "k") == Kept("d", b"allow", provisional=False)
+
+
+@in_loop
+async def test_a_provisional_answer_stays_with_its_request(desk: Desk) -> None:
+    """Another request by the same key is refused; of many that follow at the same moment one is kept."""
+    await desk.must(KeepAnswer("ann", "Authorize", "k", "d", b"hold", NEVER, provisional=True))
+    other = KeepAnswer("ann", "Authorize", "k", "other", b"allow", NEVER)
+    assert await desk.commit(other) == Refused(Reason.IDEMPOTENCY_MISMATCH, "kept")
+    assert await desk.store.kept("ann", "Authorize", "k") == Kept("d", b"hold", provisional=True)
+    finals = [replace(other, digest="d", answer=b"%d" % n) for n in range(8)]
+    outcomes = await asyncio.gather(*(desk.commit(each) for each in finals))
+
+    assert outcomes.count(Refused(Reason.IDEMPOTENCY_MISMATCH, "kept")) == 7
+    winner = next(n for n, each in enumerate(outcomes) if isinstance(each, Committed))
+    assert await desk.store.kept("ann", "Authorize", "k") == Kept("d", b"%d" % winner)
 
 
 @in_loop
