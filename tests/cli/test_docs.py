@@ -40,7 +40,9 @@ def test_the_examples_work(remit: Remit, place: Path) -> None:
     """Each example ends with the exit code that the page says, against a real sidecar."""
     catalogue = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)[0]
     made = remit("env", "--new-token", "--token-file", "made.token", "--shell", "json").document
+    ana = remit("env", "--new-token", "--token-file", "ana.token", "--shell", "json").document
     catalogue = catalogue.replace("SUPPORT_HASH", made["token_hash"]).replace("/DIRECTORY", str(place))
+    catalogue = catalogue.replace("ANA_HASH", ana["token_hash"])
     (place / "remit.yaml").write_text(catalogue)
     _fill(place / "crm.db")
     assert remit("policy", "new", "views/crm", "--dir", "views").code == 0
@@ -60,6 +62,8 @@ def test_the_examples_work(remit: Remit, place: Path) -> None:
             assert ran.returncode == code, (command, ran)
             if "--json" in command:
                 _documents(command, ran.stdout)
+            if "--variant large" in command:
+                environment |= _held(remit)
             if command.startswith("remit env --new-token"):
                 (place / "support.token").write_text((place / "made.token").read_text())
     finally:
@@ -77,6 +81,12 @@ def _documents(command: str, printed: str) -> None:
     """One document, or one a line where rows are asked for."""
     for document in printed.splitlines() if command.startswith("remit query") else [printed]:
         json.loads(document)
+
+
+def _held(remit: Remit) -> dict[str, str]:
+    """What the page's held call waits for."""
+    (approval,) = remit("approvals", "list", "--json").document
+    return {"APPROVAL": approval["approval"], "DECISION": approval["items"][0]["decision"]}
 
 
 async def _workflow(support: Target) -> str:
