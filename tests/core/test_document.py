@@ -10,6 +10,7 @@ import pytest
 from counts import COUNTS
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from remit.core.approval import Bind, Hold, Terms
 from remit.core.canonical import encode
 from remit.core.decision import Effect, PolicyReason
 from remit.core.document import MAX_FREE_BYTES, input_document, money, read_verdict
@@ -21,6 +22,7 @@ from remit.core.model import (
     Estimate,
     Facts,
     Halt,
+    History,
     Identity,
     Link,
     Request,
@@ -37,6 +39,56 @@ ALLOW: dict[str, Any] = {
     "obligations": [{"id": "cap_output", "properties": {"tokens": 10}}],
     "approval": {},
     "record": ["/arguments/amount"],
+}
+
+HOLD: dict[str, Any] = {"policy": "variants.approval", "code": "approval_required", "approval": {"bind": "variant"}}
+HELD: dict[str, Any] = ALLOW | {"effect": "HOLD", "approval": {"holds": [HOLD]}}
+
+UNREADABLE: dict[str, object] = {
+    "as text": "large",
+    "null": None,
+    "without a policy": {key: value for key, value in HOLD.items() if key != "policy"},
+    "without a code": {key: value for key, value in HOLD.items() if key != "code"},
+    "without an approval": {key: value for key, value in HOLD.items() if key != "approval"},
+    "with something more": HOLD | {"message": "m"},
+    "with an empty code": HOLD | {"code": ""},
+    "with a code in capitals": HOLD | {"code": "LARGE"},
+    "with a policy of spaces": HOLD | {"policy": " "},
+    "with an approval as text": HOLD | {"approval": "finance"},
+    "with a list of terms": HOLD | {"approval": []},
+}
+
+ODD: dict[str, dict[str, object]] = {
+    "of no known name": {"role": ["finance"]},
+    "with roles as text": {"roles": "finance"},
+    "with roles of numbers": {"roles": [1]},
+    "with an empty role": {"roles": [""]},
+    "with a role in capitals": {"roles": ["Finance"]},
+    "with 33 roles": {"roles": [f"r{n}" for n in range(33)]},
+    "with supervisor as text": {"supervisor": "yes"},
+    "with supervisor as a number": {"supervisor": 1},
+    "with supervisor null": {"supervisor": None},
+    "with a quorum of 0": {"quorum": 0},
+    "with a quorum of 17": {"quorum": 17},
+    "with a quorum of a half": {"quorum": Decimal("1.5")},
+    "with a quorum of true": {"quorum": True},
+    "with a quorum as text": {"quorum": "1"},
+    "with a bind of no known name": {"bind": "agent"},
+    "with bind null": {"bind": None},
+    "with a list of binds": {"bind": ["exact"]},
+    "with 0 uses": {"uses": 0},
+    "with a million and one uses": {"uses": 1_000_001},
+    "with a cost below 0": {"cost": -1},
+    "with a cost as text": {"cost": "20"},
+    "with a cost of true": {"cost": True},
+    "with a cost of ten decimals": {"cost": Decimal("0.0000000001")},
+    "with a cost beyond all money": {"cost": 10**18},
+    "with a ttl of 0": {"ttl": 0},
+    "with a ttl of a year": {"ttl": 365 * 86_400},
+    "with a wait of 0": {"wait": 0},
+    "with a wait of a month": {"wait": 30 * 86_400},
+    "with an alternative as text": {"alternative": "small"},
+    "with an alternative too big": {"alternative": {"x": "y" * MAX_FREE_BYTES}},
 }
 
 INVALID: dict[str, object] = {
@@ -73,10 +125,17 @@ INVALID: dict[str, object] = {
     "an obligation with a list of properties": ALLOW | {"obligations": [{"id": "cap_output", "properties": []}]},
     "17 obligations": ALLOW | {"obligations": [{"id": f"o{n}", "properties": {}} for n in range(17)]},
     "properties too big": ALLOW | {"obligations": [{"id": "o", "properties": {"x": "y" * MAX_FREE_BYTES}}]},
-    "an approval with ALLOW": ALLOW | {"approval": {"roles": ["finance"]}},
-    "an approval with DENY": ALLOW | {"effect": "DENY", "approval": {"roles": ["finance"]}},
+    "an approval with ALLOW": HELD | {"effect": "ALLOW"},
+    "an approval with DENY": HELD | {"effect": "DENY"},
     "no approval with HOLD": ALLOW | {"effect": "HOLD"},
-    "approval a list": ALLOW | {"effect": "HOLD", "approval": [1]},
+    "no hold with HOLD": HELD | {"approval": {"holds": []}},
+    "approval a list": HELD | {"approval": [1]},
+    "an approval that is no list of holds": HELD | {"approval": {"roles": ["finance"]}},
+    "an approval with more than holds": HELD | {"approval": {"holds": [HOLD], "roles": []}},
+    "holds an object": HELD | {"approval": {"holds": HOLD}},
+    "17 holds": HELD | {"approval": {"holds": [HOLD | {"code": f"c{n}"} for n in range(17)]}},
+    **{f"a hold {name}": HELD | {"approval": {"holds": [hold]}} for name, hold in UNREADABLE.items()},
+    **{f"terms {name}": HELD | {"approval": {"holds": [HOLD | {"approval": terms}]}} for name, terms in ODD.items()},
     "record a text": ALLOW | {"record": "/arguments"},
     "a record path without slash": ALLOW | {"record": ["arguments"]},
     "a record path with a newline": ALLOW | {"record": ["/a\nb"]},
@@ -93,13 +152,51 @@ def test_a_result_of_another_shape_is_policy_invalid(raw: object) -> None:
     assert "expected" in caught.value.detail and len(caught.value.detail) < 400
 
 
-@pytest.mark.parametrize("effect, approval", [("ALLOW", {}), ("DENY", {}), ("HOLD", {"roles": ["finance"]})])
-def test_a_verdict_is_read(effect: str, approval: dict[str, Any]) -> None:
-    verdict = read_verdict(ALLOW | {"effect": effect, "approval": approval})
-    assert verdict.effect is Effect(effect)
+@pytest.mark.parametrize("raw, holds", [(ALLOW, 0), (ALLOW | {"effect": "DENY"}, 0), (HELD, 1)])
+def test_a_verdict_is_read(raw: dict[str, Any], holds: int) -> None:
+    verdict = read_verdict(raw)
+    assert verdict.effect is Effect(raw["effect"])
     assert verdict.reasons == (PolicyReason("rules.access.role", "allowed"),)
     assert verdict.obligations == (Obligation("cap_output", {"tokens": 10}),)
-    assert (verdict.approval, verdict.record) == (approval, ("/arguments/amount",))
+    assert (len(verdict.holds), verdict.record) == (holds, ("/arguments/amount",))
+
+
+def test_what_a_hold_does_not_say_has_its_default() -> None:
+    (hold,) = read_verdict(HELD | {"approval": {"holds": [HOLD | {"approval": {}}]}}).holds
+    assert hold == Hold("variants.approval", "approval_required", Terms())
+    assert hold.terms.cost is None
+
+
+def test_all_terms_of_a_hold_are_read() -> None:
+    said = {
+        "roles": ["finance", "lead-1"],
+        "supervisor": True,
+        "quorum": 2,
+        "bind": "operation",
+        "uses": 50,
+        "cost": Decimal("20.5"),
+        "ttl": 14_400,
+        "wait": 60,
+        "alternative": {"resource": {"variant": "small"}},
+    }
+    second = HOLD | {"policy": "custom.cx", "approval": said}
+    first, read = read_verdict(HELD | {"approval": {"holds": [HOLD, second]}}).holds
+    assert first.terms == Terms(bind=Bind.VARIANT)
+    assert read == Hold(
+        "custom.cx",
+        "approval_required",
+        Terms(
+            roles=("finance", "lead-1"),
+            supervisor=True,
+            quorum=2,
+            bind=Bind.OPERATION,
+            uses=50,
+            cost=20_500_000_000,
+            ttl=14_400,
+            wait=60,
+            alternative={"resource": {"variant": "small"}},
+        ),
+    )
 
 
 JUNK: st.SearchStrategy[Any] = st.recursive(
@@ -191,6 +288,8 @@ REQUEST = Request(
     resource=Resource("service", "openai", "chat", "small"),
     context=Context(workflow="w_1", arguments={"amount": Decimal("0.1")}),
 )
+CLAIM = {"object": "7", "holder": "support", "workflow": "w_1", "own": True, "expires": 1_700_000_060}
+ACT = {"agent": "analysis", "operation": "reject", "decision": "d_0", "time": 1_699_999_000}
 FACTS = Facts(time=1_700_000_000 * SECOND + 5, resource=ResourceFacts(known=True))
 
 
@@ -245,6 +344,8 @@ def test_the_input_is_total_where_nothing_is_known() -> None:
             "budgets": [],
             "grants": [],
             "claims": [],
+            "acts": [],
+            "history": {"repeats": 0, "failures": 0, "denials": 0},
             "halts": [],
             "chain": [],
         },
@@ -259,6 +360,9 @@ def test_facts_are_written_as_rego_reads_them() -> None:
         estimate=Estimate(amount=1, units={"call": 1}),
         budgets=(BudgetRoom(row, limit=2_500_000_000, spent=100_000_000, held=9_223_372_036_854_775_807),),
         halts=(Halt("h_1", "agent", "support", "ana", "stop", 1_700_000_000 * SECOND),),
+        claims=(CLAIM,),
+        acts=(ACT,),
+        history=History(repeats=7, failures=2, denials=1),
         resource=ResourceFacts(
             known=True,
             owner="ml",
@@ -272,6 +376,9 @@ def test_facts_are_written_as_rego_reads_them() -> None:
     assert document["resource"]["ref"] == "openai/chat"
     assert document["resource"]["clearance"] == ["pii"]
     assert document["context"]["time"] == 1_700_000_000
+    assert document["facts"]["claims"] == [CLAIM]
+    assert document["facts"]["acts"] == [ACT]
+    assert document["facts"]["history"] == {"repeats": 7, "failures": 2, "denials": 1}
     assert document["facts"]["labels"] == {"pii": ["d_1", "d_2"]}
     assert document["facts"]["chain"] == [
         {"service": "connector", "owner": "integrations", "region": "eu", "external": False}

@@ -111,7 +111,7 @@ def test_what_the_sidecar_asks_is_whole_and_as_the_schema_says() -> None:
         arguments={"/messages": {"labels": ["pii"], "sources": ["d-0"]}},
         estimate=Estimate(30_000_001, {"input_token": 7}),
         budgets=(BudgetRoom(BudgetRow("cx-month", "", 0, 10, 5), 5_000_000_000, 1, 1),),
-        grants=({"id": "g-1", "policy": "p", "code": "c"},),
+        grants=({"id": "g-1", "policy": "p", "code": "c", "bind": "exact", "uses_left": 1, "expires": 1_796_086_800},),
         halts=(Halt("h-1", "all", "", "ana", "", 1_796_083_200_000_000_000),),
     )
     document = json.loads(canonical(input_document(asked, facts)))

@@ -19,6 +19,7 @@ pytestmark = pytest.mark.opa
 
 SCHEMA = json.loads((library_path() / "schemas" / "input.json").read_text(encoding="utf-8"))
 RANK = {"DENY": 0, "HOLD": 1, "ALLOW": 2}
+OUTCOMES = ("denied", "expired", "pending", "escalated", "approved")
 MUTATED = """{name: found |
     some name, patches in input.patches
     found := {path: verdict |
@@ -56,6 +57,35 @@ PLANTED = {
         "/context/workflow",
         Edit("rules/purposes/granted/granted.rego", 'input.context.workflow > ""', 'input.context.workflow != ""'),
     ),
+    "a claim that is another's only where it says so": (
+        "/facts/claims/0/own",
+        Edit(
+            "rules/conflicts/claimed/claimed.rego",
+            "not _free",
+            "some claim in input.facts.claims\n\tclaim.own == false",
+        ),
+    ),
+    "a contradiction that is lost with the call that would find it": (
+        "/facts/acts/0/operation",
+        Edit(
+            "rules/conflicts/contradiction/contradiction.rego",
+            "not _agree(act, input.resource, _conflicts)",
+            "not _same(input.resource.operation, act.operation)\n] if {\n\tis_array(input.facts.acts)\n}\n\n"
+            "_same(a, b) if not [a, b] in _conflicts.between\n\n_unused := [act |\n\tsome act in input.facts.acts",
+        ),
+    ),
+    "a limit that null is below": (
+        "/facts/history/repeats",
+        Edit("rules/failures/loop/loop.rego", "\tis_number(input.facts.history.repeats)\n", ""),
+    ),
+    "an approval of nobody's, which is another's": (
+        "/resource/properties/subject",
+        Edit("rules/access/approval/approval.rego", "\tis_string(input.resource.properties.subject)\n", ""),
+    ),
+    "a quorum of null that is always there": (
+        "/resource/properties/quorum",
+        Edit("lib/verdicts/verdicts.rego", "\tis_number(approval.quorum)\n", ""),
+    ),
     "an actor that is forgotten": (
         "/subject/actor",
         Edit("lib/catalogue/catalogue.rego", " if is_string(input.subject.actor)", ""),
@@ -77,9 +107,28 @@ def patches(request: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     paths = list(fields(SCHEMA, request))
     # What the caller states is no field of the schema, and must not be worth hiding either.
     paths += [f"/context/arguments/{name}" for name in request["context"]["arguments"]]
+    if request["action"]["name"] == "approval.resolve":
+        paths += listed("/resource/properties", request["resource"]["properties"])
     removed = {f"no {path}": {"op": "remove", "path": path} for path in paths}
     nulled = {f"null {path}": {"op": "replace", "path": path, "value": None} for path in paths}
     return removed | nulled
+
+
+def listed(path: str, value: Any) -> Iterator[str]:
+    """The path of every field of every object in a value."""
+    if isinstance(value, dict):
+        for name, each in value.items():
+            yield f"{path}/{name}"
+            yield from listed(f"{path}/{name}", each)
+    if isinstance(value, list):
+        for index, each in enumerate(value):
+            yield from listed(f"{path}/{index}", each)
+
+
+def outcome(verdict: Mapping[str, Any]) -> int:
+    """How much what becomes of an approval lets through; without a word it goes on waiting."""
+    said = [each["properties"]["outcome"] for each in verdict["obligations"] if each["id"] == "resolve_approval"]
+    return min((OUTCOMES.index(each) for each in said), default=OUTCOMES.index("pending"))
 
 
 def more_permissive(after: Mapping[str, Any], before: Mapping[str, Any]) -> bool:
@@ -87,7 +136,10 @@ def more_permissive(after: Mapping[str, Any], before: Mapping[str, Any]) -> bool
     ranks = RANK[after["effect"]], RANK[before["effect"]]
     if ranks[0] != ranks[1]:
         return ranks[0] > ranks[1]
-    dropped = [each for each in before["obligations"] if each not in after["obligations"]]
+    if outcome(after) > outcome(before):
+        return True
+    asked = [each for each in before["obligations"] if each["id"] != "resolve_approval"]
+    dropped = [each for each in asked if each not in after["obligations"]]
     shown = [each for each in after["record"] if each not in before["record"]]
     waived = [each for each in before["approval"].get("holds", []) if each not in after["approval"].get("holds", [])]
     return bool(dropped or shown or waived)
@@ -146,12 +198,22 @@ def test_the_search_finds_a_hole_in_the_guard(tmp_path: Path) -> None:
     assert not any(": no /" in each for each in search(bundle(tmp_path / "whole", edits=[OWNER])))
 
 
+def resolving(said: str) -> dict[str, Any]:
+    return {"id": "resolve_approval", "properties": {"outcome": said}}
+
+
 def test_less_asked_and_more_shown_count_as_more_permissive() -> None:
     allow = {"effect": "ALLOW", "obligations": [{"id": "log"}], "record": [], "approval": {}}
     hold = {"effect": "HOLD", "obligations": [], "record": [], "approval": {"holds": [{"code": "a"}, {"code": "b"}]}}
     assert more_permissive(allow, hold)
     assert not more_permissive(hold, allow)
     assert not more_permissive(allow, allow)
+    said = {each: allow | {"obligations": [resolving(each)]} for each in OUTCOMES}
+    assert more_permissive(said["approved"], said["escalated"])
+    assert more_permissive(allow, said["denied"])
+    assert not more_permissive(allow, said["pending"])
+    assert not more_permissive(said["denied"], said["approved"])
+    assert not more_permissive(allow | {"obligations": [resolving("approved"), resolving("denied")]}, said["denied"])
     assert more_permissive(allow | {"obligations": []}, allow)
     assert more_permissive(allow | {"record": ["/a"]}, allow)
     assert more_permissive(hold | {"approval": {"holds": [{"code": "a"}]}}, hold)

@@ -185,7 +185,7 @@ test_every_builder_is_allowed_as_it_stands if {
 	every request in [
 		testing.call({}), testing.send({}), testing.tool({}), testing.read({}), testing.write({}),
 		testing.message({}), testing.decide({}), testing.open({}), testing.halt({}), testing.adjust({}),
-		testing.claim({}), testing.resolve({}), testing.expire({}),
+		testing.claim({}), testing.ticket({}), testing.reviewed({}), testing.resolve({}), testing.expire({}),
 	] {
 		verdict := data.remit.decision with input as request with data.remit.catalogue as testing.catalogue
 		verdict.effect == "ALLOW"

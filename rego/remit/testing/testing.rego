@@ -59,6 +59,17 @@ tool(changes) := call(object.union(
 ))
 
 # METADATA
+# description: The agent `support` approves in `tickets`, where another might reject.
+ticket(changes) := tool(object.union(
+	{
+		"resource": {"id": "tickets", "operation": "approve", "ref": "tickets/approve"},
+		"context": {"workflow": "w-1", "arguments": {"id": "7"}},
+		"facts": {"chain": [{"service": "tickets", "owner": "platform", "region": "", "external": false}]},
+	},
+	changes,
+))
+
+# METADATA
 # description: The agent `support` reads the dataset `customers`, which is pii.
 read(changes) := _request(
 	{
@@ -101,6 +112,23 @@ write(changes) := read(object.union(
 	{
 		"action": {"name": "data.write"},
 		"resource": {"operation": "write", "ref": "customers/write"},
+	},
+	changes,
+))
+
+# METADATA
+# description: The agent `novice` writes to the dataset `customers`; its supervisor approved of that before.
+reviewed(changes) := write(object.union(
+	{
+		"subject": {"id": "novice", "roles": ["support"], "identity": {"subject": "novice"}},
+		"facts": {"grants": [{
+			"id": "g-1",
+			"policy": "supervision.review",
+			"code": "review_required",
+			"bind": "exact",
+			"uses_left": 1,
+			"expires": 1796086800,
+		}]},
 	},
 	changes,
 ))
@@ -236,10 +264,17 @@ catalogue := {
 			"actors": {"summarise": {"roles": ["clerk"], "purposes": ["support"], "clearance": []}},
 			"supervisor": "lead",
 			"review": [],
-			"priority": 0,
+			"priority": 1,
 		},
-		"analysis": _team_mate,
-		"lead": object.union(_team_mate, {"clearance": ["pii"]}),
+		"analysis": _colleague,
+		"lead": object.union(_colleague, {"clearance": ["pii"], "priority": 2}),
+		"novice": object.union(_colleague, {
+			"team": "cx",
+			"roles": ["support"],
+			"purposes": ["support"],
+			"supervisor": "lead",
+			"review": ["data.write"],
+		}),
 	},
 	"people": {
 		"ana": {"roles": ["operator"], "clearance": []},
@@ -266,6 +301,9 @@ catalogue := {
 		},
 		"mail": _plain,
 		"search": _plain,
+		"tickets": _contested([["approve", "reject"]], "first-wins"),
+		"rooms": _contested([["open", "close"]], "priority"),
+		"refunds": _contested([["pay", "refuse"]], "escalate"),
 	},
 	"datasets": {"customers": {
 		"owner": "cx",
@@ -278,7 +316,7 @@ catalogue := {
 	"budgets": {"cx-month": {"limit": 2000}, "each-agent": {"limit": 3}},
 }
 
-_team_mate := {
+_colleague := {
 	"team": "platform",
 	"roles": [],
 	"purposes": [],
@@ -299,6 +337,12 @@ _plain := {
 	"overrides": [],
 	"compensations": {},
 }
+
+_contested(between, policy) := object.union(_plain, {"conflicts": {
+	"object": "/id",
+	"between": between,
+	"policy": policy,
+}})
 
 _approval := {
 	"roles": ["finance"],

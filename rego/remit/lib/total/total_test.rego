@@ -7,7 +7,7 @@ test_every_builder_makes_a_whole_input if {
 	every request in [
 		testing.call({}), testing.send({}), testing.tool({}), testing.read({}), testing.write({}),
 		testing.message({}), testing.decide({}), testing.open({}), testing.halt({}), testing.adjust({}),
-		testing.claim({}), testing.resolve({}), testing.expire({}),
+		testing.claim({}), testing.ticket({}), testing.reviewed({}), testing.resolve({}), testing.expire({}),
 	] {
 		total.holds with input as request
 	}

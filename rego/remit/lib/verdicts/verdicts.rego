@@ -42,8 +42,16 @@ _denied(_, approval) if {
 _held_by_people(approval) if {
 	not _supervised(approval)
 	some verdict in approval.verdicts
-	verdict.verdict == "hold"
-	verdict.level == approval.level
+	not _sure(verdict, approval)
+}
+
+# What cannot be read counts as not being sure.
+_sure(verdict, _) if verdict.verdict == "approve"
+
+_sure(verdict, approval) if {
+	is_number(verdict.level)
+	is_number(approval.level)
+	verdict.level != approval.level
 }
 
 _addressed(by, approval) if {
@@ -61,6 +69,9 @@ _supervised(approval) if {
 _enough(approval) if {
 	is_number(approval.quorum)
 	is_string(approval.subject)
+	every verdict in approval.verdicts {
+		verdict.verdict in {"approve", "hold"}
+	}
 	count(_approving(approval)) >= approval.quorum
 	count(_approving(approval)) > 0
 }

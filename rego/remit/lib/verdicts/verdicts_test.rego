@@ -186,6 +186,17 @@ test_what_cannot_be_read_never_approves if {
 	}
 }
 
+test_a_verdict_that_cannot_be_read_never_approves if {
+	approved := object.union(at(2), {"verdicts": [bo("approve", 2), said("agent", "lead", "hold", 0)]})
+	verdicts.outcome("approve", "bo", approved) == "approved"
+	every odd in [null, "allow", 1] {
+		wrong := object.union(approved, {"verdicts": [bo("approve", 2), said("agent", "lead", odd, 0)]})
+		verdicts.outcome("approve", "bo", wrong) == "pending"
+	}
+	held := object.union(at(2), {"verdicts": [bo("approve", 2), ana("hold", null)]})
+	verdicts.outcome("approve", "bo", held) == "pending"
+}
+
 test_what_cannot_be_read_never_waits_on if {
 	every name in ["level", "chain"] {
 		verdicts.outcome("timeout", "remit", object.remove(at(0), [name])) == "expired"

@@ -14,5 +14,6 @@ import data.remit.lib.verdicts
 oblige contains {"id": "resolve_approval", "properties": {"outcome": outcome}} if {
 	input.action.name == "approval.resolve"
 	input.resource.operation in {"approve", "deny", "hold", "timeout"}
-	outcome := verdicts.outcome(input.resource.operation, input.subject.id, input.resource.properties)
+	approval := object.get(input.resource, "properties", {})
+	outcome := verdicts.outcome(input.resource.operation, input.subject.id, approval)
 }
