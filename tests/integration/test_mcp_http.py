@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import httpx2
 import pytest
-from fakes.loop import in_loop
+from fakes.loop import in_loop, until
 from fakes.mcp_gate import McpGate, gate_before
 from mcp import Client, MCPError
+from mcp.client.context import ClientRequestContext
+from mcp.types import ElicitRequestParams, ElicitResult
 from mcp_server_time.server import create_server
+from remit.core.answer import Turning
+from remit.core.approval import State
 from remit.core.catalogue import Service
 
 CLOCK = Service(owner="cx", kind="mcp", operations=("get_current_time",))
@@ -73,6 +78,50 @@ async def test_http_status_says_it_where_clients_bear_it() -> None:
         assert (earlier.status_code, earlier.json()["id"], earlier.json()["error"]["code"]) == (200, 5, 403)
         batch = await client.post(url, json=[call], headers={"mcp-protocol-version": "2025-11-25"})
         assert batch.json()["error"]["code"] == -32600 and "batch" in batch.json()["error"]["message"]
+
+
+WAITS = Turning("a1", "access.test", "approval_required", State.PENDING, "lead", (), 1_800_000_000 * 10**9)
+
+
+@in_loop
+async def test_the_official_client_tries_a_held_call_again_until_it_is_let_go() -> None:
+    """By itself, as the newest version says: whoever called the tool sees its result alone."""
+    async with gate_before(clock(), CLOCK) as (url, gate), Client(url) as client:
+        gate.held["get_current_time"] = WAITS
+        asking = asyncio.create_task(client.call_tool("get_current_time", ZONE))
+        await until(lambda: len(calls(gate)) >= 3)
+        gate.held.clear()
+        told = await asking
+        assert not told.is_error and told.structured_content is not None
+    assert len({each.essence for each in calls(gate)}) == 1
+
+
+@in_loop
+async def test_the_official_client_asks_its_people_whether_to_go_on() -> None:
+    """Where it can: what they read names the approval; a no ends it as the tool's failure."""
+    asked: list[str] = []
+
+    async def answer(context: ClientRequestContext, params: ElicitRequestParams) -> ElicitResult:
+        asked.append(params.message)
+        return ElicitResult(action="accept" if len(asked) < 3 else "decline", content={})
+
+    async with gate_before(clock(), CLOCK) as (url, gate), Client(url, elicitation_callback=answer) as client:
+        gate.held["get_current_time"] = WAITS
+        told = await client.call_tool("get_current_time", ZONE)
+    assert told.is_error and "approval a1" in told.content[0].text  # type: ignore[union-attr]
+    assert len(asked) == 3 and all("by lead until 2027-01-15" in each for each in asked)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@in_loop
+async def test_a_held_call_ends_as_the_tool_s_failure_and_leaves_the_session(mode: Any) -> None:
+    """At once in the older versions, and before its client gives up by itself in the newest."""
+    async with gate_before(clock(), CLOCK) as (url, gate), Client(url, mode=mode) as client:
+        gate.held["get_current_time"] = WAITS
+        told = await client.call_tool("get_current_time", ZONE)
+        assert told.is_error and "approval a1" in told.content[0].text  # type: ignore[union-attr]
+        gate.held.clear()
+        assert not (await client.call_tool("get_current_time", ZONE)).is_error
 
 
 def calls(gate: McpGate) -> list[Any]:

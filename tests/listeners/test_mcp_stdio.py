@@ -11,9 +11,15 @@ from typing import Any
 
 import pytest
 from fakes.loop import in_loop, until
-from remit.listeners.mcp_stdio import MAX_ASKING, Question, Refused, Relay, TooLong
+from remit.core.answer import Turning
+from remit.core.approval import State
+from remit.core.egress.mcp_resume import RETRY_WAIT_SECONDS
+from remit.core.egress.turning import Turned
+from remit.listeners.mcp_stdio import MAX_ASKING, MAX_WAITING, Question, Refused, Relay, TooLong
 
 READ = {"name": "read"}
+ON = Turned((Turning("a1", "access.test", "approval_required", State.PENDING, "lead", (), 1_800_000_000 * 10**9),))
+NEWEST = {"_meta": {"io.modelcontextprotocol/protocolVersion": "2026-07-28"}}
 
 
 @dataclass
@@ -35,6 +41,7 @@ class GateFake:
     """Allows all but what is denied, as soon as it is open."""
 
     denied: set[str] = field(default_factory=set)
+    held: set[str] = field(default_factory=set)
     open: asyncio.Event = field(default_factory=asyncio.Event)
     asked: list[Question] = field(default_factory=list)
     given: list[Told] = field(default_factory=list)
@@ -47,6 +54,8 @@ class GateFake:
         except asyncio.CancelledError:
             self.cancelled += 1
             raise
+        if question.operation in self.held:
+            raise Refused("remit: it waits", status=403, code="approval_required", decision="d1", turned=ON)
         if question.operation in self.denied:
             raise Refused("remit: no", status=403, code="default_deny", decision="d1")
         self.given.append(Told(question))
@@ -75,7 +84,9 @@ class Between:
 
 
 @asynccontextmanager
-async def between(*denied: str, opened: bool = True, variants: frozenset[str] = frozenset()) -> AsyncIterator[Between]:
+async def between(
+    *denied: str, opened: bool = True, variants: frozenset[str] = frozenset(), wait: int = 0
+) -> AsyncIterator[Between]:
     gate = GateFake(set(denied))
     if opened:
         gate.open.set()
@@ -88,7 +99,9 @@ async def between(*denied: str, opened: bool = True, variants: frozenset[str] = 
     async def client(line: bytes) -> None:
         to_client.append(json.loads(line))
 
-    relay = Relay(gate, lambda tool: tool not in denied, to_server=server, to_client=client, variants=variants)
+    relay = Relay(
+        gate, lambda tool: tool not in denied, to_server=server, to_client=client, variants=variants, wait=wait
+    )
     found = Between(relay, gate, to_server, to_client)
     pumps = [asyncio.create_task(relay.from_client(found.client)), asyncio.create_task(relay.from_server(found.server))]
     try:
@@ -258,3 +271,58 @@ async def test_a_line_without_an_end_is_refused() -> None:
         reader.feed_eof()
         with pytest.raises(TooLong, match="the client"):
             await it.relay.from_client(reader)
+
+
+@in_loop
+async def test_a_held_call_is_answered_in_the_words_of_its_client_s_version() -> None:
+    """By a failure of the tool's before 2026-07-28; nothing reaches the server."""
+    async with between() as it:
+        it.gate.held = {"read", "resources/read"}
+        it.say("tools/call", READ, 1)
+        it.say("tools/call", {**READ, **NEWEST}, 2)
+        it.say("resources/read", {"uri": "file:///x"}, 3)
+        await until(lambda: len(it.to_client) == 3)
+        told = {each["id"]: each for each in it.to_client}
+        assert told[1]["result"]["isError"] is True and told[1]["result"]["content"][0]["text"] == "remit: it waits"
+        assert told[2]["result"]["resultType"] == "input_required"
+        assert told[3]["error"]["data"]["remit"]["approvals"][0]["id"] == "a1"
+        assert it.to_server == []
+
+
+@in_loop
+async def test_a_held_call_that_is_tried_again_is_the_same_and_may_wait() -> None:
+    """Nothing of Remit's reaches the server; an own state of the server's comes back to it."""
+    async with between() as it:
+        it.gate.held = {"read"}
+        said = {**READ, **NEWEST, "arguments": {"n": 1}, "requestState": "of-the-server"}
+        it.say("tools/call", said, 1)
+        await until(lambda: bool(it.to_client))
+        it.gate.held.clear()
+        it.say("tools/call", {**said, "requestState": it.to_client[0]["result"]["requestState"]}, 2)
+        await until(lambda: bool(it.to_server))
+        first, second = it.gate.asked
+        assert (first.arguments, first.wait, second.wait) == (second.arguments, 0, RETRY_WAIT_SECONDS)
+        assert it.to_server[0]["params"] == said
+
+
+@in_loop
+async def test_so_many_calls_wait_and_all_are_asked_for() -> None:
+    """Those beyond do not wait, so that the client is read on."""
+    async with between(opened=False, wait=60) as it:
+        for number in range(MAX_WAITING + 3):
+            it.say("tools/call", READ, number)
+        await until(lambda: len(it.gate.asked) == MAX_WAITING + 3)
+        assert [each.wait for each in it.gate.asked] == [60] * MAX_WAITING + [0] * 3
+        it.say("notifications/cancelled", {"requestId": 0})
+        await until(lambda: it.gate.cancelled == 1)
+        it.say("tools/call", READ, "next")
+        await until(lambda: len(it.gate.asked) == MAX_WAITING + 4)
+        assert it.gate.asked[-1].wait == 60
+
+
+@in_loop
+async def test_an_id_beyond_every_reader_is_refused_without_it() -> None:
+    async with between() as it:
+        it.client.feed_data(b'{"jsonrpc":"2.0","id":' + b"9" * 40 + b',"method":"tools/call","params":{}}\n')
+        await until(lambda: bool(it.to_client))
+        assert it.to_client[0]["id"] is None and it.to_server == []

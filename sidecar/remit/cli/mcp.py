@@ -13,7 +13,7 @@ from typing import cast
 
 import click
 
-from remit.app.mcp_stdio import NoStreams, NotStarted, Permit, Question, ServerEnded, StdioServer, TooLong
+from remit.app.mcp_stdio import NoStreams, NotStarted, Permit, Question, ServerEnded, StdioServer, TooLong, Turned
 from remit.app.mcp_stdio import Refused as NotPermitted
 from remit.backends.mcp_server import surroundings
 from remit.cli.connection import Connection, connected
@@ -22,6 +22,8 @@ from remit.cli.local import catalogue_paths
 from remit.cli.screen import note
 from remit.config.loading import load
 from remit.config.problem import CatalogueInvalid
+from remit.core.answer import Turning
+from remit.core.approval import State
 from remit.core.catalogue import Agent as Listed
 from remit.core.catalogue import Catalogue, Credential, Service
 from remit.core.egress.mcp_listing import Allowed, listed_for
@@ -30,6 +32,8 @@ from remit.sdk.agent import Agent
 from remit.sdk.answers import Decision, Outcome
 from remit.sdk.errors import RemitError, Unavailable
 from remit.sdk.question import Ask
+
+MAX_WAIT_SECONDS = 3600
 
 
 @click.group("mcp")
@@ -43,8 +47,14 @@ def command() -> None:
 @click.option("--workflow", default="", help="The signed context of the workflow.")
 @click.option("--purpose", default="", help="What for.")
 @click.option("--reason", default="", help="Why, for people.")
+@click.option(
+    "--wait",
+    type=click.IntRange(0, MAX_WAIT_SECONDS),
+    default=0,
+    help="Seconds to keep a call open that waits for an approval.",
+)
 @connected
-def run(connection: Connection, name: str, catalogue: tuple[Path, ...], **why: str) -> int:
+def run(connection: Connection, name: str, catalogue: tuple[Path, ...], wait: int, **why: str) -> int:
     """Start the MCP server NAME of the catalogue, and stand between it and the client on our standard streams.
 
     An agent's client starts this instead of the server. Each call of a tool is asked for with REMIT_TOKEN as the
@@ -61,7 +71,7 @@ def run(connection: Connection, name: str, catalogue: tuple[Path, ...], **why: s
     allowed = listed_for(service, roles=caller.roles, purposes=(why["purpose"],) if why["purpose"] else caller.purposes)
     environment = surroundings(os.environ, secret)
     try:
-        return asyncio.run(_serve(name, service, target, ask=ask, allowed=allowed, environment=environment))
+        return asyncio.run(_serve(name, service, target, ask=ask, allowed=allowed, wait=wait, environment=environment))
     except (NotStarted, NoStreams, TooLong) as error:
         raise Failure(f"{name}: {error}") from error
     except ServerEnded as error:
@@ -69,10 +79,17 @@ def run(connection: Connection, name: str, catalogue: tuple[Path, ...], **why: s
 
 
 async def _serve(
-    name: str, service: Service, target: Target, *, ask: Ask, allowed: Allowed, environment: Mapping[str, str]
+    name: str,
+    service: Service,
+    target: Target,
+    *,
+    ask: Ask,
+    allowed: Allowed,
+    wait: int,
+    environment: Mapping[str, str],
 ) -> int:
     async with Agent(target) as agent:
-        return await StdioServer(service, _Asking(agent, name, ask), allowed).serve(environment)
+        return await StdioServer(service, _Asking(agent, name, ask), allowed, wait).serve(environment)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +169,7 @@ class _Asking:
     async def ask(self, question: Question) -> Permit:
         asked = {**self._ask, "operation": question.operation, "variant": question.variant}
         asked |= {"arguments": question.arguments, "usage": {"call": 1}}
+        asked |= {"wait": question.wait} if question.wait else {}
         try:
             decision = await self._agent.authorize(
                 question.action, f"service:{self._service}", check=False, **cast(Ask, asked)
@@ -163,9 +181,26 @@ class _Asking:
         except RemitError as error:
             raise NotPermitted(f"remit: {error}", status=403, code=type(error).__name__) from error
         if not decision.permitted:
-            said = f"remit: {decision.message or ', '.join(decision.codes)} (decision {decision.id})"
-            raise NotPermitted(said, status=403, code=next(iter(decision.codes), ""), decision=decision.id)
+            turned = _turned(decision)
+            told = " ".join(each for each in (decision.message or ", ".join(decision.codes), turned.text()) if each)
+            said = f"remit: {told} (decision {decision.id})"
+            code = next(iter(decision.codes), "")
+            raise NotPermitted(said, status=403, code=code, decision=decision.id, turned=turned)
         return _Told(self._agent, decision)
+
+
+def _turned(decision: Decision) -> Turned:
+    """What a decision turns on, as the relay tells of it."""
+    approvals = tuple(
+        Turning(each.id, each.policy, each.code, State(each.state), each.supervisor, each.roles, each.expires)
+        for each in decision.approvals
+    )
+    instead = decision.alternative
+    if instead is None:
+        return Turned(approvals)
+    type, _, id = instead.resource.partition(":")
+    resource = {"type": type, "id": id, "operation": instead.operation, "variant": instead.variant}
+    return Turned(approvals, {"resource": resource, "arguments": instead.arguments})
 
 
 class _Told:
