@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 
 from remit.core.approval import SECOND, Approval, State
@@ -33,6 +33,9 @@ BEFORE = 7200 * SECOND
 
 SKEW = 60 * SECOND
 """How far the clocks of those who open approvals may be apart: one that is opened later may say so much earlier."""
+
+Pause = Callable[[float], Awaitable[None]]
+"""Lets so many seconds pass."""
 
 _log = logging.getLogger("remit")
 
@@ -58,14 +61,20 @@ class _Known:
 class Teller:
     """Tells one webhook. `public_url` is where people find the desk, "" where events are to have no link."""
 
-    def __init__(self, world: World, webhook: Webhook, *, public_url: str = "") -> None:
+    def __init__(self, world: World, webhook: Webhook, *, public_url: str = "", pause: Pause = asyncio.sleep) -> None:
         self._world = world
+        self._pause = pause
         self._webhook = webhook
         self._pages = f"{public_url.rstrip('/')}/approvals/" if public_url else ""
         self._outbox = Outbox()
         self._known: dict[str, _Known] = {}
         self._version: int | None = None
         self._started = self._looked = 0
+
+    @property
+    def waiting(self) -> int:
+        """How many events are still to be told."""
+        return len(self._outbox)
 
     async def run(self) -> None:
         """Look and tell until cancelled."""
@@ -108,16 +117,16 @@ class Teller:
                 _log.error("approvals could not be looked for, to tell of them: %s", error)
             except Exception:
                 _log.exception("approvals could not be looked for, to tell of them")
-            await asyncio.sleep(LOOK_SECONDS)
+            await self._pause(LOOK_SECONDS)
 
     async def _tell(self) -> None:
-        pause = SHORTEST_PAUSE
+        seconds = SHORTEST_PAUSE
         while True:
             if await self.tell():
-                pause = SHORTEST_PAUSE
+                seconds = SHORTEST_PAUSE
             else:
-                await asyncio.sleep(pause)
-                pause = min(2 * pause, LONGEST_PAUSE)
+                await self._pause(seconds)
+                seconds = min(2 * seconds, LONGEST_PAUSE)
 
     def _note(self, approval: Approval, now: int) -> None:
         before = self._known.get(approval.id)
