@@ -20,6 +20,7 @@ from remit.core.errors import BadRequest, Forbidden, NotFound, RemitError, Viola
 from remit.core.journal import JournalRow, link
 from remit.core.model import BudgetRoom, BudgetRow, Halt, Identity, Subject
 from remit.listeners.console.pages import routes
+from remit.listeners.pipeline import Overview
 from remit.ports import Burn, Reservation, WorkflowState
 from starlette.applications import Starlette
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -217,12 +218,10 @@ class OverviewFake:
 
     async def unresolved(self, subject: Subject, limit: int, /) -> Sequence[Reservation]:
         self._answer()
-        self._must_read(subject, "see what was never reported")
         return sorted(self.unreported, key=lambda each: each.deadline)[:limit]
 
     async def claims(self, subject: Subject, limit: int, /) -> Sequence[Claim]:
         self._answer()
-        self._must_read(subject, "see every claim")
         return sorted(self.claimed, key=lambda each: each.time)[:limit]
 
     def _shown(self, subject: Subject, approval: Approval) -> Shown:
@@ -276,7 +275,7 @@ def _reads(subject: Subject) -> bool:
 class ConsoleFake:
     """What the pages stand on."""
 
-    overview: OverviewFake
+    overview: Overview
     now: Callable[[], int]
     htmx: bytes | None = None
 
@@ -306,5 +305,9 @@ def harness(
     now: Callable[[], int] | None = None,
 ) -> ASGIApp:
     """The pages as an app."""
-    console = ConsoleFake(overview, now or (lambda: overview.time), htmx)
+    return served_by(ConsoleFake(overview, now or (lambda: overview.time), htmx), subject)
+
+
+def served_by(console: ConsoleFake, subject: Callable[[], Subject | None]) -> ASGIApp:
+    """The pages of a console, as an app."""
     return _Gate(Starlette(routes=routes(console)), subject)

@@ -184,7 +184,13 @@ def _workflows(told: OverviewFake) -> None:
     heard = body(
         action="approval.resolve",
         resource={"type": "approval", "id": LARGE, "operation": "approve", "variant": ""},
-        context={"reason": "only until the summary is done"},
+        context={"reason": {"hmac": "77aa", "type": "string", "size": 30}},
+        done={
+            "approval": LARGE,
+            "verdict": "approve",
+            "outcome": "pending",
+            "reason": "only until the summary is done",
+        },
     )
     told.add("d_20", heard, workflow=LIVE, ref="d_06", log="desk", subject="ben")
     observed = body("DENY", enforced=False, reasons=[{"policy": "access.tool", "code": "default_deny"}])

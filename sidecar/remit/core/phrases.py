@@ -102,6 +102,8 @@ def about_words(entry: Entry) -> tuple[str, str]:
         return _heard(entry), ""
     if entry.kind == "approval":
         return " ".join(filter(None, ["approval", said(body.get("approval")), said(body.get("move"))])), ""
+    if entry.kind == "failure":
+        return _failure(body), ""
     words = [clean(entry.kind), said(body.get("outcome")), said(body.get("state"))]
     words += [_rows(body) if entry.kind == "answer" else ""]
     words += [word for word, key in (("as claimed", "claimed"), ("replayed", "replayed")) if body.get(key) is True]
@@ -124,12 +126,20 @@ def said(value: object) -> str:
 
 
 def _heard(entry: Entry) -> str:
-    """What somebody who was asked for an approval said, and what policy made of it."""
-    context, resource = mapping(entry.body.get("context")), mapping(entry.body.get("resource"))
+    """What somebody who was asked for an approval said, what policy made of it, and what came of that."""
+    done = mapping(entry.body.get("done"))
+    resource, context = mapping(entry.body.get("resource")), mapping(entry.body.get("context"))
     did = " ".join(filter(None, [clean(entry.subject), said(resource.get("operation"))]))
-    why = said(context.get("reason"))
-    effect = said(entry.body.get("effect"))
-    return f"{did}{f' ({why})' if why else ''}: {effect}"
+    why = said(done.get("reason")) or said(context.get("reason"))
+    answer = ", ".join(filter(None, [said(entry.body.get("effect")), said(done.get("outcome"))]))
+    return f"{did}{f' ({why})' if why else ''}: {answer}"
+
+
+def _failure(body: Mapping[str, Any]) -> str:
+    """What failed, and what was done about it."""
+    answered = " ".join(filter(None, [said(body.get(each)) for each in ("answer", "scope", "value")]))
+    lifted = f"lifted by approval {said(body['approval'])}" if text(body.get("approval")) else ""
+    return ", ".join(filter(None, [f"failure {said(body.get('failure'))}: {answered}", lifted]))
 
 
 def _instead(alternative: Mapping[str, Any]) -> str:

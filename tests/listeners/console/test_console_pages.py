@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,12 +11,12 @@ from fakes.console_fake import CSRF, EUR, OverviewFake, body, harness, person
 from fakes.console_html import Page
 from fakes.console_story import GRANT, LARGE, LIVE, MAIL, MINUTE, OLD, story
 from remit.core.answer import Resolved
-from remit.core.approval import State
+from remit.core.approval import State, Terms
 from remit.core.call import Resolution
-from remit.core.errors import PolicyFailure, StoreUnavailable
+from remit.core.errors import Forbidden, PolicyFailure, StoreUnavailable
 from remit.core.model import Subject
 from remit.core.reason import Reason
-from remit.ports import WorkflowState
+from remit.ports import Reservation, WorkflowState
 from starlette.testclient import TestClient
 
 PAGES = [
@@ -475,14 +476,28 @@ def test_the_first_page_counts_what_waits(client: TestClient) -> None:
     assert "2 claims held; the oldest for 21 min." in text
 
 
-def test_who_may_not_see_open_ends_is_told(overview: OverviewFake) -> None:
-    """Each part says by itself why it is not shown; approvals that somebody may resolve are theirs to see."""
+def test_who_may_not_see_every_approval_sees_those_that_they_may_resolve(overview: OverviewFake) -> None:
+    """What others are asked is not there; open ends are for everybody."""
     client = as_somebody(overview, person("cleo", "finance"))
     home, ends, waiting = (Page(client.get(path).text).text for path in ("/", "/open-ends", "/approvals"))
 
     assert "1 approval waits, 1 for you" in home and "only people with the role" in home
-    assert ends.count("only people with the role auditor or operator") == 2
+    assert "d_08" in ends and "customer 4711" in ends
     assert "openai/chat/large" in waiting and "mailer-agent" not in waiting
+
+
+def test_what_is_not_for_somebody_leaves_the_rest_of_the_page(overview: OverviewFake) -> None:
+    """Each part says by itself why it is not shown."""
+
+    class Closed(OverviewFake):
+        async def unresolved(self, subject: Subject, limit: int, /) -> Sequence[Reservation]:
+            raise Forbidden("effects are for others to see")
+
+    closed = Closed(claimed=overview.claimed)
+    for path in ("/", "/open-ends"):
+        page = as_somebody(closed, person()).get(path)
+        assert page.status_code == 200 and "effects are for others to see" in page.text
+    assert "customer 4711" in page.text
 
 
 def test_approvals_that_wait_come_first(client: TestClient) -> None:
@@ -715,8 +730,39 @@ def test_a_held_decision_leads_to_its_approval(client: TestClient) -> None:
 
     for page in (held, tree):
         assert f'href="/approvals/{LARGE}"' in page.text
-        assert "ben approve (only until the summary is done): ALLOW" in Page(page.text).text
+        assert "ben approve (only until the summary is done): ALLOW, pending" in Page(page.text).text
     assert f"waits for {LARGE} opened approval.variant: approval_required" in Page(held.text).text
     assert f"instead service openai/chat/small waits for {LARGE} opened" in Page(tree.text).text
     assert f"under grant {GRANT}" in used.text
-    assert f"About approval {LARGE}" in heard.text
+    assert f"About approval {LARGE}" in heard.text and "What came of it" in heard.text
+
+
+def test_what_is_asked_of_a_halt_tells_no_bounds(overview: OverviewFake, client: TestClient) -> None:
+    """There is nothing to be used: approving it lifts the halt. What nobody answered in time says so."""
+    (large, *_) = overview.waiting
+    item = replace(large.items[0], shown="", labels=())
+    overview.waiting[0] = replace(large, lifts="h_7", items=(item,), terms=Terms(), deadline=overview.time)
+    text = Page(client.get(f"/approvals/{LARGE}").text).text
+
+    assert "lifts the halt h_7 must approve 1 of those" in text and "all uses together" not in text
+    assert "the time of people with the role approver is over" in text and "longer than" not in text
+
+
+def test_what_failed_is_told_in_its_workflow(overview: OverviewFake, client: TestClient) -> None:
+    """Below the decision that failed, with what was done about it; its record leads to who is asked."""
+    said = {
+        "failure": "loop",
+        "answer": "escalate",
+        "scope": "workflow",
+        "value": LIVE,
+        "halt": "h_7",
+        "approval": MAIL,
+    }
+    overview.add("f_1", said, kind="failure", ref="d_02", workflow=LIVE)
+    ended = {"approval": MAIL, "move": "expired"}
+    overview.add("x_1", ended, kind="approval", ref="d_06", workflow=LIVE)
+    tree = Page(client.get(f"/workflows/{LIVE}").text).text
+
+    assert f"failure loop: escalate workflow {LIVE}, lifted by approval {MAIL}" in tree
+    assert f"approval {MAIL} expired" in tree
+    assert f"About approval {MAIL}" in Page(client.get("/decisions/f_1").text).text

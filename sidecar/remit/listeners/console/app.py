@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import logging
 from collections.abc import Sequence
@@ -10,16 +11,16 @@ from urllib.parse import urlencode
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from remit.core.errors import Unauthenticated
+from remit.core.errors import BadRequest, Unauthenticated, Violation
 from remit.core.model import Subject
 from remit.listeners.console.oidc import OidcSettings, Provider
 from remit.listeners.console.pages import routes
 from remit.listeners.console.pages.site import trouble_page
-from remit.listeners.console.security import Guard, Limits, Names, one_cookie
+from remit.listeners.console.security import BODY_SECONDS, Guard, Limits, Names, one_cookie
 from remit.listeners.console.sessions import Session, Sessions
 from remit.listeners.console.sign_in import (
     BACK_PATH,
@@ -31,7 +32,7 @@ from remit.listeners.console.sign_in import (
     onward_page,
     session_cookie,
 )
-from remit.listeners.ops import Checks, Exposition, Health
+from remit.listeners.ops import Asked, Besides, Checks, Exposition, Health
 from remit.listeners.pipeline import Identities, Observer, Overview
 from remit.ports import Clock, Ids
 
@@ -47,7 +48,8 @@ class Console:
     """The application, `app`. `hosts` are names that it is called by besides those of loopback and `public_url`'s.
 
     `public_url` is what people have in their address line ("" for the address that is listened on): an identity
-    provider sends them back there. `htmx` is the script for what is live, None where there is none.
+    provider sends them back there. `htmx` is the script for what is live, None where there is none. `besides` is what
+    programs are answered by, at paths of their own.
     Raises ProviderFailed for a provider that secrets must not be sent to.
     """
 
@@ -66,6 +68,7 @@ class Console:
         oidc: OidcSettings | None = None,
         htmx: bytes | None = None,
         limits: Limits | None = None,
+        besides: Besides | None = None,
     ) -> None:
         if oidc is not None and not public_url:
             raise ValueError("an identity provider needs a public_url to send people back to")
@@ -74,6 +77,7 @@ class Console:
         self.htmx = htmx
         self._identities = identities
         self._health = Health(exposition, checks)
+        self._besides = besides
 
         def random(size: int) -> bytes:
             return b"".join(ids.salt() for _ in range(size // 16))
@@ -87,7 +91,13 @@ class Console:
             routes=[*sign_in.routes(), *routes(self)],
             exception_handlers={HTTPException: _refused, Exception: _failed},
         )
-        self.app: ASGIApp = Guard(self._serve, Names(hosts, public_url), self._health.paths, limits)
+        self.app: ASGIApp = Guard(
+            self._serve,
+            Names(hosts, public_url),
+            self._health.paths,
+            limits,
+            besides=() if besides is None else besides.paths,
+        )
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
@@ -99,6 +109,9 @@ class Console:
         if path in self._health.paths:
             health = await self._health.answer(request.method, path, request.headers.get("accept", ""))
             return Response(health.body, health.status, dict(health.headers))
+        if self._besides is not None and path in self._besides.paths:
+            answer = await self._besides.answer(_asked(request))
+            return Response(answer.body, answer.status, dict(answer.headers))
         state = request.state
         state.person, state.session, state.csrf = None, None, ""
         if path.startswith(_STATIC):
@@ -133,6 +146,32 @@ class Console:
             self._sessions.end(id)
             return None
         return session, person
+
+
+def _asked(request: Request) -> Asked:
+    async def body(most: int) -> bytes | None:
+        if int(request.headers.get("content-length", "0")) > most:
+            return None
+        read = bytearray()
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                async for piece in request.stream():
+                    read += piece
+                    if len(read) > most:
+                        return None
+        except (TimeoutError, ClientDisconnect):
+            raise BadRequest(Violation("message", "one that comes to its end")) from None
+        return bytes(read)
+
+    peer = request.client.host if request.client else ""
+    return Asked(
+        request.method,
+        request.scope["path"],
+        request.headers.items(),
+        f"{request.scope['scheme']}://{request.state.host}",
+        f"{'ipv6' if ':' in peer else 'ipv4'}:{peer}",
+        body,
+    )
 
 
 def _is_meant(request: Request, session: Session) -> bool:

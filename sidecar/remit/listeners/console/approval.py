@@ -19,6 +19,8 @@ _BOUND = {
     Bind.OPERATION: "the same agent, workflow, service and operation, whatever the variant and the arguments",
 }
 _SAID = {Verdict.APPROVE: "approves", Verdict.DENY: "denies", Verdict.HOLD: "passes it on"}
+_APPROVER = ("approver",)
+"""Who is asked where no role is named."""
 _ALL = "remit approvals list --json"
 
 
@@ -45,6 +47,7 @@ class Line:
     time: int
     until: int  # to be answered; of a grant, when that ends; when it ended
     left: int  # minutes until then
+    over: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +123,7 @@ def line(shown: Shown, now: int) -> Line:
         time=approval.time,
         until=until,
         left=max(until - now, 0) // (60 * SECOND),
+        over=until <= now,
     )
 
 
@@ -131,7 +135,6 @@ def digest(lines: Sequence[Line]) -> str:
 def whole(shown: Shown, now: int, currency: str, lasting: Mapping[str, str]) -> Whole:
     """All of it. `lasting` has its `ttl` and `wait` in words."""
     approval, terms = shown.approval, shown.approval.terms
-    most = _most(approval)
     return Whole(
         line=line(shown, now),
         version=approval.version,
@@ -142,17 +145,8 @@ def whole(shown: Shown, now: int, currency: str, lasting: Mapping[str, str]) -> 
             ("reason given", approval.reason),
             ("labels held", ", ".join(approval.labels)),
             ("asked for", counted(sum(each.asked for each in approval.items), "time")),
-            ("approving lifts the halt", approval.lifts),
         ),
-        bounds=pairs(
-            ("good for", _BOUND[terms.bind]),
-            ("uses", f"{terms.uses} of each thing" if len(approval.items) > 1 else terms.uses),
-            ("all uses together", "no bound" if most is None else f"at most {amount(most, currency)}"),
-            ("lasts", f"{lasting['ttl']} from when it is approved"),
-            ("ends", moment(approval.expires) if approval.expires else ""),
-            ("must approve", f"{terms.quorum} of those who are asked"),
-            ("each is asked for", lasting["wait"]),
-        ),
+        bounds=_lifts(approval) if approval.lifts else _bounds(approval, currency, lasting),
         things=[_thing(approval, each) for each in approval.items],
         chain=_chain(approval),
         said=[
@@ -162,6 +156,26 @@ def whole(shown: Shown, now: int, currency: str, lasting: Mapping[str, str]) -> 
         offer="What was offered instead" if approval.alternative else "What would be allowed instead",
         offered=flat(_told(dict(approval.alternative or terms.alternative)), _ALL),
         decisions=list(dict.fromkeys(each.decision for each in approval.items if each.decision)),
+    )
+
+
+def _bounds(approval: Approval, currency: str, lasting: Mapping[str, str]) -> Pairs:
+    """What a grant is good for."""
+    terms, most = approval.terms, _most(approval)
+    return pairs(
+        ("good for", _BOUND[terms.bind]),
+        ("uses", f"{terms.uses} of each thing" if len(approval.items) > 1 else terms.uses),
+        ("all uses together", "no bound" if most is None else f"at most {amount(most, currency)}"),
+        ("lasts", f"{lasting['ttl']} from when it is approved"),
+        ("ends", moment(approval.expires) if approval.expires else ""),
+        ("must approve", f"{terms.quorum} of those who are asked"),
+        ("each is asked for", lasting["wait"]),
+    )
+
+
+def _lifts(approval: Approval) -> Pairs:
+    return pairs(
+        ("lifts the halt", approval.lifts), ("must approve", f"{approval.terms.quorum} of those who are asked")
     )
 
 
@@ -180,8 +194,7 @@ def asks(approval: Approval) -> str:
 
 
 def _people(approval: Approval) -> str:
-    roles = " or ".join(approval.terms.roles)
-    return f"people with the role {roles}" if roles else "people whom policy lets"
+    return f"people with the role {' or '.join(approval.terms.roles or _APPROVER)}"
 
 
 def _most(approval: Approval) -> int | None:
@@ -218,6 +231,8 @@ def _why_not(approval: Approval, item: Item) -> str:
     """Why there are no arguments to be seen, as far as whoever looks may know."""
     if approval.state in (State.DENIED, State.EXPIRED, State.REVOKED):
         return "What was asked for is not kept once it has ended; its digest is."
+    if approval.lifts or approval.alternative:
+        return ""
     long = f"longer than {SHOWN_BYTES // 1024} KiB"
     if not item.labels:
         return f"The arguments are {long}, and told by their digest."

@@ -84,7 +84,8 @@ class Shown:
     approvals: Sequence[Waits]
     grants: Sequence[str]
     alternative: Pairs
-    approval: str  # that it resolves, or tells the end of
+    approval: str  # that it resolves, asks for or tells the end of
+    done: Pairs
     obligations: Sequence[str]
     facts: Pairs
     labels: Sequence[Label]
@@ -124,7 +125,8 @@ def record(row: JournalRow, node: Node, names: Names) -> Shown:
         approvals=_waits(body) if decided else (),
         grants=grants(body) if decided else (),
         alternative=flat(body.get("alternative")) if decided else (),
-        approval=_resolved(entry, mapping(body.get("resource"))),
+        approval=_approval(entry, mapping(body.get("resource"))),
+        done=flat(body.get("done")) if decided else (),
         obligations=[each for each in (text(mapping(one).get("id")) for one in items(body.get("obligations"))) if each],
         facts=_facts(facts, text(body.get("currency"))),
         labels=_labels(mapping(facts.get("labels"))),
@@ -174,8 +176,8 @@ def _waits(body: Mapping[str, Any]) -> list[Waits]:
     return [Waits(id, state, text(each.get("policy")), text(each.get("code"))) for id, state, each in found]
 
 
-def _resolved(entry: Entry, resource: Mapping[str, Any]) -> str:
-    if entry.kind == "approval":
+def _approval(entry: Entry, resource: Mapping[str, Any]) -> str:
+    if entry.kind in ("approval", "failure"):
         return text(entry.body.get("approval"))
     return text(resource.get("id")) if resource.get("type") == "approval" else ""
 

@@ -87,19 +87,29 @@ class Names:
 
 
 class Guard:
-    """Lets through what is in order. `health` are paths that are also asked for by the very address that was dialled.
+    """Lets through what is in order. `health` are paths that are also asked for by the very address that was dialled;
+    `besides` are those of programs, which show a credential that no page has, and whose bodies are not read here.
 
     Everything else in the application may then rely on `state.host` (the one Host header), `state.secure` (TLS in
     the browser's eyes) and `state.body`.
     """
 
-    def __init__(self, app: ASGIApp, names: Names, health: Collection[str], limits: Limits | None = None) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        names: Names,
+        health: Collection[str],
+        limits: Limits | None = None,
+        *,
+        besides: Collection[str] = (),
+    ) -> None:
         self._app = app
         self._names = names
         self._health = health
+        self._besides = besides
         self._limits = limits or Limits()
         # Health has places of its own, and waits for no body: strangers who are slow must not have us ended as dead.
-        self._now_served = {False: 0, True: 0}
+        self._now_served = {"pages": 0, "health": 0, "besides": 0}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One HTTP request; there are no WebSockets, and nothing that lives as long as the server."""
@@ -112,16 +122,20 @@ class Guard:
         if (refused := self._refused(scope, host)) is not None:
             await _send(secured, refused)
             return
-        health = scope["path"] in self._health
-        if self._now_served[health] >= self._limits.at_once:
+        kind = self._kind(scope)
+        if self._now_served[kind] >= self._limits.at_once:
             await _send(secured, told(503, {"error": "too many requests at once"}, {"Retry-After": "1"}))
             return
-        self._now_served[health] += 1
+        self._now_served[kind] += 1
         try:
             state = {**scope.get("state", {}), "host": host, "secure": secure}
             await self._serve({**scope, "state": state}, receive, secured)
         finally:
-            self._now_served[health] -= 1
+            self._now_served[kind] -= 1
+
+    def _kind(self, scope: Scope) -> str:
+        path = scope["path"]
+        return "health" if path in self._health else "besides" if path in self._besides else "pages"
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         began = False
@@ -133,7 +147,11 @@ class Guard:
 
         try:
             async with asyncio.timeout(self._limits.request_seconds):
-                body = b"" if scope["path"] in self._health else await self._body(scope, receive)
+                kind = self._kind(scope)
+                if kind == "besides":
+                    await self._app(scope, receive, watched)
+                    return
+                body = b"" if kind == "health" else await self._body(scope, receive)
                 if isinstance(body, Told):
                     await _send(send, body)
                     return
@@ -171,16 +189,19 @@ class Guard:
         method, target = scope["method"], len(scope.get("raw_path") or b"") + len(scope["query_string"])
         if not host or not (self._names.has(host) or self._dialled(scope, host)):
             return ANOTHER_HOST
-        if scope["path"] not in self._health and method not in METHODS:
+        pages = self._kind(scope) == "pages"
+        if pages and method not in METHODS:
             return told(405, {"error": f"there are {', '.join(METHODS)}"}, {"Allow": ", ".join(METHODS)})
         if target > MAX_TARGET_BYTES:
             return told(414, {"error": f"expected a path and query of at most {MAX_TARGET_BYTES} bytes"})
         raw = scope["headers"]
         if len(raw) > MAX_HEADERS or sum(len(name) + len(value) for name, value in raw) > MAX_HEAD_BYTES:
             return told(431, {"error": f"expected at most {MAX_HEADERS} headers of {MAX_HEAD_BYTES} bytes"})
-        if method == "POST" and headers.get("content-type", "").partition(";")[0].strip().lower() != FORM:
+        if not pages or method != "POST":
+            return None
+        if headers.get("content-type", "").partition(";")[0].strip().lower() != FORM:
             return told(415, {"error": f"expected {FORM}"})
-        if method == "POST" and not is_own(headers, self._names.origin(scope, host)):
+        if not is_own(headers, self._names.origin(scope, host)):
             return told(403, {"error": "expected a request that a page of this very site made"})
         return None
 
