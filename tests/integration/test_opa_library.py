@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+from copy import deepcopy
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from remit.core.model import (
     Estimate,
     Facts,
     Halt,
+    History,
     Identity,
     Link,
     Request,
@@ -62,6 +64,17 @@ FACTS = st.builds(
     labels=st.dictionaries(TEXT, TEXTS, max_size=2),
     estimate=st.builds(Estimate, st.none() | NANOS, st.dictionaries(TEXT, st.integers(0, 9), max_size=2)),
     budgets=st.lists(st.builds(BudgetRoom, ROWS, NANOS, NANOS, NANOS), max_size=2).map(tuple),
+    claims=st.lists(
+        st.fixed_dictionaries(
+            {"object": TEXT, "holder": TEXT, "workflow": TEXT, "own": st.booleans(), "expires": st.integers(0, 2**40)}
+        ),
+        max_size=2,
+    ).map(tuple),
+    acts=st.lists(
+        st.fixed_dictionaries({"agent": TEXT, "operation": TEXT, "decision": TEXT, "time": st.integers(0, 2**40)}),
+        max_size=2,
+    ).map(tuple),
+    history=st.builds(History, st.integers(0, 9), st.integers(0, 9), st.integers(0, 9)),
     halts=st.lists(st.builds(Halt, TEXT, TEXT, TEXT, TEXT, TEXT, TIME), max_size=2).map(tuple),
 )
 TYPES: dict[str, Any] = {
@@ -105,7 +118,9 @@ def test_every_document_is_as_the_schema_says(request: Request, facts: Facts) ->
     assert misfits(input_document(request, facts), SCHEMA) == []
 
 
-@pytest.mark.parametrize("path", ["facts.budgets", "facts.chain", "context.time", "subject.identity.method"])
+@pytest.mark.parametrize(
+    "path", ["facts.budgets", "facts.chain", "facts.history.repeats", "context.time", "subject.identity.method"]
+)
 def test_the_check_of_this_file_sees_a_field_that_is_missing_or_ill_typed(path: str) -> None:
     document = input_document(BLANK, NOTHING)
     *above, last = path.split(".")
@@ -137,8 +152,13 @@ async def test_no_document_is_incomplete_to_the_library(tmp_path: Path) -> None:
         documents = [input_document(BLANK, NOTHING), *(input_document(*pair) for pair in FULL)]
         for verdict in await asyncio.gather(*(server.pdp.ask(document) for document in documents)):
             assert incomplete not in verdict.reasons
-        del documents[-1]["facts"]["budgets"][0]["elapsed"]
-        assert (await server.pdp.ask(documents[-1])).reasons == (incomplete,)
+        for path in (("budgets", 0, "elapsed"), ("claims", 0, "own"), ("acts", 0, "agent"), ("history", "repeats")):
+            document = deepcopy(input_document(*FULL[0]))
+            holder: Any = document["facts"]
+            for name in path[:-1]:
+                holder = holder[name]
+            del holder[path[-1]]
+            assert (await server.pdp.ask(document)).reasons == (incomplete,), path
     finally:
         await server.stop()
 
@@ -161,8 +181,11 @@ FULL = [
             arguments={"/amount": {"labels": ["pii"], "sources": ["d_0"]}},
             estimate=Estimate(1, {"input_token": 5}),
             budgets=(BudgetRoom(BudgetRow("b", "w_1", 0, 2 * 10**18, 5), 2**63 - 1, 1, 0),),
+            claims=({"object": "7", "holder": "support", "workflow": "w_1", "own": True, "expires": 1_700_000_060},),
+            acts=({"agent": "lead", "operation": "reject", "decision": "d_0", "time": 1_699_999_000},),
+            history=History(1, 2, 3),
             halts=(Halt("h", "agent", "other", "ana", "why", SECOND),),
         ),
     )
-    for action in ("api.call", "data.read", "message.send", "tool.call", "control.halt")
+    for action in ("api.call", "data.read", "message.send", "tool.call", "claim.take", "control.halt")
 ]

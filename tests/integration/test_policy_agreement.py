@@ -22,6 +22,7 @@ from remit.core.model import (
     Estimate,
     Facts,
     Halt,
+    History,
     Identity,
     Link,
     Request,
@@ -112,6 +113,9 @@ def test_what_the_sidecar_asks_is_whole_and_as_the_schema_says() -> None:
         estimate=Estimate(30_000_001, {"input_token": 7}),
         budgets=(BudgetRoom(BudgetRow("cx-month", "", 0, 10, 5), 5_000_000_000, 1, 1),),
         grants=({"id": "g-1", "policy": "p", "code": "c", "bind": "exact", "uses_left": 1, "expires": 1_796_086_800},),
+        claims=({"object": "7", "holder": "support", "workflow": "w-1", "own": True, "expires": 1_796_086_800},),
+        acts=({"agent": "lead", "operation": "reject", "decision": "d-0", "time": 1_796_083_000},),
+        history=History(1, 2, 3),
         halts=(Halt("h-1", "all", "", "ana", "", 1_796_083_200_000_000_000),),
     )
     document = json.loads(canonical(input_document(asked, facts)))

@@ -69,7 +69,7 @@ def test_its_hold_waits_for_its_own_approval_beside_the_library_s(full: Path) ->
     asked = request("call", context={"reason": "ask"}, resource={"variant": "large"})
     held = decision(full, asked)
     assert said(held) == {"HOLD": [f"{NAME} ask", "variants.approval approval_required"]}
-    own = {"policy": NAME, "code": "ask", "approval": {"roles": ["lead"], "uses": 1}}
+    own = {"policy": NAME, "code": "ask", "approval": {"roles": ["lead"], "uses": 1, "bind": "variant"}}
     assert own in held["approval"]["holds"]
     assert len(held["approval"]["holds"]) == 2
 
@@ -127,6 +127,35 @@ def test_a_hold_that_cannot_be_read_denies(hold: str, tmp_path: Path) -> None:
     root = bundle(tmp_path, custom=scalar(f'hold contains {hold} if input.action.name == "api.call"'))
     assert said(decision(root, request("call"))) == {"DENY": ["custom.x policy_invalid"]}
     assert decision(root, request("read"))["effect"] == "ALLOW"
+
+
+def test_two_approvals_of_one_code_deny_as_whoever_gives_one_would_give_the_other(tmp_path: Path) -> None:
+    holds = "".join(
+        f'\nhold contains {{"code": "ask", "approval": {{"roles": ["{role}"]}}}} if input.context.reason > "{least}"\n'
+        for role, least in (("lead", ""), ("finance", "a"))
+    )
+    root = bundle(tmp_path, custom={"x.rego": f"package remit.custom.x\n{holds}"})
+    assert said(decision(root, request("read", context={"reason": "a"}))) == {"HOLD": ["custom.x ask"]}
+    assert said(decision(root, request("read", context={"reason": "b"}))) == {"DENY": ["custom.x policy_invalid"]}
+
+
+def test_what_becomes_of_an_approval_is_replaced_by_a_rule_of_one_s_own(tmp_path: Path) -> None:
+    """Here hold beats deny, and whoever is not sure has it denied."""
+    own = (
+        "package remit.custom.outcomes\n\n"
+        'oblige contains {"id": "resolve_approval", "properties": {"outcome": "denied"}} if {\n'
+        '\tinput.action.name == "approval.resolve"\n\tinput.resource.operation == "hold"\n}\n'
+    )
+    held = request("resolve", resource={"operation": "hold", "properties": {"verdicts": []}})
+    beside = decision(bundle(tmp_path / "beside", custom={"outcomes.rego": own}), held)
+    assert outcomes(beside) == ["denied", "pending"]
+    root = bundle(tmp_path / "alone", custom={"outcomes.rego": own}, levels={"approvals.outcome": "off"})
+    assert outcomes(decision(root, held)) == ["denied"]
+    assert outcomes(decision(root, request("resolve"))) == []
+
+
+def outcomes(verdict: dict[str, Any]) -> list[str]:
+    return sorted(each["properties"]["outcome"] for each in verdict["obligations"] if each["id"] == "resolve_approval")
 
 
 def test_a_rule_that_fails_fails_the_query_and_is_not_skipped(tmp_path: Path) -> None:
