@@ -18,17 +18,22 @@ from remit.sdk.agent import Agent
 from remit.sdk.ambient import egress_headers
 from remit.sdk.answers import (
     Accepted,
+    Alternative,
+    Change,
     Decision,
     Effect,
     Money,
     Obligation,
+    PendingApproval,
     PolicyReason,
     Reported,
     Workflow,
 )
 from remit.sdk.carriers import async_httpx_client, httpx_client
+from remit.sdk.claim import Claim
 from remit.sdk.current import current_agent, governed
 from remit.sdk.errors import (
+    ClaimLost,
     DataFailed,
     Denied,
     Held,
@@ -42,6 +47,7 @@ from remit.sdk.errors import (
 )
 from remit.sdk.instrument import Instrumented, instrument
 from remit.sdk.query import BlockingQuery, Query
+from remit.sdk.review import Asked, BlockingReview, Review, ReviewItem, Vote
 from remit.sdk.rows import Column, Executed, Masked, Rows
 from remit.sdk.transport import Retry
 from remit.sdk.workflow import actor, workflow
@@ -50,7 +56,13 @@ __all__ = [
     "Accepted",
     "Action",
     "Agent",
+    "Alternative",
+    "Asked",
     "BlockingQuery",
+    "BlockingReview",
+    "Change",
+    "Claim",
+    "ClaimLost",
     "Column",
     "DataFailed",
     "Decision",
@@ -64,17 +76,21 @@ __all__ = [
     "Masked",
     "Money",
     "Obligation",
+    "PendingApproval",
     "PolicyReason",
     "Query",
     "QueryFailed",
     "RemitError",
     "Reported",
     "Retry",
+    "Review",
+    "ReviewItem",
     "Rows",
     "Tls",
     "Unauthenticated",
     "Unavailable",
     "Violation",
+    "Vote",
     "Workflow",
     "actor",
     "async_httpx_client",

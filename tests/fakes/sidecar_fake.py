@@ -7,7 +7,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import aclosing, asynccontextmanager, contextmanager
+from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event, Thread
@@ -17,12 +17,13 @@ import grpc
 from google.protobuf.message import Message
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc import aio
+from remit.v1 import oversight_pb2 as o
+from remit.v1 import oversight_pb2_grpc, sidecar_pb2_grpc
 from remit.v1 import resources_pb2 as r
 from remit.v1 import sidecar_pb2 as s
-from remit.v1 import sidecar_pb2_grpc
 
 TOKENS = {"token-support": "support", "token-writer": "writer"}
-TYPES = ("service", "dataset", "agent", "tool", "workflow", "budget", "scope", "decision")
+TYPES = ("service", "dataset", "agent", "tool", "workflow", "budget", "scope", "decision", "object")
 NANOS_PER_UNIT = 1000
 
 
@@ -134,8 +135,12 @@ class Table:
         return [s.Row(values=row) for row in self.rows]
 
 
-class SidecarFake(sidecar_pb2_grpc.SidecarServicer):
-    """Keeps decisions, reservations, reports, labels, workflows and passports; allows all but what `rule` says."""
+class SidecarFake(sidecar_pb2_grpc.SidecarServicer, oversight_pb2_grpc.OversightServicer):
+    """Keeps decisions, reservations, reports, labels, workflows and passports; allows all but what `rule` says.
+
+    What is held opens an approval for each agent and resource, which any other agent may resolve, with as many who
+    approve as `quorum`. `waiting` counts calls that wait, `watching` those that watch.
+    """
 
     def __init__(self) -> None:
         self.rulings: dict[str, Ruling] = {}
@@ -154,6 +159,16 @@ class SidecarFake(sidecar_pb2_grpc.SidecarServicer):
         self.table = Table()
         self.queries: list[s.QueryRequest] = []
         self.writes: list[s.ExecuteRequest] = []
+        self.approvals: dict[str, o.Approval] = {}
+        self.quorum = 1
+        self.waiting = 0
+        self.watching = 0
+        self.waits: list[float] = []
+        self.claims: dict[tuple[str, str, str], tuple[str, int]] = {}
+        self.claimed: list[s.ClaimRequest] = []
+        self.released: list[s.ReleaseRequest] = []
+        self.tokens = 0
+        self.changed = asyncio.Condition()
         self.address = ""
         self._kept: dict[tuple[str, str, str], tuple[bytes, Message]] = {}
         self._faults: dict[str, list[Fault]] = {}
@@ -173,6 +188,15 @@ class SidecarFake(sidecar_pb2_grpc.SidecarServicer):
     def hold(self, resource: str, **more: Any) -> None:
         """Hold a resource."""
         self.rule(resource, effect=r.EFFECT_HOLD, code="approval_required", message="held", **more)
+
+    async def move(self, id: str, state: str, **changed: Any) -> None:
+        """Change an approval, as somebody elsewhere would."""
+        approval = self.approvals[id]
+        approval.MergeFrom(o.Approval(**changed))
+        approval.state = r.ApprovalState.Value(f"APPROVAL_STATE_{state.upper()}")
+        approval.version += 1
+        async with self.changed:
+            self.changed.notify_all()
 
     def hang(self, rpc: str, *, after: bool = False) -> Gate:
         """The next call hangs until the gate is released."""
@@ -228,6 +252,7 @@ class SidecarFake(sidecar_pb2_grpc.SidecarServicer):
         """Serve on an address; a port 0 becomes a free one."""
         self._server = aio.server()
         sidecar_pb2_grpc.add_SidecarServicer_to_server(self, self._server)  # type: ignore[no-untyped-call]
+        oversight_pb2_grpc.add_OversightServicer_to_server(self, self._server)  # type: ignore[no-untyped-call]
         if credentials is None:
             port = self._server.add_insecure_port(address)
         else:
@@ -249,7 +274,7 @@ class SidecarFake(sidecar_pb2_grpc.SidecarServicer):
                 await _invalid(context, "resource.type", f"one of {', '.join(TYPES)}")
             await _check_arguments(request.context.arguments, context)
             named = f"{request.resource.type}:{request.resource.id}"
-            decision = self._decide(agent, named, request.context, request, cost=sum(u.quantity for u in request.usage))
+            decision = await self._waited(agent, named, request)
             if decision.effect == r.EFFECT_ALLOW:
                 self.labels.setdefault(agent, set()).update(self.reads.get(named, ()))
             return s.AuthorizeResponse(decision=decision)
@@ -376,7 +401,124 @@ class SidecarFake(sidecar_pb2_grpc.SidecarServicer):
             response.replayed = response.decision.replayed
         return response
 
+    async def Claim(self, request: s.ClaimRequest, context: Any) -> Message:
+        async def answer(agent: str) -> Message:
+            self.claimed.append(request)
+            thing = (request.resource.type, request.resource.id, request.object)
+            holder, token = self.claims.get(thing, ("", 0))
+            if holder not in ("", agent):
+                return s.ClaimResponse(decision=self._refuse(agent, request, "claim_held"))
+            decision = self._decide(agent, ":".join(thing[:2]), request.context, request)
+            if not _permits(decision):
+                return s.ClaimResponse(decision=decision)
+            if not holder:
+                self.tokens = token = self.tokens + 1
+            self.claims[thing] = (agent, token)
+            response = s.ClaimResponse(decision=decision, token=token)
+            response.expire_time.FromSeconds(1_800_000_000)
+            return response
+
+        return await self._call("Claim", request, context, request.key, answer)
+
+    async def Release(self, request: s.ReleaseRequest, context: Any) -> Message:
+        async def answer(agent: str) -> Message:
+            thing = (request.resource.type, request.resource.id, request.object)
+            if self.claims.get(thing) != (agent, request.token):
+                await context.abort(grpc.StatusCode.NOT_FOUND, "it is not held by this token")
+            self.released.append(request)
+            self.claims[thing] = ("", request.token)
+            return s.ReleaseResponse(record="rel")
+
+        return await self._call("Release", request, context, "", answer)
+
+    async def ResolveApproval(self, request: o.ResolveApprovalRequest, context: Any) -> Message:
+        async def answer(agent: str) -> Message:
+            approval = self.approvals.get(request.approval)
+            if approval is None or approval.state != r.APPROVAL_STATE_PENDING:
+                await context.abort(grpc.StatusCode.FAILED_PRECONDITION, "it is not pending")
+                raise AssertionError
+            if not request.reason.strip():
+                await _invalid(context, "reason", "a reason")
+            if request.version not in (0, approval.version):
+                refused = self._refuse(agent, request, "facts_changed")
+                return o.ResolveApprovalResponse(decision=refused, approval=approval)
+            vote = o.ApprovalVote(kind="agent", by=agent, verdict=request.verdict, reason=request.reason)
+            yes = {vote.by for vote in (*approval.votes, vote) if vote.verdict == r.APPROVAL_VERDICT_APPROVE}
+            state = "approved" if len(yes) >= self.quorum else "pending"
+            if request.verdict == r.APPROVAL_VERDICT_DENY:
+                state = "denied"
+            await self.move(approval.id, state, votes=[vote], alternative=request.alternative)
+            decision = self._decide(agent, "approval:any", r.Context(), request)
+            return o.ResolveApprovalResponse(decision=decision, approval=approval)
+
+        return await self._call("ResolveApproval", request, context, "", answer)
+
+    async def WatchApprovals(
+        self, request: o.WatchApprovalsRequest, context: Any
+    ) -> AsyncIterator[o.WatchApprovalsResponse]:
+        async def answer(agent: str) -> Message:
+            return s.AuthorizeResponse(decision=r.Decision(id=agent))
+
+        found = await self._call("WatchApprovals", request, context, "", answer)
+        if isinstance(found, o.WatchApprovalsResponse):
+            yield found
+            return
+        agent, told, caught_up = found.decision.id, dict[str, int](), False  # type: ignore[attr-defined]
+        self.watching += 1
+        try:
+            while True:
+                for approval in [each for each in self.approvals.values() if told.get(each.id) != each.version]:
+                    told[approval.id] = approval.version
+                    shown = o.Approval()
+                    shown.CopyFrom(approval)
+                    shown.resolvable = agent != approval.subject and approval.state == r.APPROVAL_STATE_PENDING
+                    yield o.WatchApprovalsResponse(approval=shown)
+                if not caught_up:
+                    caught_up = True
+                    yield o.WatchApprovalsResponse()
+                async with self.changed:
+                    await self.changed.wait_for(
+                        lambda: any(told.get(each.id) != each.version for each in self.approvals.values())
+                    )
+        finally:
+            self.watching -= 1
+
     # Inside.
+
+    async def _waited(self, agent: str, named: str, request: s.AuthorizeRequest) -> r.Decision:
+        cost = sum(each.quantity for each in request.usage)
+        decision = self._decide(agent, named, request.context, request, cost=cost)
+        if decision.effect != r.EFFECT_HOLD:
+            return decision
+        id = f"a-{agent}-{named}"
+        if id not in self.approvals:
+            self.approvals[id] = _approval(id, agent, request, decision)
+            async with self.changed:
+                self.changed.notify_all()
+        approval = self.approvals[id]
+        if wait := request.wait.ToNanoseconds() / 10**9:
+            self.waits.append(wait)
+        self.waiting += 1
+        try:
+            async with self.changed:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(wait):
+                        await self.changed.wait_for(lambda: approval.state != r.APPROVAL_STATE_PENDING)
+        finally:
+            self.waiting -= 1
+        offered = bool(approval.alternative)
+        if approval.state == r.APPROVAL_STATE_APPROVED or (offered and _accepts(request, approval.alternative)):
+            ruling, self.rulings[named] = self.rulings[named], Ruling(obligations=self.rulings[named].obligations)
+            decision = self._decide(agent, named, request.context, request, cost=cost)
+            self.rulings[named] = ruling
+            return decision
+        if approval.state != r.APPROVAL_STATE_PENDING:
+            decision = self._refuse(agent, request, "alternative_offered" if offered else "approval_denied")
+            decision.alternative = _changed(request, approval.alternative) if offered else b""
+        decision.approvals.add(
+            id=id, policy="fake", code="approval_required", state=approval.state, roles=["approver"], supervisor="lead"
+        )
+        return decision
 
     async def _call(self, rpc: str, request: Message, context: Any, key: str, answer: Callable[[str], Any]) -> Message:
         self.calls.append(rpc)
@@ -396,10 +538,11 @@ class SidecarFake(sidecar_pb2_grpc.SidecarServicer):
 
     async def _once(self, agent: str, rpc: str, key: str, request: Message, answer: Callable[[str], Any]) -> Message:
         kept = self._kept.get((agent, rpc, key)) if key else None
-        digest = request.SerializeToString(deterministic=True)
+        digest = _digest(request)
         if kept is None:
             response: Message = await answer(agent)
-            if key:
+            held = isinstance(response, s.AuthorizeResponse) and response.decision.effect == r.EFFECT_HOLD
+            if key and not held:
                 self._kept[agent, rpc, key] = digest, response
             return response
         if kept[0] != digest:
@@ -457,6 +600,61 @@ class SidecarFake(sidecar_pb2_grpc.SidecarServicer):
     def _run(self, named: str) -> Run | None:
         parts = named.split(".")
         return self.runs.get(parts[1]) if len(parts) == 3 else self.runs.get(named)
+
+
+def _digest(request: Message) -> bytes:
+    bare = type(request)()
+    bare.CopyFrom(request)
+    if isinstance(bare, s.AuthorizeRequest):
+        bare.ClearField("wait")
+    return bare.SerializeToString(deterministic=True)
+
+
+def _approval(id: str, agent: str, request: s.AuthorizeRequest, decision: r.Decision) -> o.Approval:
+    shown = {"arguments": json.loads(request.context.arguments or b"{}")}
+    item = o.ApprovalItem(decision=decision.id, amount=_money(7), shown=json.dumps(shown).encode(), asked=1)
+    item.labels.append("pii")
+    approval = o.Approval(
+        id=id,
+        state=r.APPROVAL_STATE_PENDING,
+        version=1,
+        subject=agent,
+        team="cx",
+        workflow=request.context.workflow,
+        purpose=request.context.purpose,
+        why=r.PolicyReason(policy="fake", code="approval_required", message="held"),
+        action=request.action,
+        resource=request.resource,
+        reason=request.context.reason,
+        items=[item],
+        bind="exact",
+        uses=1,
+        ttl=3600,
+        quorum=1,
+        roles=["approver"],
+        labels=["pii"],
+        supervisor="lead",
+    )
+    approval.expire_time.FromSeconds(1_800_000_000)
+    return approval
+
+
+def _changed(request: s.AuthorizeRequest, patch: bytes) -> bytes:
+    """The request with the patch laid over it, as far as tests need."""
+    changes = json.loads(patch)
+    resource = {name: getattr(request.resource, name) for name in ("type", "id", "operation", "variant")}
+    arguments = {**json.loads(request.context.arguments or b"{}"), **changes.get("arguments", {})}
+    return json.dumps(
+        {
+            "resource": {**resource, "fields": [], **changes.get("resource", {})},
+            "arguments": {name: value for name, value in arguments.items() if value is not None},
+        }
+    ).encode()
+
+
+def _accepts(request: s.AuthorizeRequest, patch: bytes) -> bool:
+    as_is = _changed(request, b"{}")
+    return json.loads(as_is) == json.loads(_changed(request, patch))
 
 
 def _permits(decision: r.Decision) -> bool:

@@ -52,6 +52,19 @@ async def _call_the_model() -> str:
     return "hi"
 
 
+async def _answer(lead: remit.Agent) -> None:
+    """Offer a hundred rows of an export, and approve all else."""
+    async for request in lead.reviews():
+        if request.resource == "tool:export":
+            await request.offer({"arguments": {"rows": 100}}, "a hundred will do")
+        else:
+            await request.approve("fine")
+
+
+async def _ask(agent: remit.Agent) -> None:
+    await agent.authorize("tool.call", "tool:payments", arguments={"to": "ana"}, wait=60)
+
+
 async def _run(snippet: str, fake: SidecarFake) -> None:
     tokens = {agent: token for token, agent in TOKENS.items()}
     async with (
@@ -62,14 +75,18 @@ async def _run(snippet: str, fake: SidecarFake) -> None:
             "remit": remit,
             "agent": agent,
             "writer": writer,
+            "lead": writer,
             "call_the_model": _call_the_model,
             "context": (await agent.open_workflow(["support"])).context,
         }
+        others = asyncio.ensure_future(_ask(agent) if "reviews()" in snippet else _answer(writer))
         fake.calls.clear()
         code = compile(snippet, str(PAGE), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
         result = eval(code, around)
         if inspect.iscoroutine(result):
             await result
+        others.cancel()
+        await asyncio.wait({others})
         if "channel" in around:
             await around["channel"].close()  # type: ignore[attr-defined]
 
@@ -81,6 +98,8 @@ def test_each_snippet_runs(snippet: str, model: str, monkeypatch: pytest.MonkeyP
         monkeypatch.setenv("REMIT_ADDRESS", fake.address)
         monkeypatch.setenv("REMIT_TOKEN", "token-support")
         fake.deny("service:images", "approval_required")
+        fake.hold("tool:payments")
+        fake.hold("tool:export")
         asyncio.run(_run(snippet.replace("https://api.openai.com", model), fake))
 
         assert fake.calls or "channel" in snippet

@@ -4,9 +4,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, aclosing
 from datetime import timedelta
 from hashlib import sha256
 from threading import get_ident
@@ -21,8 +23,9 @@ from remit.sdk.action import LAST_WORDS, Action
 from remit.sdk.address import Target, Tls, find_target
 from remit.sdk.afterwards import Afterwards
 from remit.sdk.ambient import current, scope, trace_id
-from remit.sdk.answers import Accepted, Decision, Outcome, Reported, Workflow
-from remit.sdk.errors import IllegalState, Unavailable, refusal
+from remit.sdk.answers import Accepted, Decision, Effect, Outcome, Reported, Workflow
+from remit.sdk.claim import Claim, Claimable, Lease
+from remit.sdk.errors import IllegalState, InvalidRequest, Unavailable, Violation, refusal
 from remit.sdk.portal import Portal
 from remit.sdk.query import Query, read_executed
 from remit.sdk.question import (
@@ -35,14 +38,17 @@ from remit.sdk.question import (
     context_message,
     decision_id,
     refuse_unknown,
+    thing,
     usage_messages,
+    wait_seconds,
 )
 from remit.sdk.reading import read_accepted, read_decision, read_report, read_workflow
+from remit.sdk.review import Review, Reviews
 from remit.sdk.rows import Executed
 from remit.sdk.transport import Retry, Transport
 from remit.sdk.values import Value, parameter_messages
 from remit.sdk.wrapping import Arguments, Used, govern
-from remit.v1 import resources_pb2, sidecar_pb2
+from remit.v1 import oversight_pb2, resources_pb2, sidecar_pb2
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -50,6 +56,13 @@ R = TypeVar("R")
 DEFAULT_TIMEOUT = 5.0
 QUERY_TIMEOUT = 300.0
 EXECUTE_TIMEOUT = 30.0
+WATCH_TIMEOUT = 600.0
+WAIT_SLICE = 600.0
+"""Seconds that one call waits for an approval; longer waits ask again."""
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
+MINUTE = timedelta(minutes=1)
+_LOG = logging.getLogger("remit")
 _OUTCOMES: dict[Outcome, resources_pb2.Outcome] = {
     "succeeded": resources_pb2.OUTCOME_SUCCEEDED,
     "failed": resources_pb2.OUTCOME_FAILED,
@@ -92,9 +105,8 @@ class Agent:
     """`async with remit.Agent.connect() as agent:`. Belongs to one event loop; any number of tasks may use it."""
 
     def __init__(self, target: Target, **options: Unpack[Connecting]) -> None:
-        self._transport = Transport(
-            target, retry=options.get("retry", Retry()), timeout=options.get("timeout", DEFAULT_TIMEOUT)
-        )
+        self._timeout = options.get("timeout", DEFAULT_TIMEOUT)
+        self._transport = Transport(target, retry=options.get("retry", Retry()), timeout=self._timeout)
         self._name = options.get("name", "")
         self._ids = options.get("ids", _new_key)
         self.afterwards = Afterwards()
@@ -150,26 +162,62 @@ class Agent:
 
         Raises Denied (or Held) unless the decision permits; with `check=False` a refusal is returned instead.
         Who asks this way reports as well; `action` does both. Cancelled meanwhile: what was set aside is given back.
+
+        With `wait`, what is held is waited for so many seconds, through restarts of the sidecar; it needs a key, which
+        is made where none is given. It is asked anew under the key, so what it does is done once.
         """
         key = ask.get("key", self._ids())
+        wait = wait_seconds(ask.get("wait", 0))
+        if wait and not key:
+            raise InvalidRequest(Violation("key", "one, where a held question is to be waited for"))
         request = authorize_request(action, resource, ask, around=current(), key=key, agent=self._name)
-        decision = await self.afterwards.whole(
-            self._decide(request, ask.get("timeout"), frozenset(ask.get("fulfils", ()))), self._give_back
-        )
+        usual, fulfils = ask.get("timeout", self._timeout), frozenset(ask.get("fulfils", ()))
+        decision = await self.afterwards.whole(self._decide(request, usual, fulfils), self._give_back)
+        if wait and _held(decision):
+            decision = await self._outwaited(
+                decision, wait, lambda left: self._ask(_waiting(request, left), usual + left)
+            )
+            await self._check_obligations(decision, fulfils)
         return _checked(decision) if check else decision
 
-    async def _decide(
-        self, request: sidecar_pb2.AuthorizeRequest, timeout: float | None, fulfils: frozenset[str]
+    async def _outwaited(
+        self, decision: Decision, wait: float, ask: Callable[[float], Awaitable[Decision]]
     ) -> Decision:
+        """What a HOLD has become after at most `wait` seconds. Where the sidecar cannot be asked, it is asked later.
+
+        The first question did not wait, so an absent sidecar is told at once, and one that only allows has no waiting
+        calls. Cancelled, the call is: the sidecar then waits no longer, and whatever it allowed just then lapses.
+        """
+        loop, pause = self._transport.loop, FIRST_PAUSE
+        until = loop.time() + wait
+        while _held(decision) and (left := until - loop.time()) > 0:
+            asked, left = loop.time(), min(left, WAIT_SLICE)
+            try:
+                decision = await ask(left)
+            except Unavailable as error:
+                _LOG.info("decision %s waits for its approval, and the sidecar is away: %s", decision.id, error)
+            if _held(decision) and loop.time() - asked < left / 2:
+                # It was cut short: the sidecar is gone, or has too many who wait.
+                await asyncio.sleep(min(pause, max(until - loop.time(), 0)))
+                pause = min(2 * pause, LONGEST_PAUSE)
+        return decision
+
+    async def _decide(self, request: sidecar_pb2.AuthorizeRequest, timeout: float, fulfils: frozenset[str]) -> Decision:
+        decision = await self._ask(request, timeout)
+        await self._check_obligations(decision, fulfils)
+        return decision
+
+    async def _ask(self, request: sidecar_pb2.AuthorizeRequest, timeout: float) -> Decision:
         response: sidecar_pb2.AuthorizeResponse = await self._transport.call(
             "Authorize", request, repeatable=bool(request.key), timeout=timeout
         )
-        decision = read_decision(response.decision)
+        return read_decision(response.decision)
+
+    async def _check_obligations(self, decision: Decision, fulfils: frozenset[str]) -> None:
         unknown = [each.id for each in decision.obligations if each.id not in fulfils]
         if unknown and decision.permitted and decision.enforced:
             await self._give_back(decision)
             raise Unavailable(f"decision {decision.id} obliges to {unknown[0]!r}, which this caller does not fulfil")
-        return decision
 
     async def _give_back(self, decision: Decision) -> None:
         if decision.permitted:
@@ -241,7 +289,7 @@ class Agent:
             dataset=dataset,
             statement=statement,
             parameters=parameter_messages(parameters or {}),
-            context=context_message(why, current()),
+            context=context_message(why, current(), f"dataset:{dataset}"),
             key=why.get("key", self._ids()),
             agent=self._name,
         )
@@ -352,6 +400,81 @@ class Agent:
             "Record", request, repeatable=bool(request.key), timeout=why.get("timeout")
         )
         return _checked(read_decision(response.decision))
+
+    def claim(
+        self,
+        resource: str,
+        *,
+        object: str = "",  # noqa: A002 (the protocol's word)
+        ttl: timedelta = MINUTE,
+        **why: Unpack[Why],
+    ) -> Claim:
+        """`async with agent.claim("service:mail", object="7") as claim:` keeps others from acting on a thing.
+
+        It is renewed for as long as the block runs. Entering raises Denied where somebody else holds it (`claim_held`);
+        losing it ends the block with ClaimLost. `ttl` is how long it outlives an agent that is gone, in whole seconds.
+        """
+        refuse_unknown(why, Why)
+        request = build(
+            sidecar_pb2.ClaimRequest,
+            resource=thing(resource),
+            object=object,
+            ttl=_duration(ttl),
+            context=context_message(why, current()),
+            key=why.get("key", self._ids()),
+        )
+        what = Claimable(resource, object, request.context.workflow, ttl.total_seconds())
+        usual = why.get("timeout", self._timeout)
+        return Claim(
+            what,
+            lambda seconds: self._take(request, min(usual, seconds)),
+            lambda token: self._release(request, token),
+            after=self.afterwards,
+        )
+
+    async def _take(self, request: sidecar_pb2.ClaimRequest, timeout: float) -> Lease:
+        asked = sidecar_pb2.ClaimRequest()
+        asked.CopyFrom(request)
+        # The next one is a question of its own, not the same again.
+        request.key = self._ids()
+        response: sidecar_pb2.ClaimResponse = await self._transport.call(
+            "Claim", asked, repeatable=bool(asked.key), timeout=timeout
+        )
+        decision = _checked(read_decision(response.decision))
+        return Lease(decision, response.token, response.expire_time.ToNanoseconds())
+
+    async def _release(self, request: sidecar_pb2.ClaimRequest, token: int) -> None:
+        held = build(
+            sidecar_pb2.ReleaseRequest,
+            resource=request.resource,
+            object=request.object,
+            token=token,
+            context=resources_pb2.Context(workflow=request.context.workflow),
+        )
+        await self._transport.call("Release", held, timeout=LAST_WORDS)
+
+    async def reviews(self) -> AsyncGenerator[Review, None]:
+        """`async for request in agent.reviews():` hands out what waits for this agent's verdict, without end.
+
+        Each version of a request once: those that are there, then each as it comes. Goes on through lost connections.
+        """
+        request = oversight_pb2.WatchApprovalsRequest()
+        watching = Reviews(
+            lambda: self._transport.parts("WatchApprovals", request, timeout=WATCH_TIMEOUT),
+            lambda answer: self._transport.call("ResolveApproval", answer),
+        )
+        async with aclosing(watching.each()) as found:
+            async for review in found:
+                yield review
+
+
+def _held(decision: Decision) -> bool:
+    return decision.effect is Effect.HOLD and not decision.permitted
+
+
+def _waiting(request: sidecar_pb2.AuthorizeRequest, seconds: float) -> sidecar_pb2.AuthorizeRequest:
+    request.wait.FromNanoseconds(int(seconds * 1_000_000_000))
+    return request
 
 
 def _checked(decision: Decision) -> Decision:

@@ -1,4 +1,4 @@
-"""What surrounds a call without being passed along: workflow, purpose, reason, parent, actor and the agent.
+"""What surrounds a call without being passed along: workflow, purpose, reason, parent, actor, claims and the agent.
 
 One context variable holds all of it, so it follows `await`, new tasks and `asyncio.to_thread`.
 """
@@ -24,7 +24,8 @@ _CONTEXT = re.compile(r"[A-Za-z0-9_.-]{1,1024}", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Ambient:
-    """The surroundings; "" for what is not there. `agent` is the connected agent, if any."""
+    """The surroundings; "" for what is not there. `agent` is the connected agent, if any; `claims` are those on whole
+    resources, each (workflow, thing, fencing token)."""
 
     workflow: str = ""
     purpose: str = ""
@@ -32,6 +33,7 @@ class Ambient:
     parent: str = ""
     actor: str = ""
     agent: object = None
+    claims: tuple[tuple[str, str, int], ...] = ()
 
 
 class Changes(TypedDict, total=False):
@@ -43,6 +45,7 @@ class Changes(TypedDict, total=False):
     parent: str
     actor: str
     agent: object
+    claims: tuple[tuple[str, str, int], ...]
 
 
 _NOTHING = Ambient()
@@ -90,6 +93,19 @@ def _expected(field: str, value: str) -> str:
 
 def _encodable(value: str) -> bool:
     return not any("\ud800" <= character <= "\udfff" for character in value)
+
+
+def token_of(claims: tuple[tuple[str, str, int], ...], workflow: str, resource: str) -> int:
+    """The token of the claim on all of a resource ("type:id") that is held in a workflow; 0 for none."""
+    for held_in, thing, token in reversed(claims):
+        if held_in == workflow and _listed(thing) == _listed(resource):
+            return token
+    return 0
+
+
+def _listed(resource: str) -> str:
+    """A tool is listed among the services."""
+    return f"service:{resource.removeprefix('tool:')}" if resource.startswith("tool:") else resource
 
 
 def trace_id() -> str:

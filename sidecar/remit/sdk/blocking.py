@@ -8,23 +8,26 @@ so run it in `contextvars.copy_context()` where it should go on with the starter
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
+from datetime import timedelta
 from threading import Thread
 from types import TracebackType
 from typing import ParamSpec, Self, TypeVar, Unpack
 from uuid import UUID
 
 from remit.sdk.action import BlockingAction
+from remit.sdk.agent import MINUTE, Connecting, Opening
 from remit.sdk.agent import Agent as AsyncAgent
-from remit.sdk.agent import Connecting, Opening
 from remit.sdk.ambient import scope
 from remit.sdk.answers import Accepted, Decision, Outcome, Reported, Workflow
+from remit.sdk.claim import BlockingClaim
 from remit.sdk.errors import IllegalState
 from remit.sdk.portal import Portal
 from remit.sdk.query import BlockingQuery
 from remit.sdk.question import Ask, Grounds, Standing, Why
+from remit.sdk.review import BlockingReview, iterated
 from remit.sdk.rows import Executed
 from remit.sdk.values import Value
 from remit.sdk.wrapping import Arguments, Used
@@ -180,3 +183,21 @@ class Agent:
     def record(self, summary: str, **why: Unpack[Why]) -> Decision:
         """See remit.Agent.record."""
         return self.portal.run(self._inner.record(summary, **why))
+
+    def claim(
+        self,
+        resource: str,
+        *,
+        object: str = "",  # noqa: A002 (the protocol's word)
+        ttl: timedelta = MINUTE,
+        **why: Unpack[Why],
+    ) -> BlockingClaim:
+        """`with agent.claim("service:mail", object="7") as claim:`; see remit.Agent.claim.
+
+        A thread is not interrupted: `claim.check()` raises where it is lost, and so does the end of the block.
+        """
+        return BlockingClaim(self._inner.claim(resource, object=object, ttl=ttl, **why), self.portal)
+
+    def reviews(self) -> Iterator[BlockingReview]:
+        """`for request in agent.reviews():`, see remit.Agent.reviews."""
+        return iterated(self._inner.reviews(), self.portal)

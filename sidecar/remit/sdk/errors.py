@@ -3,6 +3,7 @@
     RemitError
     ├── Denied           the answer is no: do not act; `decision` says why, and what would change it
     │   └── Held         the answer is "not yet": somebody must approve first
+    ├── ClaimLost        a claim that the code acts under is not held any more: what it is about may have changed
     ├── Unauthenticated  the sidecar does not know this credential, or its bearer may not ask this at all
     ├── InvalidRequest   the question cannot be read; `violations` name each field and what was expected
     ├── Unavailable      no answer: the sidecar is gone, too slow, or its answer is no decision. Never act on it
@@ -19,7 +20,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from remit.sdk.answers import Decision, PolicyReason
+from remit.sdk.answers import Alternative, Decision, PendingApproval, PolicyReason
 
 
 class RemitError(Exception):
@@ -61,9 +62,23 @@ class Denied(RemitError):
         """Whether the same question may be answered otherwise later."""
         return self.decision.retryable
 
+    @property
+    def approvals(self) -> tuple[PendingApproval, ...]:
+        """The approvals that it turns on."""
+        return self.decision.approvals
+
+    @property
+    def alternative(self) -> Alternative | None:
+        """What would be allowed instead."""
+        return self.decision.alternative
+
 
 class Held(Denied):
     """The action waits for an approval; asking again with the same key tells where it stands."""
+
+
+class ClaimLost(RemitError):
+    """The claim is not held any more: somebody else may act on the thing, or has."""
 
 
 class Unauthenticated(RemitError):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, TypedDict, TypeVar, cast
+from operator import index
+from typing import Any, SupportsIndex, TypedDict, TypeVar, cast
 
 from google.protobuf.message import Message
 
-from remit.sdk.ambient import Ambient, trace_id
+from remit.sdk.ambient import Ambient, token_of, trace_id
 from remit.sdk.answers import Decision
 from remit.sdk.arguments import arguments_text
 from remit.sdk.errors import InvalidRequest, Violation
@@ -21,7 +23,8 @@ M = TypeVar("M", bound=Message)
 
 class Standing(TypedDict, total=False):
     """What may hold for many calls: operation and variant of a service, columns of a dataset (`table.column`), the
-    most that will be used per unit, obligations that the caller fulfils, and why; timeout: seconds for each call."""
+    most that will be used per unit, obligations that the caller fulfils, and why; timeout: seconds for each call;
+    wait: how many seconds more where it is held until somebody has approved it."""
 
     operation: str
     variant: str
@@ -31,13 +34,15 @@ class Standing(TypedDict, total=False):
     purpose: str
     reason: str
     timeout: float
+    wait: float
 
 
 class Grounds(TypedDict, total=False):
     """Why it is asked for, and how. What is left out comes from the surroundings (`remit.workflow`, `remit.actor`).
 
     purpose, reason, workflow (signed context), actor; parent: the decision that led here ("" for none);
-    arguments: a JSON object; inputs: decisions whose results were known; attempt: from 1; timeout: seconds for
+    arguments: a JSON object; inputs: decisions whose results were known; attempt: from 1; claim: the claim that it is
+    done under, or its token (left out: that on the whole resource, if there is one; 0: none); timeout: seconds for
     everything.
     """
 
@@ -49,6 +54,7 @@ class Grounds(TypedDict, total=False):
     arguments: Mapping[str, Any]
     inputs: Sequence[str | Decision]
     attempt: int
+    claim: SupportsIndex
     timeout: float
 
 
@@ -85,7 +91,7 @@ def authorize_request(
         sidecar_pb2.AuthorizeRequest,
         action=action,
         resource=_resource(resource, ask),
-        context=context_message(cast(Why, ask), around),
+        context=context_message(cast(Why, ask), around, resource),
         usage=usage_messages(ask.get("usage", {})),
         fulfils=sorted(ask.get("fulfils", ())),
         key=key,
@@ -93,8 +99,8 @@ def authorize_request(
     )
 
 
-def context_message(why: Grounds, around: Ambient) -> resources_pb2.Context:
-    """Why, completed from the surroundings."""
+def context_message(why: Grounds, around: Ambient, resource: str = "") -> resources_pb2.Context:
+    """Why, completed from the surroundings; `resource` is what is acted on, where a claim may be on it."""
     workflow = why.get("workflow", around.workflow)
     if workflow != around.workflow:
         # Purpose and parent belong to the workflow that surrounds the caller, not to another one.
@@ -110,13 +116,41 @@ def context_message(why: Grounds, around: Ambient) -> resources_pb2.Context:
         inputs=[decision_id(each) for each in why.get("inputs", ())],
         trace=trace_id(),
         attempt=why.get("attempt", 1),
+        claim=_token(why.get("claim", token_of(around.claims, workflow, resource))),
     )
 
 
-def _resource(resource: str, ask: Ask) -> resources_pb2.Resource:
+def _token(claim: SupportsIndex) -> int:
+    try:
+        return index(claim)
+    except TypeError as error:
+        raise InvalidRequest(Violation("claim", f"a claim or its token, not {type(claim).__name__}")) from error
+
+
+def type_and_id(resource: str) -> tuple[str, str]:
+    """The two parts of "service:openai"."""
     kind, _, id = resource.partition(":")
     if not (kind and id):
         raise InvalidRequest(Violation("resource", f'"type:id" such as "service:openai", not {resource[:64]!r}'))
+    return kind, id
+
+
+def wait_seconds(wait: float) -> float:
+    """A wait, in seconds: a number, and not negative."""
+    number = isinstance(wait, int | float) and not isinstance(wait, bool)
+    if not number or not 0 <= wait < math.inf:
+        raise InvalidRequest(Violation("wait", f"seconds, not {wait!r}"))
+    return wait
+
+
+def thing(resource: str) -> resources_pb2.Resource:
+    """A resource by its name alone."""
+    kind, id = type_and_id(resource)
+    return build(resources_pb2.Resource, type=kind, id=id)
+
+
+def _resource(resource: str, ask: Ask) -> resources_pb2.Resource:
+    kind, id = type_and_id(resource)
     return build(
         resources_pb2.Resource,
         type=kind,

@@ -12,10 +12,13 @@ from typing import Any
 from remit.sdk.answers import (
     NANOS,
     Accepted,
+    Alternative,
+    Change,
     Decision,
     Effect,
     Money,
     Obligation,
+    PendingApproval,
     PolicyReason,
     Reported,
     Workflow,
@@ -46,7 +49,7 @@ def read_decision(wire: resources_pb2.Decision) -> Decision:
     return Decision(
         id=wire.id,
         effect=effect,
-        reasons=tuple(PolicyReason(each.policy, each.code, each.message) for each in wire.reasons),
+        reasons=tuple(read_reason(each) for each in wire.reasons),
         message=wire.message,
         enforced=wire.enforced,
         retryable=wire.retryable,
@@ -58,17 +61,70 @@ def read_decision(wire: resources_pb2.Decision) -> Decision:
         policy_revision=wire.policy_revision,
         log=wire.log,
         sequence=wire.sequence,
+        approvals=tuple(_approval(each) for each in wire.approvals),
+        alternative=_alternative(wire.alternative) if wire.alternative else None,
+    )
+
+
+def read_reason(wire: resources_pb2.PolicyReason) -> PolicyReason:
+    """A ground, and what would change it."""
+    return PolicyReason(wire.policy, wire.code, wire.message, tuple(_change(each) for each in wire.changes))
+
+
+def _change(wire: resources_pb2.Change) -> Change:
+    return Change(
+        kind=wire.kind,
+        name=wire.name,
+        left=read_money(wire.left) if wire.HasField("left") else None,
+        time=wire.time.ToNanoseconds(),
+    )
+
+
+def _approval(wire: resources_pb2.PendingApproval) -> PendingApproval:
+    return PendingApproval(
+        id=wire.id,
+        policy=wire.policy,
+        code=wire.code,
+        state=state_name(wire.state),
+        supervisor=wire.supervisor,
+        roles=tuple(wire.roles),
+        expires=wire.expire_time.ToNanoseconds(),
+    )
+
+
+def state_name(state: int) -> str:
+    """Where an approval stands; one that this version does not know is none that it could act on."""
+    names = resources_pb2.ApprovalState
+    return names.Name(state).removeprefix("APPROVAL_STATE_").lower() if state in names.values() else "unspecified"
+
+
+def _alternative(raw: bytes) -> Alternative:
+    found = read_object(raw, "alternative")
+    resource, arguments = found.get("resource"), found.get("arguments", {})
+    if not isinstance(resource, dict) or not isinstance(arguments, dict):
+        raise Unavailable("the sidecar's alternative cannot be read: expected resource and arguments")
+    return Alternative(
+        resource=f"{resource.get('type', '')}:{resource.get('id', '')}",
+        operation=str(resource.get("operation", "")),
+        variant=str(resource.get("variant", "")),
+        fields=tuple(map(str, resource.get("fields", ()))),
+        arguments=arguments,
     )
 
 
 def _properties(wire: resources_pb2.Obligation) -> dict[str, Any]:
+    return read_object(wire.properties or b"{}", f"obligation {wire.id!r}")
+
+
+def read_object(raw: bytes, what: str) -> dict[str, Any]:
+    """The JSON object that the text is; Unavailable where it is none."""
     try:
-        properties = json.loads(wire.properties or b"{}")
+        found = json.loads(raw)
     except ValueError as error:
-        raise Unavailable(f"the sidecar's obligation {wire.id!r} cannot be read: {error}") from error
-    if not isinstance(properties, dict):
-        raise Unavailable(f"the sidecar's obligation {wire.id!r} cannot be read: expected a JSON object")
-    return properties
+        raise Unavailable(f"the sidecar's {what} cannot be read: {error}") from error
+    if not isinstance(found, dict):
+        raise Unavailable(f"the sidecar's {what} cannot be read: expected a JSON object")
+    return found
 
 
 def read_money(wire: resources_pb2.Money) -> Money:
@@ -85,6 +141,8 @@ def read_report(wire: sidecar_pb2.ReportResponse) -> Reported:
         overrun=read_money(wire.overrun) if wire.HasField("overrun") else None,
         replayed=wire.replayed,
         claimed=wire.claimed,
+        advice=wire.advice,
+        compensation=wire.compensation,
     )
 
 

@@ -17,7 +17,7 @@ from remit.sdk.address import Target
 from remit.sdk.afterwards import is_cancelled
 from remit.sdk.errors import IllegalState, Unavailable
 from remit.sdk.failures import failure
-from remit.v1 import sidecar_pb2_grpc
+from remit.v1 import oversight_pb2_grpc, sidecar_pb2_grpc
 
 
 def _jitter() -> float:
@@ -44,7 +44,7 @@ class Transport:
         self._retry = retry
         self._timeout = timeout
         self._channel: aio.Channel | None = None
-        self._stub: Any = None
+        self._rpcs: dict[str, Any] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
 
     @property
@@ -60,7 +60,8 @@ class Transport:
             raise IllegalState("this agent was connected before: call remit.Agent.connect() again")
         self._loop = asyncio.get_running_loop()
         self._channel = self._target.channel()
-        self._stub = sidecar_pb2_grpc.SidecarStub(self._channel)  # type: ignore[no-untyped-call]
+        for stub in (sidecar_pb2_grpc.SidecarStub, oversight_pb2_grpc.OversightStub):
+            self._rpcs |= vars(stub(self._channel))
 
     async def close(self) -> None:
         """Close the channel; calls under way end as Unavailable."""
@@ -113,7 +114,7 @@ class Transport:
         return await self._within(rpc, self._begin(rpc, request, timeout))
 
     def _begin(self, rpc: str, request: Message, timeout: float) -> Any:
-        return getattr(self._stub, rpc)(request, timeout=timeout, metadata=self._target.metadata)
+        return self._rpcs[rpc](request, timeout=timeout, metadata=self._target.metadata)
 
     async def _within(self, rpc: str, answer: Awaitable[Any]) -> Any:
         try:
