@@ -19,7 +19,7 @@ from remit.listeners.console.app import Console
 from remit.listeners.console.oidc import OidcSettings, ProviderFailed
 from remit.listeners.console.server import ConsoleListener
 from remit.listeners.grpc_server import CannotListen
-from remit.listeners.ops import Checks
+from remit.listeners.ops import Besides, Checks
 from remit.listeners.pipeline import Identities, Overview
 from remit.metrics import Metrics
 from remit.ports import Clock, Ids
@@ -46,8 +46,11 @@ async def serve_console(
     tls: TlsSettings | None,
     drain_seconds: float,
     progress: Progress,
+    besides: Besides | None = None,
 ) -> str:
-    """Serve it, with health and metrics, until the stack is closed. Returns the address as a browser dials it.
+    """Serve it, with health and metrics and what there is `besides`, until the stack is closed.
+
+    Returns the address as a browser dials it.
 
     Raises ConsoleUnfit, CannotListen, OSError.
     """
@@ -64,6 +67,7 @@ async def serve_console(
             public_url=desk.public_url,
             oidc=None if desk.oidc is None else _provider(desk.oidc),
             htmx=await asyncio.to_thread(_script, progress),
+            besides=besides,
         )
     except ProviderFailed as error:
         raise ConsoleUnfit(

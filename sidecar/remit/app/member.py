@@ -259,8 +259,10 @@ class Member(ABC):
         stack.push_async_callback(grpc.stop, limits.drain_seconds)
         self._servers["gRPC"] = grpc.ended
 
-    async def _serve_console(self, stack: AsyncExitStack, address: ListenOn, tls: TlsSettings | None) -> None:
-        """Serve people's web pages, with health and metrics beside them."""
+    async def _serve_console(
+        self, stack: AsyncExitStack, address: ListenOn, tls: TlsSettings | None, *, besides: Besides | None = None
+    ) -> None:
+        """Serve people's web pages, with health and metrics beside them, and what there is besides."""
         # What they are made with takes memory and time to load: a sidecar that serves none goes without.
         console = import_module("remit.app.console")
         bound: str = await console.serve_console(
@@ -276,6 +278,7 @@ class Member(ABC):
             tls=tls,
             drain_seconds=self._settings.limits.drain_seconds,
             progress=self._progress,
+            besides=besides,
         )
         self.addresses += (bound,)
 

@@ -60,14 +60,13 @@ class App(Member):
             self._metrics.expose(self._store, self._clock)
             await self._tell()
         settings = self._settings
+        authzen = Authzen(self._pipeline, self._identity, self._metrics)
+        stack.push_async_callback(authzen.finish, settings.limits.drain_seconds)
         if settings.console and settings.http is not None:
-            await self._serve_console(stack, settings.http, settings.tls)
-            await self._serve_ops(stack, settings.ops)
+            await self._serve_console(stack, settings.http, settings.tls, besides=authzen)
         else:
-            authzen = Authzen(self._pipeline, self._identity, self._metrics)
-            stack.push_async_callback(authzen.finish, settings.limits.drain_seconds)
             await self._serve_ops(stack, settings.http, besides=authzen)
-            await self._serve_ops(stack, settings.ops)
+        await self._serve_ops(stack, settings.ops)
 
     async def _take(self, catalogue: Catalogue, bundle: Bundle) -> None:
         """Envoy knows a catalogue before decisions are made by it, and the old one again where OPA refuses."""
