@@ -16,11 +16,17 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from fakes.loop import in_loop
+from fakes.approvals import answer, asked, is_open
+from fakes.commits import Desk
+from fakes.loop import in_loop, until
 from fakes.ports import free_port
+from fakes.store_memory import MemoryStore
+from fakes.world import world as make_world
 from remit.backends.vault_file import FileVault
 from remit.backends.webhook_http import MAX_BODY_BYTES, WebhookHttp, signature, webhook
+from remit.core.approval import Verdict
 from remit.core.canonical import canonical
+from remit.pep.telling import Teller
 from remit.ports import VaultFailed, WebhookFailed
 
 DOC = Path(__file__).parents[2] / "docs" / "webhook.md"
@@ -354,3 +360,31 @@ async def test_a_secret_that_is_not_fit_is_told_without_it(
     with pytest.raises(VaultFailed) as failed:
         await webhook("http://127.0.0.1/", path, FileVault({}, tmp_path))
     assert str(failed.value).startswith(f"file {path}: {told}")
+
+
+def test_an_approval_reaches_who_is_told_signed(verified: Verify) -> None:
+    """From the store over the wire: opened, then denied; a server that fails at first is told all the same."""
+
+    async def told() -> Receiver:
+        store = MemoryStore()
+        desk = Desk(store)
+        async with receiving(500) as receiver:
+            teller = Teller(make_world(store), WebhookHttp(receiver.url, SECRET), public_url="https://desk.example.com")
+            running = asyncio.create_task(teller.run())
+            await is_open(desk, asked())
+            await until(lambda: len(receiver.got) == 1)
+            receiver.status = 204
+            await answer(desk, "denied", verdict=Verdict.DENY)
+            await until(lambda: len(receiver.got) == 3)
+            running.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await running
+        return receiver
+
+    got = asyncio.run(told()).got
+    assert [json.loads(body)["event"] for _, _, body in got] == [
+        "approval.pending",
+        "approval.pending",
+        "approval.denied",
+    ]
+    assert all(verified(SECRET, dict(headers), body) for _, headers, body in got)

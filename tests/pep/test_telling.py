@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,6 +22,8 @@ from fakes.world import world as make_world
 from hypothesis import given
 from hypothesis import strategies as st
 from remit.backends.webhook_http import MAX_BODY_BYTES
+from remit.config import load
+from remit.config.approval_settings import WebhookSettings
 from remit.core.approval import Approval, State, Terms, Verdict
 from remit.core.approval_event import event, kind
 from remit.core.canonical import canonical
@@ -29,6 +33,7 @@ from remit.pep.outbox import DAY, Outbox
 from remit.pep.telling import LOOK_SECONDS, MOST_GRANTS, Teller
 from remit.ports import ApprovalsQuery, WebhookFailed
 
+DOC = Path(__file__).parents[2] / "docs" / "webhook.md"
 CHAIN = ("lead", "boss")
 DESK = "https://desk.example.com"
 CANARY = "c4n4ry"
@@ -254,6 +259,35 @@ async def test_nothing_is_asked_of_a_store_in_which_nothing_moves(stage: Stage) 
     before = stage.store.queries
     await stage.told()
     assert stage.store.queries == before
+
+
+# What is documented
+
+
+def rows() -> list[tuple[str, str]]:
+    """The rows of the table of docs/webhook.md: names, and what is said of them."""
+    return re.findall(r"^\| (`[^|]*) \| ([^|]*) \|$", DOC.read_text(encoding="utf-8"), re.MULTILINE)
+
+
+def test_every_field_is_documented_and_every_documented_field_is_there() -> None:
+    """docs/webhook.md names what an event has, and no more."""
+    named = {name for names, _ in rows() for name in re.findall(r"`([a-z_]+)`", names)}
+    assert named == set(event(asked(), currency="EUR", page=""))
+
+
+def test_every_kind_of_event_is_documented() -> None:
+    """Each that an approval can be, by its name."""
+    (told,) = [said for names, said in rows() if names == "`event`"]
+    kinds = {kind(replace(asked(), state=state, level=level)) for state in State for level in (0, 1)}
+    assert set(re.findall(r"`approval\.([a-z_]+)`", told)) == kinds
+
+
+def test_the_settings_that_are_shown_are_read(tmp_path: Path) -> None:
+    """As they stand in docs/webhook.md."""
+    (shown,) = re.findall(r"```yaml\n(.*?)```", DOC.read_text(encoding="utf-8"), re.DOTALL)
+    (tmp_path / "remit.yaml").write_text(f"currency: EUR\n{shown}", encoding="utf-8")
+    found = load([tmp_path / "remit.yaml"], {}, {})[0].approvals.webhook
+    assert found == WebhookSettings("https://chat.example.com/hooks/remit", Path("/secrets/webhook"))
 
 
 # What is not told
