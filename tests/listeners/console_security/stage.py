@@ -13,15 +13,17 @@ from typing import Any
 
 from remit.backends.identity_catalogue import CatalogueIdentity
 from remit.backends.ids_random import RandomIds
-from remit.core.answer import Halted
+from remit.core.answer import Halted, Shown
+from remit.core.approval import State
 from remit.core.catalogue import Agent, Catalogue, Identity, Person
+from remit.core.claim import Claim
 from remit.core.errors import Forbidden, NotFound
 from remit.core.model import BudgetRoom, BudgetRow, Halt, Subject
 from remit.listeners.console.app import Console
 from remit.listeners.console.oidc import OidcSettings
 from remit.listeners.console.security import Limits
 from remit.listeners.console.server import ConsoleListener, Times
-from remit.ports import Burn, JournalRow, WorkflowState
+from remit.ports import Burn, JournalRow, Reservation, WorkflowState
 
 ANA, BO, CY, AGENT, OPERATOR = "ana-token", "bo-token", "cy-token", "agent-token", "operator-token"
 SECOND = 1_000_000_000
@@ -101,6 +103,20 @@ class Overviewed:
         return []
 
     async def halts(self, subject: Subject) -> Sequence[Halt]:
+        self._may(subject)
+        return []
+
+    async def approvals(
+        self, subject: Subject, states: Sequence[State], id: str, before: str, limit: int
+    ) -> Sequence[Shown]:
+        self._may(subject)
+        return []
+
+    async def unresolved(self, subject: Subject, limit: int) -> Sequence[Reservation]:
+        self._may(subject)
+        return []
+
+    async def claims(self, subject: Subject, limit: int) -> Sequence[Claim]:
         self._may(subject)
         return []
 
