@@ -1,7 +1,8 @@
 """A stand-in for the sidecar's ext_proc: lets a request through to where the request itself says, and nothing else.
 
 `x-to: SERVICE/ENDPOINT` is let through there; without it the request goes on without a word, as if the sidecar had
-forgotten to refuse it. Responses and tunnels pass unchanged until `cut` ends them.
+forgotten to refuse it. `x-hold: SECONDS` is let through after so many, and Envoy is asked to wait for `x-longer` of
+them. Responses and tunnels pass unchanged until `cut` ends them.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from remit._envoy.envoy.service.ext_proc.v3 import external_processor_pb2 as pb
 from remit._envoy.envoy.service.ext_proc.v3 import external_processor_pb2_grpc as pb_grpc
 from remit.core.catalogue import Catalogue
 from remit.core.egress.routing import LISTENER, ROUTE_HEADER, TCP, route, terms_of
+from remit.listeners.egress_wire import hold_on
 
 BODY_BYTES = 80 << 20
 
@@ -49,7 +51,7 @@ class Judge(pb_grpc.ExternalProcessorServicer):
         listener = str(dict(context.invocation_metadata())[LISTENER])
         self.open += 1
         cut = asyncio.ensure_future(self._cut.wait())
-        to = ""
+        to, hold, longer = "", 0.0, 0.0
         iterator = aiter(requests)
         try:
             while True:
@@ -65,10 +67,15 @@ class Judge(pb_grpc.ExternalProcessorServicer):
                     headers = _headers(asked.request_headers)
                     self.seen.append(headers)
                     to = self.tcp if listener == TCP else headers.get("x-to", "")
+                    hold, longer = (float(headers.get(each, "0")) for each in ("x-hold", "x-longer"))
                 if asked.HasField("request_body"):
                     self.bodies.append(asked.request_body.body)
                 if asked.HasField("response_headers"):
                     self.answered.append(_headers(asked.response_headers))
+                if hold and _decides(asked):
+                    if longer:
+                        yield hold_on(int(longer * 1000))
+                    await asyncio.sleep(hold)
                 yield self._answer(asked, to)
         finally:
             self.open -= 1
@@ -91,6 +98,11 @@ class Judge(pb_grpc.ExternalProcessorServicer):
         streamed = passed.response.body_mutation.streamed_response
         streamed.body, streamed.end_of_stream = asked.response_body.body, asked.response_body.end_of_stream
         return pb.ProcessingResponse(response_body=passed)
+
+
+def _decides(asked: Any) -> bool:
+    """Whether the request is there whole."""
+    return bool(asked.request_body.end_of_stream or asked.request_headers.end_of_stream)
 
 
 def _headers(message: Any) -> dict[str, str]:

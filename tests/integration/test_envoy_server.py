@@ -16,6 +16,7 @@ import pytest
 from fakes.envoy_world import World, world
 from fakes.loop import in_loop, until
 from listeners.certificates import Authority
+from remit.backends import envoy_listeners
 from remit.backends.envoy_process import EnvoyFailed
 from remit.core.catalogue import Endpoint, Service
 
@@ -334,3 +335,30 @@ async def test_new_addresses_that_were_made_for_an_older_catalogue_do_not_bring_
         await here.reload(here.catalogue({"new": Service(owner="x", endpoints={"here": here.endpoint("http")})}))
         await here.envoy.update(late)
         assert (await ask(here, "/new/x", "new/here"))[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "hold", "longer", "status"),
+    [
+        ("POST", 1.5, 0.0, 504),  # any call has but its second
+        ("POST", 1.5, 5.0, 200),
+        ("GET", 1.5, 5.0, 200),
+        ("POST", 1.5, 1.2, 504),  # and a held one what was asked for
+        ("POST", 1.5, 4000.0, 504),  # more than an hour is not heard
+        ("POST", 3.0, 5.0, 200),  # a body that is there ends the time for a whole request
+        ("GET", 3.0, 5.0, 504),  # without one it goes on
+    ],
+)
+@in_loop
+async def test_envoy_waits_longer_where_it_is_asked_to_and_then_fails_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, hold: float, longer: float, status: int
+) -> None:
+    """One second a decision, two a request, instead of 15 and 60."""
+    monkeypatch.setattr(envoy_listeners, "_JUDGE_SECONDS", 1)
+    monkeypatch.setattr(envoy_listeners, "_REQUEST_SECONDS", 2)
+    async with world(tmp_path) as here:
+        sent = {"x-to": "api/here", "x-hold": str(hold), "x-longer": str(longer)}
+        body = b"x" if method == "POST" else None
+        async with here.session.request(method, f"{here.base}/api/x", data=body, headers=sent) as response:
+            assert response.status == status
+        assert len(here.upstream.requests) == (status == 200)
