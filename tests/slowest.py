@@ -37,6 +37,7 @@ SLOWEST = (
     "integration/test_egress_cuts.py",
     "integration/test_egress_secrets.py",
     "integration/test_egress_stops.py",
+    "integration/test_egress_held.py",
     "integration/test_policy_mutation.py",
     "cli/test_mcp.py",
 )
