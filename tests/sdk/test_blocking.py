@@ -8,6 +8,7 @@ import inspect
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -191,3 +192,47 @@ def test_a_running_loop_elsewhere_may_block(fake: SidecarFake) -> None:
             assert agent.authorize("api.call", "service:openai").permitted
 
     asyncio.run(main())
+
+
+def test_what_is_held_is_waited_for_and_reviewed(fake: SidecarFake) -> None:
+    """By two threads: one asks, the other approves."""
+    fake.hold("service:openai")
+    with connect(fake) as worker, connect(fake, "token-writer") as lead, ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(worker.authorize, "api.call", "service:openai", wait=30, arguments={"n": 1})
+        for request in lead.reviews():
+            assert request.items[0].arguments == {"n": 1}
+            assert request.approve("fine").state == "approved"
+            break
+        assert waiting.result(10).permitted
+        for other in ("deny", "pass_on"):
+            with pytest.raises(remit.IllegalState):
+                getattr(request, other)("too late")
+        with pytest.raises(remit.IllegalState):
+            request.offer({"arguments": {}}, "too late")
+
+
+def test_a_claim_is_held_for_its_block(fake: SidecarFake) -> None:
+    """And renewed by the agent's own thread."""
+    with connect(fake) as agent, agent.claim("service:mail", ttl=timedelta(seconds=0.15)) as claim:
+        agent.authorize("tool.call", "tool:mail")
+        while len(fake.claimed) < 3:
+            threading.Event().wait(0.005)
+        claim.check()
+    assert fake.asked(0).context.claim == claim.token == 1
+    assert len(fake.released) == 1
+
+
+def test_a_lost_claim_is_told_at_the_end_and_by_asking(fake: SidecarFake) -> None:
+    """A thread is not interrupted."""
+    lease = timedelta(seconds=0.15)
+    with (
+        connect(fake) as agent,
+        pytest.raises(remit.ClaimLost),
+        agent.claim("service:mail", ttl=lease) as claim,
+    ):
+        fake.claims[("service", "mail", "")] = ("writer", 2)
+        while claim.lost is None:
+            threading.Event().wait(0.005)
+        with pytest.raises(remit.ClaimLost):
+            claim.check()
+    assert fake.released == []

@@ -415,6 +415,8 @@ class Agent:
         losing it ends the block with ClaimLost. `ttl` is how long it outlives an agent that is gone, in whole seconds.
         """
         refuse_unknown(why, Why)
+        if ttl <= timedelta():
+            raise InvalidRequest(Violation("ttl", f"a time, not {ttl}"))
         request = build(
             sidecar_pb2.ClaimRequest,
             resource=thing(resource),

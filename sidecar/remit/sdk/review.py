@@ -196,8 +196,8 @@ class Reviews:
             if found.state != resources_pb2.APPROVAL_STATE_PENDING:
                 self._told.pop(found.id, None)
                 continue
-            self._told[found.id] = max(known, found.version)
-            if found.resolvable and found.version > known:
+            self._told[found.id] = max(known, found.version) if found.resolvable else known
+            if found.version > known and found.resolvable:
                 yield Review(**_read(found), resolve=self._resolve)
 
     async def _resolve(self, asked: Asked, verdict: str, reason: str, changes: bytes = b"") -> Asked:
