@@ -148,6 +148,8 @@ def _pages(
         "workflow": lambda: f"/workflows/{_one_of(workflow)}",
         "decisions": lambda: "/decisions",
         "decision": lambda: f"/decisions/{_one_of(random.choice(decisions))}",
+        "approvals": lambda: "/approvals",
+        "open_ends": lambda: "/open-ends",
         "halts": lambda: "/halts",
     }
 

@@ -150,5 +150,7 @@ async def _looking(stage: Stage, workflow: str, decision: str) -> AsyncIterator[
                 "/workflow": page(f"/workflows/{workflow}", workflow),
                 "/decisions": page("/decisions", "Older"),
                 "/decision": page(f"/decisions/{decision}", decision),
+                "/approvals": page("/approvals", "50 or more wait"),
+                "/open-ends": page("/open-ends", "There are more"),
                 "/halts": page("/halts", "Nothing is halted."),
             }

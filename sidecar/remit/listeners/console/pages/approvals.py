@@ -42,16 +42,16 @@ class Form:
 
 async def show_all(visit: Visit) -> Response:
     """Those that wait and then the latest others; or those of a `state`. `before` is the id that a page ended with."""
-    return visit.page("approvals.html", title="Approvals", **await _listed(visit))
+    return visit.page("approvals.html", title="Approvals", **await _with_latest(visit, await _first(visit)))
 
 
 async def live(visit: Visit) -> Response:
-    """The lists alone, for htmx. Nothing where they are as they were (`seen`), unless a failure is to be cleared."""
-    values = await _listed(visit)
-    asked = visit.request.query_params
-    if asked.get("seen") == values["seen"] and not asked.get("lost"):
+    """The lists alone, for htmx. Nothing where those that wait are as they were (`seen`), unless a failure is to be
+    cleared: the others may be many, and are looked for only when something happens."""
+    waiting, asked = await _first(visit), visit.request.query_params
+    if asked.get("seen") == waiting["seen"] and not asked.get("lost"):
         return HTMLResponse(status_code=HTTPStatus.NO_CONTENT)
-    return visit.page("approvals_live.html", polled=True, **values)
+    return visit.page("approvals_live.html", polled=True, **await _with_latest(visit, waiting))
 
 
 async def show(visit: Visit) -> Response:
@@ -94,7 +94,8 @@ async def resolve(visit: Visit) -> Response:
     return _page(visit, resolved.shown, after, answer=resolved.answer, act=form.verdict, status=status)
 
 
-async def _listed(visit: Visit) -> dict[str, Any]:
+async def _first(visit: Visit) -> dict[str, Any]:
+    """The list that was asked for: those that wait, or those of a state."""
     asked = visit.request.query_params
     state, before = asked.get("state", ""), asked.get("before", "")
     if state and state not in tuple(State):
@@ -103,24 +104,29 @@ async def _listed(visit: Visit) -> dict[str, Any]:
         raise BadRequest(Violation("before", "an approval's id"))
     states = (State(state or State.PENDING),)
     found = await visit.overview.approvals(visit.person, states, "", before, LISTED + 1)
-    rest = [] if state or before else await visit.overview.approvals(visit.person, _ENDED, "", "", LATELY)
-    # One that is resolved between the two questions is in both answers.
-    listed = {each.approval.id for each in found}
     now = visit.console.now()
     lines = [line(each, now) for each in found[:LISTED]]
-    lately = [line(each, now) for each in rest if each.approval.id not in listed]
     more = lines[-1].id if len(found) > LISTED else ""
     return {
         "lines": lines,
-        "lately": lately,
         "state": state,
         "states": tuple(State),
         "before": before,
         "more": more,
         "mine": sum(each.resolvable for each in lines),
-        "live": visit.console.htmx is not None and not before,
-        "seen": f"{digest([*lines, *lately])}{more}",
+        "live": visit.console.htmx is not None and not before and state in ("", State.PENDING),
+        "seen": f"{digest(lines)}{more}",
     }
+
+
+async def _with_latest(visit: Visit, first: dict[str, Any]) -> dict[str, Any]:
+    """The list, and the latest of those that do not wait any more below it."""
+    if first["state"] or first["before"]:
+        return {**first, "lately": ()}
+    found = await visit.overview.approvals(visit.person, _ENDED, "", "", LATELY)
+    # One that is resolved between the two questions is in both answers.
+    listed, now = {each.id for each in first["lines"]}, visit.console.now()
+    return {**first, "lately": [line(each, now) for each in found if each.approval.id not in listed]}
 
 
 async def _one(visit: Visit) -> Shown:

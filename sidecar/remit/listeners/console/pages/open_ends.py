@@ -13,7 +13,7 @@ from remit.core.records import items
 from remit.listeners.console.pages.site import Visit, part
 from remit.ports import Reservation
 
-LISTED = 200
+LISTED = 100
 
 _KEY_BYTES, _KEY_DEPTH = 64 * 1024, 2
 
