@@ -155,10 +155,12 @@ async def test_cancellation_lets_go_of_it() -> None:
 
         async def work() -> None:
             async with claim(agent, timedelta(seconds=60)):
+                begun.set()
                 await asyncio.Event().wait()
 
+        begun = asyncio.Event()
         task = asyncio.ensure_future(work())
-        await until(lambda: fake.claims.get(THING) == ("support", 1))
+        await begun.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
