@@ -330,7 +330,8 @@ def test_a_watch_outlives_the_sidecar(stage: Stage) -> None:
         assert [watch.seen(), watch.seen()] == [("a_3", "pending", 1), ("a_1", "expired", 2)]
         with pytest.raises(Empty):
             watch.line(0.3)
-        assert watch.end().count("nobody answers") == 1
+        (said,) = filter(None, watch.end().splitlines())
+        assert "nobody answers" in said
 
 
 def test_a_watch_shows_a_block_each(stage: Stage) -> None:

@@ -11,6 +11,7 @@ from fakes.loop import in_loop
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from remit.core.authzen import EVALUATION, EVALUATIONS, MAX_EVALUATIONS, read_evaluation
+from remit.core.call import Call
 from remit.core.errors import BadRequest
 from remit.listeners import authzen_read
 from remit.listeners.authzen import MAX_BODY_BYTES
@@ -229,6 +230,20 @@ def test_no_value_is_read_in_another_way_than_as_a_call_or_not_at_all(
     except BadRequest as wrong:
         assert wrong.violations
         return
-    assert isinstance(call.claimed.attempt, int) and not isinstance(call.claimed.attempt, bool)
-    assert all(isinstance(each, str) for each in (call.key, call.claimed.workflow, *call.claimed.inputs))
-    assert all(quantity >= 0 for quantity in call.usage.values())
+    assert is_typed(call)
+
+
+def is_typed(call: Call) -> bool:
+    """Whether each field is of the type that whoever uses it relies on."""
+    numbers = (call.claimed.attempt, call.claimed.claim, *call.usage.values())
+    texts = (call.key, call.claimed.workflow, call.claimed.purpose, *call.claimed.inputs, *call.fulfils)
+    return all(type(each) is int and each >= 0 for each in numbers) and all(type(each) is str for each in texts)
+
+
+def test_a_reader_that_takes_true_for_a_number_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The check can fail: with bounds alone, `true` is an attempt."""
+    monkeypatch.setattr(
+        authzen_read._Said, "number", lambda self, field, value, *, least, most: value if value >= least else least
+    )
+
+    assert is_typed(authzen_read.call(read_evaluation(question(context={"attempt": True})))) is False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
@@ -104,6 +105,8 @@ def watch(connection: Connection, as_json: bool) -> None:
 
 
 async def _watch(connection: Connection, *, as_json: bool) -> None:
+    # That a stream was ended is no news: gRPC would write it between the blocks.
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     target = connection.target(person=True)
     async with aclosing(Watch(target, connection.timeout).approvals()) as approvals:
         async for each in approvals:
