@@ -152,6 +152,25 @@ def test_each_useless_entry_is_told(good: Path, old: str, new: str, advice: list
     assert advise(load([good], {}, {})[1], 1_900_000_000 * 10**9) == advice
 
 
+def test_priorities_that_decide_nothing_are_told(place: Path) -> None:
+    """A service whose conflicts go by priority, and agents of which none has more than another."""
+    text = """\
+currency: EUR
+teams: {cx: {}}
+agents: {a: {team: cx, roles: [x], priority: 5}, b: {team: cx, roles: [x], priority: 5}, c: {team: cx}}
+services:
+  one: {owner: cx, roles: [x], conflicts: {between: [[a, b]], policy: priority}}
+  two: {owner: cx, conflicts: {between: [[a, b]], policy: priority}}
+  three: {owner: cx, roles: [x], conflicts: {between: [[a, b]]}}
+"""
+    (place / "remit.yaml").write_text(text)
+    advice = [each for each in advise(load([place], {}, {})[1], 1) if "priority" in each]
+
+    assert advice == [
+        "services.one.conflicts: all who may use it have the same priority, so the first always has its way"
+    ]
+
+
 SUPERVISED = """\
 currency: EUR
 teams: {cx: {}}

@@ -83,6 +83,7 @@ def _services(catalogue: Catalogue, now: int) -> Iterator[str]:
         for variant in service.variants or ("",):
             yield from _variant(place, name, variant, catalogue=catalogue, now=now)
         yield from _approvals(place, service, catalogue)
+        yield from _ranks(place, service, catalogue)
 
 
 def _reachable(place: str, entry: Service | Dataset, catalogue: Catalogue) -> Iterator[str]:
@@ -126,6 +127,12 @@ def _approvals(place: str, service: Service, catalogue: Catalogue) -> Iterator[s
         for name, terms in override.variants.items():
             if terms.approval:
                 yield from _votes(f"{place}.overrides[{number}].variants.{name}", terms.approval, selected, catalogue)
+
+
+def _ranks(place: str, service: Service, catalogue: Catalogue) -> Iterator[str]:
+    ranks = {agent.priority for agent in catalogue.agents.values() if admits(service, agent)}
+    if service.conflicts and service.conflicts.policy == "priority" and len(ranks) == 1:
+        yield f"{place}.conflicts: all who may use it have the same priority, so the first always has its way"
 
 
 def _votes(place: str, approval: Approval, asking: Sequence[str], catalogue: Catalogue) -> Iterator[str]:
