@@ -6,7 +6,7 @@ question, not a changed one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from remit.core.errors import BadRequest, Violation
@@ -17,8 +17,13 @@ CHANGEABLE = frozenset({"operation", "variant", "fields"})
 _TEXT = 128
 
 
-def described(request: Request) -> dict[str, Any]:
-    """The parts of a request that can be changed, and those that say what is acted on."""
+MEASURED = "measured"
+"""Among what is shown of a request: the names of arguments that follow from what is performed (its size, the model of a
+variant). A changed request has others, and nobody says which."""
+
+
+def described(request: Request, measured: Collection[str] = ()) -> dict[str, Any]:
+    """The parts of a request that can be changed, and those that say what is acted on; without what is `measured`."""
     resource = request.resource
     return {
         "resource": {
@@ -28,7 +33,7 @@ def described(request: Request) -> dict[str, Any]:
             "variant": resource.variant,
             "fields": list(resource.fields),
         },
-        "arguments": dict(request.context.arguments),
+        "arguments": {key: each for key, each in request.context.arguments.items() if key not in measured},
     }
 
 

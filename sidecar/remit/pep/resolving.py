@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from remit.core.alternative import check_patch
+from remit.core.alternative import MEASURED, check_patch
 from remit.core.answer import Answer, Resolved, Shown
 from remit.core.approval import (
     SHOWN_BYTES,
@@ -198,7 +198,8 @@ def _described(found: Approval) -> Mapping[str, Any]:
     if len(found.items) != 1 or not found.items[0].shown:
         raise BadRequest(Violation("alternative", "nothing, where several requests or one that is not shown are meant"))
     shown = parse(found.items[0].shown.encode(), SHOWN_BYTES)
-    return {"resource": {**found.resource, "fields": shown["fields"]}, "arguments": shown["arguments"]}
+    arguments = {key: each for key, each in shown["arguments"].items() if key not in shown.get(MEASURED, ())}
+    return {"resource": {**found.resource, "fields": shown["fields"]}, "arguments": arguments}
 
 
 def stated(obligations: Iterable[Obligation]) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from typing import Any
 
+from remit.core.alternative import MEASURED
 from remit.core.canonical import digest
 from remit.core.egress.exchange import Headers, HttpRequest, Mapped
 
@@ -52,6 +53,10 @@ _EACH_TRY = re.compile(
 )
 
 
+_MEASURED = frozenset({"bytes", "messages", "model", "roles"})
+"""Arguments that the ready-made kinds of services for models count, or take from the variant."""
+
+
 def content_of(request: HttpRequest, mapped: Mapped, endpoints: Iterable[str] = ()) -> str:
     """SHA-256 (hex) of what is performed beside the arguments; `endpoints` are those that the caller may mean."""
     body = sha256(essence(mapped)).hexdigest()
@@ -70,6 +75,8 @@ def shown(request: HttpRequest, mapped: Mapped) -> Mapping[str, Any]:
         told["hosted"] = mapped.properties["hosted"]
     if mapped.properties.get("inputResponses"):
         told["inputResponses"] = mapped.properties["inputResponses"]
+    measured = sorted(_MEASURED & mapped.arguments.keys()) if "." in mapped.format else []
+    told |= {MEASURED: measured} if measured else {}
     if "protocol" not in mapped.properties:
         told |= {"method": request.method, "path": request.path.partition("?")[0], "bytes": len(mapped.body)}
     return told
