@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from fakes.world import OPERATOR, subject
 from remit.core.answer import Answer
 from remit.core.approval import Bind, State, Terms, Verdict
 from remit.core.call import Resolution
+from remit.core.catalogue import Variant
 from remit.core.decision import Effect
 from remit.core.errors import StoreUnavailable
 from remit.core.model import Mode, Subject
@@ -24,6 +26,19 @@ from remit.pep.egress import Attempt, Egress, Passage
 from remit.pep.meter import End, How
 from remit.pep.outwait import outwait
 from remit.pep.pipeline import Pipeline
+
+
+@dataclass
+class Each:
+    """Several variants, each held by its own terms."""
+
+    one: Holding
+    other: Holding
+
+    def __call__(self, document: Mapping[str, Any]) -> Any:
+        held = self.other if document["resource"]["variant"] == self.other.variant else self.one
+        return held(document)
+
 
 ANALYSIS, WATCHED = subject("analysis"), subject("watched", mode=Mode.OBSERVE)
 SECOND = 10**9
@@ -237,3 +252,31 @@ async def test_a_store_that_fails_while_it_is_decided_again_fails_the_call(site:
 
     with pytest.raises(StoreUnavailable):
         await outwait(first, decide, waits, world=site.world, wait=LONG, patience=Caller())
+
+
+@pytest.mark.parametrize("by", ["person", "rule"])
+@in_loop
+async def test_the_changed_request_that_was_offered_goes_out_and_no_other(by: str) -> None:
+    """However long its text is by then, and whatever its model is called: the variant says it. Once alone."""
+    patch = {"resource": {"variant": "xl"}, "arguments": {"max_tokens": 50}}
+    terms = Terms(roles=("approver",), bind=Bind.EXACT)
+    policy = Each(Holding("large", replace(terms, alternative=patch if by == "rule" else {})), Holding("xl", terms))
+    site = leaving(policy)
+    services = {**site.world.catalogue.services}
+    variants = {**services["llm"].variants, "xl": Variant(model="llm-xl-2", inject={"output_token": 100})}
+    services["llm"] = replace(services["llm"], variants=variants)
+    catalogue = replace(site.world.catalogue, services=services)
+    site.world.installation = replace(site.world.installation, catalogue=catalogue)
+    if by == "person":
+        await resolve(site, await held(site, chat()), Verdict.DENY, alternative=patch)
+
+    no = await site.egress.begin(ANALYSIS, chat(), Caller())
+
+    assert isinstance(no, Answer) and [each.code for each in no.reasons] == [Reason.ALTERNATIVE_OFFERED]
+    assert no.alternative is not None and no.alternative["resource"]["variant"] == "xl"
+    assert no.alternative["arguments"]["max_tokens"] == 50 and "model" not in no.alternative["arguments"]
+    for tokens, variant, goes in ((51, "llm-xl-2", False), (50, "large", False), (50, "llm-xl-2", True)):
+        said = {"model": variant, "max_tokens": tokens, "messages": [{"role": "user", "content": "hi, changed"}]}
+        begun = await site.egress.begin(ANALYSIS, chat(json.dumps(said).encode()), Caller())
+        assert isinstance(begun, Passage) is goes, (tokens, variant, begun)
+    assert isinstance(await site.egress.begin(ANALYSIS, chat(json.dumps(said).encode()), Caller()), Answer)

@@ -91,8 +91,9 @@ def bound(found: Mapped) -> str:
     """The exact binding, as the pipeline makes it."""
     who = Subject("agent", "support", "cx", (), Identity("token", "support"))
     resource = Resource("service", "tools", found.operation, found.variant, properties=found.properties)
-    request = Request(who, "tool.call", resource, Context(arguments=found.arguments))
-    return binding(Bind.EXACT, request, content_of(HttpRequest("POST", "http", "remit", "/"), found))
+    content = content_of(HttpRequest("POST", "http", "remit", "/"), found)
+    request = Request(who, "tool.call", resource, Context(arguments=found.arguments), content=content)
+    return binding(Bind.EXACT, request)
 
 
 @pytest.mark.parametrize(
