@@ -203,9 +203,9 @@ class Approval:
         return next((each for each in self.items if each.binding == binding), None)
 
 
-def binding(bind: Bind, request: Request, content: str = "") -> str:
-    """SHA-256 (hex) over what a use must be alike in. `content` is the digest of what is performed beside the
-    arguments: a body, a statement. What says why (reason, parent, inputs) and which attempt it is are not in it."""
+def binding(bind: Bind, request: Request) -> str:
+    """SHA-256 (hex) over what a use must be alike in. What says why (reason, parent, inputs) and which attempt it is are
+    not in it."""
     subject, resource, context = request.subject, request.resource, request.context
     whom = [subject.id, context.workflow, request.action]
     where = [_listed(resource.type), resource.id, resource.operation]
@@ -215,7 +215,7 @@ def binding(bind: Bind, request: Request, content: str = "") -> str:
         return digest([bind.value, whom, where, resource.variant])
     named = {key: value for key, value in resource.properties.items() if key not in _CORRELATION}
     rest = [resource.variant, list(resource.fields), named]
-    how = [subject.actor, context.purpose, dict(context.arguments), content]
+    how = [subject.actor, context.purpose, dict(context.arguments), request.content]
     return digest([bind.value, whom, where, rest, how])
 
 

@@ -44,7 +44,7 @@ class Call:
     """One question by the caller's word. `digest` is SHA-256 (hex) over the request's canonical form, for the
     idempotency key; `rpc` scopes the key. With an `objection`, policy is not asked: it is recorded as a denial.
 
-    `content` is the digest of what is performed beside the arguments (a body, a statement): an exact grant binds it.
+    `content` is what is performed beside the arguments (a statement, a body's digest): an exact grant binds it.
     `shown` is what an approver sees of the request besides its arguments. `about` is (decision, workflow) that the
     record is filed under, where it speaks of another one's.
     """

@@ -88,7 +88,7 @@ class Context:
 @dataclass(frozen=True, slots=True)
 class Request:
     """One question. `usage` is the stated upper bound per unit; `fulfils` the obligations its enforcement
-    point knows; `key` the idempotency key ("" for none)."""
+    point knows; `key` the idempotency key ("" for none). `content` says what is performed beside the arguments."""
 
     subject: Subject
     action: str
@@ -97,6 +97,7 @@ class Request:
     usage: Mapping[str, int] = field(default_factory=dict)
     fulfils: frozenset[str] = frozenset()
     key: str = ""
+    content: str = ""
 
 
 @dataclass(frozen=True, slots=True)

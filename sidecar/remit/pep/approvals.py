@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from remit.core import approval as approvals
-from remit.core.alternative import changed, described
+from remit.core.alternative import MEASURED, changed, described
 from remit.core.answer import Turning
 from remit.core.approval import MOST_ITEMS, SECOND, SHOWN_BYTES, Approval, Bind, Hold, Item, State, Vote
 from remit.core.canonical import encode
@@ -45,12 +45,16 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A request that was held: `content` and `shown` as its call has them."""
+    """A request that was held; `shown` as its call has it."""
 
     decision: str
     request: Request
-    content: str
     shown: Mapping[str, Any]
+
+    @property
+    def described(self) -> Mapping[str, Any]:
+        """The request as it can be changed."""
+        return described(self.request, self.shown.get(MEASURED, ()))
 
 
 Ask = Callable[[Facts], Awaitable[Ruling]]
@@ -91,8 +95,8 @@ def _bindings(question: Question, bind: Bind) -> tuple[str, str]:
     request = question.request
     whom = (request.subject.id, request.context.workflow, request.action)
     return (
-        approvals.binding(bind, request, question.content),
-        approvals.offered(*whom, described(request)),
+        approvals.binding(bind, request),
+        approvals.offered(*whom, question.described),
     )
 
 
@@ -137,7 +141,7 @@ def _refused(
         if hold.terms.alternative:
             return _offered(installation, question, facts, ruling, hold)
         for each in _alike(known, hold, question.request):
-            binding = approvals.binding(hold.terms.bind, question.request, question.content)
+            binding = approvals.binding(hold.terms.bind, question.request)
             over = each.state is State.PENDING and each.deadline <= facts.time
             if not (over and each.item(binding)) and not approvals.stands(each, binding, now=facts.time):
                 continue
@@ -153,7 +157,7 @@ def _offered(installation: Installation, question: Question, facts: Facts, rulin
     """A rule offers a changed request: it comes with a grant for exactly that."""
     asked = opened(installation, question, facts, hold, f"{question.decision}.o")
     try:
-        made = offer(asked, described(question.request), hold.terms.alternative, id=asked.id, votes=(), now=facts.time)
+        made = offer(asked, question.described, hold.terms.alternative, id=asked.id, votes=(), now=facts.time)
     except BadRequest as error:
         return Held(facts, turn(ruling, Reason.POLICY_INVALID, f"the alternative of {hold.policy}: {error}"))
     told = turn(ruling, Reason.ALTERNATIVE_OFFERED, "")
@@ -271,7 +275,7 @@ def _item(question: Question, facts: Facts, hold: Hold) -> Item:
     }
     shown = encode(told)
     return Item(
-        binding=approvals.binding(hold.terms.bind, request, question.content),
+        binding=approvals.binding(hold.terms.bind, request),
         decision=question.decision,
         amount=facts.estimate.amount or 0,
         labels=tuple(sorted(facts.labels)),

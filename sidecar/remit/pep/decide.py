@@ -188,7 +188,7 @@ async def _draft(world: World, subject: Subject, call: Call, planner: Planner, p
         held = await consult(
             world,
             installation,
-            Question(id, request, call.content, call.shown),
+            Question(id, request, call.shown),
             facts,
             ruling,
             lambda with_grants: _ask(world, installation, request, with_grants),
@@ -224,7 +224,7 @@ async def _let_through(world: World, draft: Draft) -> Draft:
 
 
 def _request(subject: Subject, call: Call, context: Context) -> Request:
-    return Request(subject, call.action, call.resource, context, call.usage, call.fulfils, call.key)
+    return Request(subject, call.action, call.resource, context, call.usage, call.fulfils, call.key, call.content)
 
 
 async def _judge(

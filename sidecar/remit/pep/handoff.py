@@ -55,6 +55,8 @@ async def hand_off(world: World, subject: Subject, call: HandoffCall) -> HandedO
         claimed=call.claimed,
         key=call.key,
         digest=call.digest,
+        content=call.message_digest,
+        shown={"message": call.message_digest},
     )
 
     def plan(draft: Draft, facts: Facts) -> Plan:

@@ -242,7 +242,13 @@ class Queries:
 def _call(call: QueryCall, fields: tuple[str, ...]) -> Call:
     claimed = replace(call.claimed, arguments=arguments_of(call.parameters))
     return Call(
-        "Query", ActionName.DATA_READ, Resource("dataset", call.dataset, fields=fields), claimed, fulfils=FULFILS
+        "Query",
+        ActionName.DATA_READ,
+        Resource("dataset", call.dataset, fields=fields),
+        claimed,
+        fulfils=FULFILS,
+        content=f"{call.rows} {call.statement}",
+        shown={"statement": call.statement},
     )
 
 
