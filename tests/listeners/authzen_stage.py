@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import aiohttp
+from aiohttp import web
 from fakes.pep_fake import START, FakePipeline
 from remit.backends.clock_system import SystemClock
 from remit.backends.identity_catalogue import CatalogueIdentity
@@ -105,6 +106,7 @@ class Stage:
     seen: Seen
     authzen: Authzen
     session: aiohttp.ClientSession = field(repr=False)
+    connections: Callable[[], int]
 
     async def send(
         self,
@@ -122,6 +124,10 @@ class Stage:
         async with self.session.request(method, url, data=raw, headers={**usual, **(headers or {})}) as response:
             given = {name.lower(): value for name, value in response.headers.items()}
             return Reply(response.status, given, await response.read())
+
+
+def _is_over(connection: web.RequestHandler) -> bool:
+    return connection.transport is None or connection.transport.is_closing()
 
 
 @asynccontextmanager
@@ -145,7 +151,14 @@ async def staged(
     timeout = aiohttp.ClientTimeout(total=20)
     try:
         async with aiohttp.ClientSession(timeout=timeout) as session:
-            yield Stage(int(address.rpartition(":")[2]), pipeline, seen, authzen, session)
+            yield Stage(
+                int(address.rpartition(":")[2]),
+                pipeline,
+                seen,
+                authzen,
+                session,
+                lambda: sum(not _is_over(each) for each in listener._server.connections) if listener._server else 0,
+            )
     finally:
         pipeline.gate.set()
         await listener.stop()

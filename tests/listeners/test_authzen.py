@@ -417,6 +417,21 @@ async def test_a_decision_that_was_begun_is_made_whoever_waits_for_it() -> None:
 
 
 @in_loop
+async def test_what_nobody_waits_for_is_not_begun() -> None:
+    """Of several, the one under way is decided when the client hangs up, and no further one."""
+    async with staged() as stage:
+        stage.pipeline.gate.clear()
+        asking = asyncio.create_task(stage.send(boxcar(*[of("openai")] * 3), EVALUATIONS))
+        await until(lambda: stage.pipeline.waiting == 1)
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+        await until(lambda: stage.connections() == 0)
+        stage.pipeline.gate.set()
+        await stage.authzen.finish(5)
+        assert len(stage.pipeline.asked) == 1
+
+
+@in_loop
 async def test_a_body_that_breaks_off_is_nobodys_question() -> None:
     """A chunk that is none is a bad request."""
     async with staged() as stage:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import aiohttp
 import pytest
-from fakes.loop import in_loop
+from fakes.loop import in_loop, until
 from fakes.pep_fake import FakePipeline
 from remit.backends.clock_system import SystemClock
 from remit.backends.identity_catalogue import CatalogueIdentity
@@ -19,7 +20,7 @@ from remit.listeners.console.app import Console
 from remit.listeners.console.security import MAX_BODY_BYTES as MAX_FORM_BYTES
 from remit.listeners.console.server import ConsoleListener
 
-from .authzen_stage import Stage, question
+from .authzen_stage import Stage, boxcar, of, question
 from .console_security.stage import Overviewed
 from .serving import CATALOGUE, SUPPORT, Seen
 
@@ -48,7 +49,15 @@ async def paged(*, besides: bool = True) -> AsyncIterator[Stage]:
     address = await listener.start("127.0.0.1", 0)
     try:
         async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session:
-            yield Stage(int(address.rpartition(":")[2]), pipeline, seen, authzen, session)
+            port = int(address.rpartition(":")[2])
+            yield Stage(
+                port,
+                pipeline,
+                seen,
+                authzen,
+                session,
+                lambda: len(listener._server.server_state.connections) if listener._server else 0,
+            )
     finally:
         await listener.stop(1)
         await authzen.finish(5)
@@ -88,6 +97,21 @@ def test_what_is_refused_there_is_refused_here(body: bytes, headers: dict[str, s
             assert stage.pipeline.asked == []
 
     run()
+
+
+@in_loop
+async def test_what_nobody_waits_for_is_not_begun() -> None:
+    """As at the plain listener."""
+    async with paged() as stage:
+        stage.pipeline.gate.clear()
+        asking = asyncio.create_task(stage.send(boxcar(*[of("openai")] * 3), EVALUATIONS))
+        await until(lambda: stage.pipeline.waiting == 1)
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+        await until(lambda: stage.connections() == 0)
+        stage.pipeline.gate.set()
+        await stage.authzen.finish(5)
+        assert len(stage.pipeline.asked) == 1
 
 
 @in_loop

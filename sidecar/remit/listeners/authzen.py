@@ -3,7 +3,7 @@
 Each evaluation is a decision like gRPC's Authorize makes it: judged, journalled, its cost set aside. Who asks is proved
 by `Authorization: Bearer`, before the body is looked at; the subject that a body names must be that one, and is never
 believed. Evaluations are decided one after the other, in their order: what one brings into the session holds for the
-next. The work goes on in a task of its own, whoever still waits for it.
+next. The work goes on in a task of its own: a decision that was begun is made, whoever still waits for it.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ class Authzen:
             caller = _name(subject)
             self._places.take(caller)
             try:
-                return await asyncio.shield(self._work(self._decide(subject, asked.path, await _body(asked))))
+                return await asyncio.shield(self._work(self._decide(subject, asked, await _body(asked))))
             finally:
                 self._places.give_back(caller)
         except _Wrong as wrong:
@@ -130,16 +130,16 @@ class Authzen:
         self._observer.stage("identify", perf_counter() - started)
         return subject
 
-    async def _decide(self, subject: Subject, path: str, body: Any) -> Told:
-        read = read_evaluation(body) if path == EVALUATION else read_evaluations(body)
+    async def _decide(self, subject: Subject, asked: Asked, body: Any) -> Told:
+        read = read_evaluation(body) if asked.path == EVALUATION else read_evaluations(body)
         if isinstance(read, Evaluation):
             _believed(subject, [read])
             return _json(await self._one(subject, authzen_read.call(read)))
         _believed(subject, (each for each in read.evaluations if isinstance(each, Evaluation)))
-        return _json({"evaluations": await self._several(subject, read)})
+        return _json({"evaluations": await self._several(subject, read, asked)})
 
-    async def _several(self, subject: Subject, boxcar: Boxcar) -> list[dict[str, Any]]:
-        """Up to the one that ends them."""
+    async def _several(self, subject: Subject, boxcar: Boxcar, asked: Asked) -> list[dict[str, Any]]:
+        """Up to the one that ends them, and while somebody waits: what nobody hears of would be charged as well."""
         calls = [_read(each) for each in boxcar.evaluations]
         _check_keys(calls)
         late = asyncio.get_running_loop().time() + self._seconds
@@ -149,7 +149,7 @@ class Authzen:
                 told.append(write_error(503, f"not evaluated: {self._seconds:g} seconds were over"))
             else:
                 told.append(await self._item(subject, call))
-            if boxcar.semantic.ends(decision=told[-1]["decision"]):
+            if boxcar.semantic.ends(decision=told[-1]["decision"]) or await asked.gone():
                 break
         return told
 

@@ -56,6 +56,7 @@ class Asked:
     own word, such as http://127.0.0.1:7451, `peer` who sent it, coarse enough to count by.
 
     `body` reads all of it, None where it has more bytes than were named. Raises BadRequest where it breaks off.
+    `gone` is whether nobody waits for the answer any more.
     """
 
     method: str
@@ -64,6 +65,7 @@ class Asked:
     origin: str
     peer: str
     body: Callable[[int], Awaitable[bytes | None]]
+    gone: Callable[[], Awaitable[bool]]
 
     def all(self, name: str) -> list[str]:
         """A header's values."""
@@ -212,10 +214,15 @@ def _asked(request: web.BaseRequest) -> Asked:
             raise BadRequest(Violation("message", "one that comes to its end")) from None
         return bytes(read)
 
+    async def gone() -> bool:
+        return request.transport is None or request.transport.is_closing()
+
     headers = [(name.lower(), value) for name, value in request.headers.items()]
     peer = request.remote or ""
     kind = "ipv6" if ":" in peer else "ipv4"
-    return Asked(request.method, request.path, headers, f"{request.scheme}://{request.host}", f"{kind}:{peer}", body)
+    return Asked(
+        request.method, request.path, headers, f"{request.scheme}://{request.host}", f"{kind}:{peer}", body, gone
+    )
 
 
 class _Closed(asyncio.Protocol):

@@ -171,6 +171,7 @@ def _asked(request: Request) -> Asked:
         f"{request.scope['scheme']}://{request.state.host}",
         f"{'ipv6' if ':' in peer else 'ipv4'}:{peer}",
         body,
+        request.is_disconnected,
     )
 
 
