@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from decimal import Decimal
 from typing import Any
 
@@ -12,6 +13,7 @@ from google.protobuf.duration_pb2 import Duration
 from hypothesis import given
 from hypothesis import strategies as st
 from listeners.serving import question
+from remit.core.alternative import check_patch
 from remit.core.approval import State, Verdict
 from remit.core.errors import BadRequest
 from remit.listeners import grpc_read as read
@@ -550,6 +552,43 @@ def test_any_bytes_are_a_question_or_a_bad_request(raw: bytes) -> None:
         assert error.violations
     else:
         assert call.action
+
+
+READERS: list[tuple[Any, Any]] = [
+    (sidecar_pb2.ClaimRequest, read.claim),
+    (sidecar_pb2.ReleaseRequest, read.release),
+    (oversight_pb2.ResolveApprovalRequest, read.resolve),
+    (oversight_pb2.ListApprovalsRequest, read.list_approvals),
+    (oversight_pb2.ListUnresolvedRequest, read.list_unresolved),
+]
+
+
+@pytest.mark.parametrize(("kind", "reader"), READERS)
+@given(raw=st.binary(max_size=300))
+def test_any_bytes_are_what_is_asked_of_oversight_or_a_bad_request(kind: Any, reader: Any, raw: bytes) -> None:
+    """As for a question."""
+    with suppress(BadRequest):
+        reader(read.message(kind, raw))
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(10**18), 10**18) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+)
+PARTS_OF_RESOURCE = st.dictionaries(st.sampled_from(["operation", "variant", "fields", "id", "owner", ""]), JSON)
+
+
+@given(st.dictionaries(st.sampled_from(["resource", "arguments", "subject"]), JSON | PARTS_OF_RESOURCE, max_size=3))
+def test_any_alternative_is_one_that_the_core_takes_or_is_refused(patch: dict[str, Any]) -> None:
+    """What is let in is nothing that could not be asked for."""
+    try:
+        found = read.resolve(resolution(alternative=of(**patch))).alternative
+    except BadRequest as error:
+        assert error.violations
+    else:
+        if found:
+            check_patch(found)
+        assert found.keys() <= {"resource", "arguments"}
 
 
 @given(st.text(max_size=80))
