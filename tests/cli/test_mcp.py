@@ -57,9 +57,10 @@ services:
 """)
 
 
-def started(place: Path, address: str) -> Any:
+def started(place: Path, address: str, *more: str) -> Any:
     environment = {"REMIT_ADDRESS": address, "REMIT_TOKEN": TOKEN, "PATH": os.environ["PATH"]}
-    return stdio_client(StdioServerParameters(command=REMIT, args=["mcp", "run", "clock"], cwd=place, env=environment))
+    run = ["mcp", "run", "clock", *more]
+    return stdio_client(StdioServerParameters(command=REMIT, args=run, cwd=place, env=environment))
 
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
@@ -82,6 +83,42 @@ async def test_each_call_is_asked_for_and_reported(tmp_path: Path, mode: Any) ->
         assert caught.value.error.data["remit"]["code"] == "budget_exhausted"
         fake.rulings.clear()
         assert not (await client.call_tool("get_current_time", ZONE)).is_error
+
+
+APPROVAL = "a-support-service:clock"
+
+
+@pytest.mark.parametrize(("mode", "more"), [("auto", ()), ("legacy", ("--wait", "30"))])
+@in_loop
+async def test_a_held_call_goes_on_once_it_is_approved(tmp_path: Path, mode: Any, more: tuple[str, ...]) -> None:
+    """Its client tries again by itself in the newest version; with --wait the first try is kept open."""
+    catalogue(tmp_path, TIME, "--local-timezone", "UTC")
+    async with sidecar() as fake, Client(started(tmp_path, fake.address, *more), mode=mode) as client:
+        fake.hold("service:clock")
+        asking = asyncio.create_task(client.call_tool("get_current_time", ZONE))
+        await until(lambda: bool(fake.waits) and fake.waiting > 0)
+        await fake.move(APPROVAL, "approved")
+        told = await asking
+    assert not told.is_error and told.structured_content is not None
+    assert (20 if mode == "auto" else 30) - 1 < max(fake.waits) <= (20 if mode == "auto" else 30)
+
+
+@in_loop
+async def test_a_held_call_of_an_older_client_fails_and_names_its_approval(tmp_path: Path) -> None:
+    """The same call said again uses it; a refusal by whoever was asked is an error that names it as well."""
+    catalogue(tmp_path, TIME, "--local-timezone", "UTC")
+    async with sidecar() as fake, Client(started(tmp_path, fake.address), mode="legacy") as client:
+        fake.hold("service:clock")
+        told = await client.call_tool("get_current_time", ZONE)
+        text = told.content[0].text  # type: ignore[union-attr]
+        assert told.is_error and f"approval {APPROVAL}" in text and "lead or people with the role approver" in text
+        await fake.move(APPROVAL, "approved")
+        assert not (await client.call_tool("get_current_time", ZONE)).is_error
+        await fake.move(APPROVAL, "denied")
+        with pytest.raises(MCPError, match=f"Approval {APPROVAL} was denied") as caught:
+            await client.call_tool("get_current_time", ZONE)
+        ours = caught.value.error.data["remit"]
+        assert (ours["code"], ours["approvals"][0]["state"]) == ("approval_denied", "denied")
 
 
 @in_loop
