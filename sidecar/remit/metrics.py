@@ -47,7 +47,7 @@ UNRESOLVED_NANOS = 7 * 86_400 * NANOS
 
 CONFLICTS = (Reason.CLAIM_HELD, Reason.CLAIM_LOST, Reason.CONFLICT_DETECTED)
 FAILURES = ("loop", "failed", "denials", "errors", "spending", "vanished")
-ANSWERS = ("none", "deny", "retry", "compensate", "escalate", "halt")
+ANSWERS = ("retry", "compensate", "escalate", "halt")
 
 _SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 _UPSTREAM_SECONDS = (0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)

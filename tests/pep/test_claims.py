@@ -260,6 +260,8 @@ def test_a_failed_action_may_be_tried_again_so_often(pipeline: Pipeline, world: 
         context = await opened(pipeline)
         assert await failing(pipeline, ONE, 3, workflow=context) == [("retry", ""), ("retry", ""), ("", "")]
         await pipeline.authorize(ONE, call(workflow=context))
+        observer: Any = world.observer
+        assert observer.failures == [("failed", "retry")] * 2
 
         pdp: Any = world.installation.pdp
         assert pdp.documents[-1]["facts"]["history"] == {"repeats": 3, "failures": 3, "denials": 0}

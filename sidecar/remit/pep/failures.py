@@ -67,7 +67,7 @@ async def ended(
     if answer is Reply.COMPENSATE:
         listed = world.catalogue.services.get(service)
         undo = listed.compensations.get(operation, "") if listed else ""
-        return (answer.value, f"{service}/{undo}") if undo else ("", "")
+        return (_counted(world, answer), f"{service}/{undo}") if undo else ("", "")
     over = policy.failed.on and times >= policy.failed.limit
     if answer in _STOPS:
         return (
@@ -75,7 +75,13 @@ async def ended(
             if over and await _stop(world, "failed", answer, subject, workflow, decision)
             else ("", "")
         )
-    return (Reply.RETRY.value, "") if policy.failed.on and 0 < times < policy.failed.limit else ("", "")
+    return (_counted(world, Reply.RETRY), "") if policy.failed.on and 0 < times < policy.failed.limit else ("", "")
+
+
+def _counted(world: World, advice: Reply) -> str:
+    """The advice, told to whoever counts."""
+    world.observer.failed("failed", advice.value)
+    return advice.value
 
 
 async def vanished(world: World, subject: str, workflow: str, decision: str) -> None:
