@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from fakes.sidecar_fake import SidecarFake, sidecar_in_thread
+from remit.cli.decisions import decision_document, decision_text
+from remit.sdk.answers import Alternative, Change, Decision, Effect, Money, PendingApproval, PolicyReason
 
 from .conftest import Remit
 
@@ -41,6 +45,62 @@ def test_denied_is_exit_code_1(remit: Remit, sidecar: SidecarFake) -> None:
     assert "small\\x1b[2J" in ended.out
 
 
+def test_what_is_held_names_whom_it_waits_for(remit: Remit, sidecar: SidecarFake) -> None:
+    """Exit code 1: nobody has allowed it yet; who may, and until when, is told."""
+    sidecar.hold("service:openai")
+
+    ended = remit(*ASK)
+    asked = remit(*ASK, "--json").document
+
+    assert ended.code == 1
+    assert ended.out.startswith("HOLD")
+    (approval,) = asked["approvals"]
+    assert (approval["state"], asked["permitted"]) == ("pending", False)
+    assert f"approval  {approval['approval']} pending: " in ended.out
+
+
+def test_a_held_question_can_be_waited_for(remit: Remit, sidecar: SidecarFake) -> None:
+    """For as long as is said; then it is still held."""
+    sidecar.hold("service:openai")
+
+    ended = remit(*ASK, "--wait", "0.3")
+
+    assert ended.code == 1
+    assert ended.out.startswith("HOLD")
+    assert sidecar.asked().wait.ToMilliseconds() > 0
+    assert remit(*ASK, "--wait", "-1").code == 2
+
+
+def test_what_would_change_it_is_told() -> None:
+    """Room left, times and offers, with nobody's text acting on a terminal."""
+    changes = (Change("budget", "cx\u202e", Money("EUR", 1)), Change("wait", "", time=1_800_000_000 * 10**9))
+    waits = PendingApproval("a_1", "p", "c", "pending", "lead", ("finance", "boss"), 1_800_000_000 * 10**9)
+    offered = Alternative("service:openai", "chat", "small", (), {"n": "\x1b"})
+    decision = Decision(
+        "d_1",
+        Effect.DENY,
+        (PolicyReason("remit", "budget_exhausted", "none left", changes),),
+        "none left",
+        True,
+        approvals=(waits, replace(waits, state="denied"), replace(waits, supervisor="", roles=())),
+        alternative=offered,
+    )
+
+    told = decision_text(decision).plain
+
+    assert all(each.isprintable() or each == "\n" for each in told)
+    for said in (
+        "budget  cx\\u202e, 0.000000001 EUR left",
+        "wait  at 2027-01-15 08:00:00.000Z",
+        "a_1 pending: lead or people with finance or boss may answer until 2027-01-15 08:00:00.000Z",
+        "approval  a_1 denied\n",
+        "a_1 pending: nobody may answer",
+        'instead  service:openai/chat/small with {"n": "\\u001b"}',
+    ):
+        assert said in told, (said, told)
+    json.dumps(decision_document(decision))
+
+
 def test_json_has_all_of_the_decision(remit: Remit, sidecar: SidecarFake) -> None:
     """--json prints one document, money as exact decimal text."""
     ended = remit(*ASK, "--usage", "call=3", "--json")
@@ -48,7 +108,9 @@ def test_json_has_all_of_the_decision(remit: Remit, sidecar: SidecarFake) -> Non
     assert ended.document["effect"] == "ALLOW"
     assert ended.document["permitted"] is True
     assert ended.document["cost"] == {"amount": "0.000003", "currency": "EUR"}
-    assert ended.document["reasons"] == [{"policy": "fake", "code": "allowed", "message": "allowed by the fake"}]
+    reason = {"policy": "fake", "code": "allowed", "message": "allowed by the fake", "changes": []}
+    assert ended.document["reasons"] == [reason]
+    assert (ended.document["approvals"], ended.document["alternative"]) == ([], None)
 
 
 def test_an_observed_agent_may_go_on(remit: Remit, sidecar: SidecarFake) -> None:

@@ -60,13 +60,14 @@ class Argument(click.ParamType[tuple[str, Any]]):
 @click.option("--purpose", default="", help="What for.")
 @click.option("--reason", default="", help="Why, for people.")
 @click.option("--fulfils", multiple=True, metavar="ID", help="An obligation that you will fulfil.")
+@click.option("--wait", type=click.FloatRange(0, 86_400), default=0.0, help="Seconds to wait for an approval.")
 @click.option("--key", default="", help="Idempotency key: asked again, the answer is the same.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @connected
 def command(connection: Connection, **asked: Any) -> None:
     """Ask whether ACTION may be done on the resource, with REMIT_TOKEN as the agent's credential.
 
-    Exit code 0: go ahead. 1: denied. 3: nobody answered, which is no permission either. An ALLOW sets its cost
+    Exit code 0: go ahead. 1: denied, or held. 3: nobody answered, which is no permission either. An ALLOW sets its cost
     aside and is recorded, like any agent's.
 
     Example: remit authorize api.call service:openai --operation chat --variant small --usage input_token=2000

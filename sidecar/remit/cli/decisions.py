@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import click
@@ -10,7 +11,7 @@ from rich.text import Text
 from remit.cli.failure import NO, Unreachable
 from remit.cli.screen import emit, show
 from remit.cli.text import amount, clean, moment
-from remit.sdk.answers import Decision, Money
+from remit.sdk.answers import Alternative, Change, Decision, Money, PendingApproval, PolicyReason
 from remit.sdk.errors import Unavailable
 from remit.sdk.reading import read_decision
 from remit.v1 import resources_pb2
@@ -52,6 +53,8 @@ def decision_text(decision: Decision) -> Text:
     for reason in decision.reasons:
         text.append(f"\n  {clean(reason.policy)}  ", "dim").append(clean(reason.code), "bold")
         text.append(f"  {clean(reason.message)}")
+        for change in reason.changes:
+            text.append(f"\n    {clean(change.kind)}  ", "dim").append(change_text(change))
     for label, said in _rest(decision):
         text.append(f"\n  {label}  ", "dim").append(said)
     return text
@@ -64,12 +67,43 @@ def _rest(decision: Decision) -> list[tuple[str, str]]:
         lines.append(("cost", f"{money_text(decision.reserved)} set aside {until}"))
     if decision.obligations:
         lines.append(("obliges to", ", ".join(clean(each.id) for each in decision.obligations)))
+    for each in decision.approvals:
+        lines.append(("approval", turning_text(each)))
+    if decision.alternative is not None:
+        lines.append(("instead", alternative_text(decision.alternative)))
     if decision.cheaper:
         lines.append(("cheaper", clean(decision.cheaper)))
     if decision.retryable:
         lines.append(("retry", "the same question may be answered otherwise later"))
     lines.append(("record", f"{clean(decision.log)} #{decision.sequence}"))
     return lines
+
+
+def change_text(change: Change) -> str:
+    """What would change an answer, and by how much or when."""
+    words = [clean(change.name)]
+    if change.left is not None:
+        words.append(f"{money_text(change.left)} left")
+    if change.time:
+        words.append(f"at {moment(change.time)}")
+    return ", ".join(filter(None, words))
+
+
+def turning_text(approval: PendingApproval) -> str:
+    """Where it stands, and who may say something until when."""
+    words = f"{clean(approval.id)} {clean(approval.state)}"
+    if approval.state != "pending":
+        return words
+    people = f"people with {' or '.join(map(clean, approval.roles))}" if approval.roles else ""
+    asked = " or ".join(filter(None, [clean(approval.supervisor), people]))
+    return f"{words}: {asked or 'nobody'} may answer until {moment(approval.expires)}"
+
+
+def alternative_text(alternative: Alternative) -> str:
+    """The changed question that would be allowed."""
+    parts = [alternative.resource, alternative.operation, alternative.variant]
+    arguments = json.dumps(dict(alternative.arguments)) if alternative.arguments else ""
+    return " with ".join(filter(None, ["/".join(clean(each) for each in parts if each), clean(arguments)]))
 
 
 def money_text(money: Money) -> str:
@@ -89,15 +123,47 @@ def decision_document(decision: Decision) -> dict[str, Any]:
         "effect": decision.effect.value,
         "permitted": decision.permitted,
         "enforced": decision.enforced,
-        "reasons": [{"policy": r.policy, "code": r.code, "message": r.message} for r in decision.reasons],
+        "reasons": [_reason_document(each) for each in decision.reasons],
         "message": decision.message,
         "cost": money_document(decision.reserved),
         "reserved_until_ns": decision.reserved_until,
         "obligations": [{"id": each.id, "properties": dict(each.properties)} for each in decision.obligations],
+        "approvals": [_turning_document(each) for each in decision.approvals],
+        "alternative": None if decision.alternative is None else _alternative_document(decision.alternative),
         "cheaper": decision.cheaper,
         "retryable": decision.retryable,
         "replayed": decision.replayed,
         "policy_revision": decision.policy_revision,
         "log": decision.log,
         "sequence": decision.sequence,
+    }
+
+
+def _reason_document(reason: PolicyReason) -> dict[str, Any]:
+    changes = [
+        {"kind": each.kind, "name": each.name, "left": money_document(each.left), "time_ns": each.time}
+        for each in reason.changes
+    ]
+    return {"policy": reason.policy, "code": reason.code, "message": reason.message, "changes": changes}
+
+
+def _turning_document(approval: PendingApproval) -> dict[str, Any]:
+    return {
+        "approval": approval.id,
+        "policy": approval.policy,
+        "code": approval.code,
+        "state": approval.state,
+        "supervisor": approval.supervisor,
+        "roles": list(approval.roles),
+        "answer_until_ns": approval.expires,
+    }
+
+
+def _alternative_document(alternative: Alternative) -> dict[str, Any]:
+    return {
+        "resource": alternative.resource,
+        "operation": alternative.operation,
+        "variant": alternative.variant,
+        "fields": list(alternative.fields),
+        "arguments": dict(alternative.arguments),
     }
