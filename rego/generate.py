@@ -14,14 +14,13 @@ import sys
 from pathlib import Path
 
 from remit.backends.opa_binary import find
-from remit.core.dispatch import SETS, library_dispatch
+from remit.core.dispatch import actions_of, library_dispatch
 
 HERE = Path(__file__).parent
 DISPATCH = HERE / "remit" / "dispatch" / "library.rego"
 CAPABILITIES = HERE / "capabilities.json"
 # The network, the environment, chance and the clock: a decision follows from its input alone.
 FORBIDDEN = re.compile(r"http\.send|net\..*|opa\.runtime|rand\..*|uuid\..*|time\.now_ns")
-_HEAD = re.compile(rf"^({'|'.join(SETS)}) contains ", re.MULTILINE)
 
 
 def dispatch() -> str:
@@ -29,7 +28,7 @@ def dispatch() -> str:
     rules = {}
     for path in sorted((HERE / "remit" / "rules").glob("*/*/*.rego")):
         if not path.name.endswith("_test.rego"):
-            rules[f"{path.parts[-3]}.{path.parts[-2]}"] = _HEAD.findall(path.read_text(encoding="utf-8"))
+            rules[f"{path.parts[-3]}.{path.parts[-2]}"] = actions_of(path.read_text(encoding="utf-8"))
     return library_dispatch(rules)
 
 

@@ -25,25 +25,37 @@ holds if {
 	object.keys(input.facts.estimate) == {"amount", "known", "units"}
 	object.keys(input.facts.history) == {"repeats", "failures", "denials"}
 	_listed_whole
-	_approval_whole
+	_others_whole
+	not _approval_lacking
 }
 
 _listed_whole if {
 	every budget in input.facts.budgets {
 		object.keys(budget) == {"id", "window", "limit", "spent", "held", "elapsed"}
 	}
+	every link in input.facts.chain {
+		object.keys(link) == {"service", "owner", "region", "external"}
+	}
+}
+
+_others_whole if {
+	input.facts.claims == []
+	input.facts.acts == []
+}
+
+_others_whole if {
 	every claim in input.facts.claims {
 		object.keys(claim) == {"object", "holder", "workflow", "own", "expires"}
 	}
 	every act in input.facts.acts {
 		object.keys(act) == {"agent", "operation", "decision", "time"}
 	}
-	every link in input.facts.chain {
-		object.keys(link) == {"service", "owner", "region", "external"}
-	}
 }
 
-_approval_whole if input.action.name != "approval.resolve"
+_approval_lacking if {
+	input.action.name == "approval.resolve"
+	not _approval_whole
+}
 
 # Whether somebody may resolve it, and what becomes of it, hangs on each of them.
 _approval_whole if {

@@ -15,21 +15,21 @@ package remit.rules.conflicts.contradiction
 import data.remit.lib.catalogue
 
 deny contains "conflict_detected" if {
+	input.action.name in {"api.call", "tool.call", "message.send"}
 	_conflicts
 	not _agreeing
 	not _settled
 }
 
 hold contains {"code": "conflict_detected", "approval": approval} if {
+	input.action.name in {"api.call", "tool.call", "message.send"}
 	_conflicts.policy == "escalate"
 	not _agreeing
 	approval := {"supervisor": true, "roles": ["approver"], "bind": "exact"}
 }
 
 # Few services have any: then nothing else is looked at.
-_conflicts := catalogue.entry.conflicts if {
-	input.action.name in {"api.call", "tool.call", "message.send"}
-}
+_conflicts := catalogue.entry.conflicts
 
 _agreeing if _contradicting == []
 

@@ -11,14 +11,13 @@
 #     loop_detected: "{subject.id} has asked for the very same {facts.history.repeats} times within ten minutes"
 package remit.rules.failures.loop
 
+# Outside of workflows nobody can tell one task from the next.
 deny contains "loop_detected" if {
 	input.action.name in {"data.read", "data.write", "api.call", "tool.call", "message.send", "decision.make"}
+	not input.context.workflow == ""
 	not _few
 	data.remit.failure.loop.answer == "deny"
 }
-
-# Outside of workflows nobody can tell one task from the next.
-_few if input.context.workflow == ""
 
 _few if data.remit.failure.loop.limit == 0
 

@@ -11,14 +11,13 @@
 #     retries_exhausted: "it has failed {facts.history.failures} times within ten minutes"
 package remit.rules.failures.retries
 
+# Outside of workflows nobody can tell one task from the next.
 deny contains "retries_exhausted" if {
 	input.action.name in {"data.read", "data.write", "api.call", "tool.call", "message.send", "decision.make"}
+	not input.context.workflow == ""
 	not _few
 	data.remit.failure.failed.answer in {"deny", "retry"}
 }
-
-# Outside of workflows nobody can tell one task from the next.
-_few if input.context.workflow == ""
 
 _few if data.remit.failure.failed.limit == 0
 
