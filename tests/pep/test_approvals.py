@@ -407,6 +407,24 @@ def test_as_many_must_approve_as_the_hold_says(pipeline: Pipeline, policy: Holdi
     run(scene())
 
 
+def test_nothing_joins_what_one_of_several_has_approved(pipeline: Pipeline, policy: Holding) -> None:
+    """Else the second would give alone what the first has never seen. It waits, and is asked for afterwards."""
+    policy.terms = Terms(roles=("approver",), quorum=2)
+
+    async def scene() -> None:
+        id = (await pipeline.authorize(WORKER, call(arguments={"n": 1}))).approvals[0].id
+        await say(pipeline, BO, id)
+        later = await pipeline.authorize(WORKER, call(arguments={"n": 2}))
+        assert (later.effect, [each.id for each in later.approvals]) == (Effect.HOLD, [id])
+        await say(pipeline, CY, id)
+
+        again = await pipeline.authorize(WORKER, call(arguments={"n": 2}))
+        assert (again.effect, [each.id for each in again.approvals] == [id]) == (Effect.HOLD, False)
+        assert (await pipeline.authorize(WORKER, call(arguments={"n": 1}))).effect is Effect.ALLOW
+
+    run(scene())
+
+
 def test_a_grant_that_is_taken_back_is_none(pipeline: Pipeline) -> None:
     """Denying an approved one revokes it; that stands like a denial."""
 

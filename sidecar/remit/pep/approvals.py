@@ -225,6 +225,11 @@ def _asked(
         else:
             found, item = pending, _item(question, facts, hold)
             there = approvals.waits(found, item.binding, labels=item.labels, amount=item.amount, now=facts.time)
+            if not there and approvals.approving(found):
+                # Whoever has approved it has not seen this: it is asked for once that has ended.
+                asked[found.id] = "waits"
+                turning.append(_turning(found))
+                continue
             if len(found.items) >= MOST_ITEMS and found.item(item.binding) is None:
                 return Held(facts, turn(ruling, Reason.APPROVALS_EXHAUSTED, found.id), turning=(_turning(found),))
             effects.append(JoinApproval(found.id, found.version, approvals.joined(found, item), same=there))
