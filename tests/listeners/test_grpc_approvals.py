@@ -278,9 +278,9 @@ async def test_a_server_that_stops_ends_watches_first() -> None:
 
 
 @in_loop
-async def test_watches_take_half_of_a_callers_places_at_most() -> None:
+async def test_watches_are_few_of_a_callers_calls() -> None:
     """More are refused, and its other calls go on; whoever leaves makes room."""
-    async with serving(limits=Limits(per_caller=4)) as served, AsyncExitStack() as stack:
+    async with serving(limits=Limits(per_caller=32)) as served, AsyncExitStack() as stack:
         callers = [await stack.enter_async_context(served.caller(ANA)) for _ in range(3)]
         watches = [Watching(each) for each in callers[:2]]
         for each in watches:
@@ -293,6 +293,22 @@ async def test_watches_take_half_of_a_callers_places_at_most() -> None:
         watches[0].call.cancel()
         await until(lambda: served.pipeline.watching == 1)
         await Watching(callers[2]).caught_up()
+
+
+@in_loop
+async def test_calls_that_wait_keep_nobody_from_watching() -> None:
+    """Whoever is to resolve them must hear of them; and some places are left for what neither waits nor watches."""
+    async with serving(limits=Limits(concurrency=4)) as served, served.caller() as one, served.caller(WRITER) as two:
+        served.pipeline.holds = {"openai"}
+        calls = [asking(one), asking(two)]
+        await until(lambda: served.pipeline.lasting == 2)
+        async with served.caller(ANA) as ana:
+            watch = Watching(ana)
+            assert len(await watch.caught_up()) == 2
+            assert reason(await Watching(two).ended()) == "OVERLOADED", "a quarter of four"
+            assert (await two.authorize(question(resource=resources_pb2.Resource(type="dataset", id="crm")))).id
+        for each in calls:
+            each.cancel()
 
 
 @in_loop

@@ -13,7 +13,7 @@ the call as well: who reads nothing holds places of its own, never those of othe
 
 A call that may wait for an approval has so much more time. Where its caller leaves, or the server stops, the pipeline
 is told to wait no longer: what it is deciding then, it decides, so that no decision is cut off. Calls that wait, and
-watching, are limited in all and by caller to half of the places; beyond that a call does not wait.
+watches, get a part of the places each (grpc_limits); beyond that a call does not wait, and a watch is refused.
 """
 
 from __future__ import annotations
@@ -94,7 +94,8 @@ class Calls:
         self._limits = limits
         self._certificates = certificates
         self._places = Places(limits.concurrency, limits.per_caller)
-        self._waiting = Places(limits.waiting, limits.waiting_per_caller, "calls that wait or watch")
+        self._waiting = Places(limits.waiting, limits.waiting_per_caller, "calls that wait")
+        self._watching = Places(limits.watching, limits.watching_per_caller, "watches")
         self._stopping: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._working: set[asyncio.Task[Any]] = set()
 
@@ -182,12 +183,12 @@ class Calls:
     async def _streamed(self, rpc: Streaming, context: Context, subject: Subject, caller: str) -> None:
         flow = Flow(context, self._limits)
         if rpc.watches:
-            self._waiting.take(caller)
+            self._watching.take(caller)
         try:
             request = await self._arrived(rpc, context, caller)
         except BaseException:
             if rpc.watches:
-                self._waiting.give_back(caller)
+                self._watching.give_back(caller)
             raise
         work = self._work(self._parts(rpc, subject, request, flow))
         try:
@@ -198,7 +199,7 @@ class Calls:
             flow.leave()
             self._give_back_after(work, self._places, caller)
             if rpc.watches:
-                self._give_back_after(work, self._waiting, caller)
+                self._give_back_after(work, self._watching, caller)
 
     async def _flowed(self, rpc: Streaming, work: asyncio.Task[grpc.Status | None], flow: Flow) -> grpc.Status | None:
         seconds = self._limits.stream_seconds

@@ -21,8 +21,8 @@ class Limits:
 
     `receive_seconds` bounds the time until a request is there whole, `call_seconds` the time until its answer,
     where the caller's own deadline is not sooner. An answer in parts is ended after `stream_seconds`, and before where
-    its caller takes none of it for `write_seconds`. A caller gets `per_caller` of the `concurrency` in all, and half of
-    either for what may last: calls that wait for an approval, and watching.
+    its caller takes none of it for `write_seconds`. A caller gets `per_caller` of the `concurrency` in all. What may
+    last gets less: half of either for calls that wait for an approval; a quarter for watches, and few of a caller's.
     """
 
     message_bytes: int = 512 * 1024
@@ -48,13 +48,23 @@ class Limits:
 
     @property
     def waiting(self) -> int:
-        """Calls at once that may last, in all."""
+        """Calls that wait at once, in all."""
         return (self.concurrency + 1) // 2
 
     @property
     def waiting_per_caller(self) -> int:
-        """Those of one caller: whoever waits can still be asked to act."""
+        """Those of one caller: whoever waits can still act."""
         return (self.per_caller + 1) // 2
+
+    @property
+    def watching(self) -> int:
+        """Watches at once, in all; apart from calls that wait, which must not keep those away who are to end them."""
+        return (self.concurrency + 3) // 4
+
+    @property
+    def watching_per_caller(self) -> int:
+        """Those of one caller: nobody needs more, and it takes many to keep others from it."""
+        return (self.per_caller + 15) // 16
 
     def options(self) -> tuple[Option, ...]:
         """As gRPC's channel arguments (grpc/impl/channel_arg_names.h).
