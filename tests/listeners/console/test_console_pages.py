@@ -699,6 +699,8 @@ def test_a_form_without_its_version_does_nothing(overview: OverviewFake, client:
     answer = client.post(f"/approvals/{LARGE}", data={**fill(), "version": version})
 
     assert answer.status_code == 400 and overview.waiting[0].version == 3
+    values = {each.attributes["name"]: each.attributes["value"] for each in Page(answer.text).all("input")}
+    assert (values["version"], values["reason"]) == ("3", "it is needed")
 
 
 def test_what_is_over_is_told(overview: OverviewFake, client: TestClient) -> None:

@@ -39,7 +39,7 @@ class Scene:
         store, policy = MemoryStore(), Holding()
         store.activate("r1")
         people = {"ana": Person(("operator",)), "bo": Person(("approver",), clearance=("pii",))}
-        agents = {"worker": Agent("cx", ("worker",), ("onboarding",), supervisor="lead"), "lead": Agent("cx")}
+        agents = {"worker": Agent("cx", ("worker",), ("onboarding",), supervisor="bo")}
         world = make_world(store, policy, people=people, agents=agents)
         return cls(policy, world, Pipeline(world))
 
@@ -128,3 +128,19 @@ async def test_open_ends_are_the_stores() -> None:
     assert allowed.effect is Effect.ALLOW and taken.token
     assert f"{allowed.id} worker model small 1 EUR" in page.text and "under way" in page.text
     assert f"dataset crm customer 1 worker none {taken.token}" in page.text
+
+
+@in_loop
+async def test_what_somebody_who_is_asked_may_not_decide_is_passed_on_and_shown_so() -> None:
+    """The denial, and who is asked now; the form is about what is shown."""
+    scene = Scene.open()
+    scene.policy.terms = Terms(roles=("approver",), supervisor=True)
+    scene.policy.refused = frozenset({"bo"})
+    path = f"/approvals/{(await scene.ask()).approvals[0].id}"
+    answer = await scene.post(path, verdict="approve", version="1")
+    page = Page(answer.text)
+    values = {each.attributes["name"]: each.attributes["value"] for each in page.all("input")}
+
+    assert answer.status_code == 403 and "✕ DENY approve" in page.text
+    assert "was asked before supervisor bo is asked now people with the role approver" in page.text
+    assert values["version"] == "2"

@@ -75,7 +75,8 @@ async def resolve(visit: Visit) -> Response:
     form = await _read(visit)
     found = await _one(visit)
     if form.wrong:
-        return _page(visit, found, form, status=HTTPStatus.BAD_REQUEST)
+        seen = replace(form, version=form.version or found.approval.version)
+        return _page(visit, found, seen, status=HTTPStatus.BAD_REQUEST)
     if form.version != found.approval.version:
         return _anew(visit, found, form, _CHANGED)
     resolution = Resolution(found.approval.id, Verdict(form.verdict), form.reason, form.version)
@@ -88,8 +89,8 @@ async def resolve(visit: Visit) -> Response:
     if any(each.code == Reason.FACTS_CHANGED for each in resolved.answer.reasons):
         return _anew(visit, await _one(visit), form, _CHANGED)
     permitted = resolved.answer.permits
-    # What is asked next of the same person is asked anew.
-    after = Form(version=resolved.shown.approval.version) if permitted else form
+    # What is asked next of the same person is asked anew; what was refused may have been passed on.
+    after = replace(Form() if permitted else form, version=resolved.shown.approval.version)
     status = HTTPStatus.OK if permitted else HTTPStatus.FORBIDDEN
     return _page(visit, resolved.shown, after, answer=resolved.answer, act=form.verdict, status=status)
 
