@@ -409,7 +409,7 @@ class SidecarFake(sidecar_pb2_grpc.SidecarServicer, oversight_pb2_grpc.Oversight
             if holder not in ("", agent):
                 return s.ClaimResponse(decision=self._refuse(agent, request, "claim_held"))
             decision = self._decide(agent, ":".join(thing[:2]), request.context, request)
-            if not _permits(decision):
+            if decision.effect != r.EFFECT_ALLOW:
                 return s.ClaimResponse(decision=decision)
             if not holder:
                 self.tokens = token = self.tokens + 1

@@ -258,6 +258,23 @@ async def test_what_is_no_claim_is_not_sent(given: Any) -> None:
 
 
 @in_loop
+async def test_an_observed_agent_is_let_through_and_holds_nothing() -> None:
+    """It names no token, lets go of nothing, and has not lost what it never held; once it may, it holds it."""
+    async with sidecar() as fake, connect(fake) as agent:
+        fake.observed.add("support")
+        fake.deny("service:mail", "claim_held")
+        async with agent.claim("service:mail", ttl=SHORT) as held:
+            assert (held.token, held.decision.effect) == (0, remit.Effect.DENY)
+            await agent.authorize("tool.call", "tool:other")
+            await until(lambda: len(fake.claimed) > 2)
+        assert fake.released == []
+        async with agent.claim("service:mail", ttl=SHORT) as held:
+            fake.rulings.clear()
+            await until(lambda: held.token == 1)
+        assert len(fake.released) == 1
+
+
+@in_loop
 async def test_a_claim_is_taken_once() -> None:
     """And has no token before."""
     async with sidecar() as fake, connect(fake) as agent:

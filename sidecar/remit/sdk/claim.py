@@ -5,6 +5,8 @@ renewals may fail. It is lost where a renewal is refused, where none came throug
 clock, or where a renewal gave another token (then somebody else may have held it in between). Losing it interrupts the
 block at its next `await`, as a timeout would, and raises ClaimLost; a thread cannot be interrupted, so a plain `with`
 raises at its end, and `check` sooner. The sidecar refuses what is done under a lost claim's token in any case.
+
+An agent that is only observed is let through where it would be refused: it then holds nothing, and its token is 0.
 """
 
 from __future__ import annotations
@@ -86,7 +88,7 @@ class Claim:
 
     @property
     def token(self) -> int:
-        """Its fencing token: higher than any before for the same thing."""
+        """Its fencing token: higher than any before for the same thing; 0 where an observed agent was let through."""
         return self.lease.token
 
     @property
@@ -117,7 +119,7 @@ class Claim:
         return self
 
     async def _give_back(self, lease: Lease) -> None:
-        await self._release(lease.token)
+        await self._let_go(lease.token)
 
     async def _renew(self, token: int) -> None:
         loop, pause = asyncio.get_running_loop(), self._what.ttl / 3
@@ -132,10 +134,11 @@ class Claim:
                     return self._lose(error)
                 pause = min(self._what.ttl / 10, max(self._until - loop.time(), 0.001))
                 continue
-            if lease.token != token:
+            if token and lease.token and lease.token != token:
                 self._after.start(self._let_go(lease.token))
                 return self._lose(Unavailable(f"it was renewed too late: its token is {lease.token} now"))
             self._lease, self._until, pause = lease, asked + self._what.ttl, self._what.ttl / 3
+            token = lease.token
 
     def _lose(self, error: RemitError) -> None:
         self.lost = ClaimLost(f"the claim on {self._what} is not held any more: {error}")
@@ -154,6 +157,8 @@ class Claim:
             await asyncio.shield(self._after.start(self._let_go(self.token)))
 
     async def _let_go(self, token: int) -> None:
+        if not token:
+            return
         try:
             await self._release(token)
         except IllegalState as error:
@@ -163,7 +168,7 @@ class Claim:
 
     def enter(self) -> None:
         """Name its token from now on, where all of a resource is claimed."""
-        if not self._what.object:
+        if self.token and not self._what.object:
             held = (self._what.workflow, self._what.resource, self.token)
             self._scope = scope(claims=(*current().claims, held))
             self._scope.__enter__()
