@@ -402,5 +402,7 @@ async def test_a_held_check_ends_with_its_caller_or_the_sidecar(how: str) -> Non
         checker.release()
         answer = pb.CheckResponse.FromString(await serving_)
         assert answer.denied_response.status.code == 403
+        late = pb.CheckResponse.FromString(await checker.handler().unary_unary(message, Asking(None)))
+        assert late.denied_response.status.code == 403
 
     await until(lambda: egress.waits[-1] == -1)

@@ -214,6 +214,14 @@ async def test_envoy_is_asked_to_wait_longer_for_a_held_call_and_for_no_other() 
 
 
 @in_loop
+async def test_what_envoy_cannot_be_asked_for_is_not_waited_for() -> None:
+    """Its stream is gone: the decision stands as it is, and nothing fails besides."""
+    served = Served(FakeDesk(holds=WAITS), FakeContext(gone=True))
+    served.context.says(PATIENT)
+    assert await served.over() == [] and not served.desk.waiting
+
+
+@in_loop
 async def test_a_caller_that_leaves_ends_its_wait() -> None:
     """What was not approved until then is not used up by nobody."""
     served = await waiting()

@@ -69,6 +69,7 @@ class Checker:
     def __init__(self, desk: EgressDesk) -> None:
         self._desk = desk
         self._callers: set[Caller] = set()
+        self._released = False
 
     def handler(self) -> grpc.RpcMethodHandler[Any, Any]:
         """What gRPC calls for `Check`."""
@@ -78,6 +79,8 @@ class Checker:
         caller, left = Caller(), context.time_remaining()
         most = MOST_WAIT_SECONDS if left is None else max(0.0, left - MARGIN_SECONDS)
         self._callers.add(caller)
+        if self._released:
+            caller.leave()
         try:
             answer = await asyncio.shield(self._desk.work(self._answer(raw, caller, int(most * SECOND))))
         finally:
@@ -87,7 +90,8 @@ class Checker:
         return bytes(answer.SerializeToString())
 
     def release(self) -> None:
-        """Have every held call answered as it is now."""
+        """Have every held call answered as it is now, and none wait from now on."""
+        self._released = True
         for each in self._callers:
             each.leave()
 

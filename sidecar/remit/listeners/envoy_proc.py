@@ -102,7 +102,11 @@ class Stream:
             raise
 
     async def _hold_on(self, wait: int) -> None:
-        await self._write([wire.hold_on(wait // MILLISECOND + MARGIN_MILLISECONDS)])
+        try:
+            await self._write([wire.hold_on(wait // MILLISECOND + MARGIN_MILLISECONDS)])
+        except grpc.aio.BaseError as error:
+            _log.info("a held call could not be kept open: %r", error)
+            self.caller.leave()
 
     def _abort(self) -> None:
         self._aborted = True
