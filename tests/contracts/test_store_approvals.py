@@ -228,6 +228,16 @@ async def test_asking_again_for_the_same_changes_nothing_but_how_often(desk: Des
     assert await desk.store.approvals_version() == version
 
 
+@in_loop
+async def test_how_often_it_was_asked_is_the_store_s_to_count(desk: Desk) -> None:
+    """Whoever joins may not have seen that others asked meanwhile."""
+    await is_open(desk)
+    await desk.must(JoinApproval("a1", 1, item(asked=2), same=True))
+    await desk.must(JoinApproval("a1", 1, item(amount=50, asked=2)))
+
+    assert (await stored(desk)).items == (item(amount=50, asked=3),)
+
+
 @pytest.mark.parametrize(
     "more", [item("b2"), item(amount=41), item(labels=("finance", "pii"))], ids=["other", "dearer", "more labels"]
 )

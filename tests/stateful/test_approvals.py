@@ -441,7 +441,7 @@ def test_approvals_on_postgresql_agree_with_their_model(installation: Installati
     [
         ("use_grant", "used < (terms->>'uses')::bigint", "true"),
         ("use_grant", "cost IS NULL OR", "true OR"),
-        ("move_approval", "was.version + 1 <> (it->>'version')::bigint", "false"),
+        ("move_approval", "was.version + 1 <> (wanted->>'version')::bigint", "false"),
     ],
     ids=["uses", "cost", "blind"],
 )

@@ -45,7 +45,7 @@ BEGIN
             (i->>'asked')::bigint)
     ON CONFLICT (approval, binding) DO UPDATE
     SET decision = excluded.decision, amount = excluded.amount, labels = excluded.labels, shown = excluded.shown,
-        asked = excluded.asked;
+        asked = there.asked + 1;
 END $$;
 
 -- A like hold joins a pending request; whether that moved it.
