@@ -18,7 +18,8 @@ import uvloop
 from counts import COUNTS, SEED, dice
 from crash.vfs import watched
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from fakes.commits import EUR, START, Desk, row
+from fakes.approvals import asked, is_open
+from fakes.commits import EUR, NEVER, START, Desk, row
 from fakes.loop import in_loop, until
 from fakes.world import FakeClock, FakeIds
 from remit.backends.note_file import note_path, read_note_file
@@ -26,10 +27,13 @@ from remit.backends.store_sqlite import SqliteStore, open_journal
 from remit.backends.store_sqlite import schema as schema_module
 from remit.backends.store_sqlite import store as store_module
 from remit.backends.store_sqlite.group_commit import GroupCommit
+from remit.core.approval import State
 from remit.core.checkpoint import VerifierKey
-from remit.core.effect import Committed
+from remit.core.effect import Committed, KeepAnswer, Kept, Refused
 from remit.core.errors import StoreUnavailable
 from remit.core.journal import JournalRow, Verification, verify
+from remit.core.reason import Reason
+from remit.ports import ApprovalsQuery, FactsQuery
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 
@@ -132,6 +136,73 @@ async def test_a_newer_file_is_refused_and_an_older_one_brought_up_to_date(
         opened(path)
     with pytest.raises(StoreUnavailable, match="newer Remit"), open_journal(path):
         pass
+
+
+@in_loop
+async def test_what_an_older_remit_kept_is_kept(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file from before approvals: its answers are final, its reservations are told of, and approvals begin."""
+    with monkeypatch.context() as patched:
+        patched.setattr(schema_module, "MIGRATIONS", schema_module.MIGRATIONS[:4])
+        store = opened(path)
+        desk = Desk(store)
+        id = await desk.reserve(EUR, row(EUR), deadline=START)
+        await desk.end(id, "lapsed")
+        store._db.do("INSERT INTO kept VALUES ('ann', 'Authorize', 'k', 'd', x'00', ?)", NEVER)
+        await store.close()
+
+    store = desk.store = opened(path)
+    assert await store.kept("ann", "Authorize", "k") == Kept("d", b"\x00", provisional=False)
+    refused = await desk.commit(KeepAnswer("ann", "Authorize", "k", "d", b"", NEVER))
+    assert refused == Refused(Reason.IDEMPOTENCY_MISMATCH, "kept")
+    assert [each.decision for each in await store.unresolved(START, 10)] == [id]
+    assert await store.approvals_version() == (await store.claim("[]")).token == 0
+    await is_open(desk, asked())
+    await store.close()
+
+
+@in_loop
+async def test_every_question_about_approvals_and_claims_is_a_walk_through_an_index(path: Path) -> None:
+    """However much is kept: none reads a table through, or sorts what it has read."""
+    store = opened(path)
+    plans: dict[str, list[str]] = {}
+
+    def explain(cursor: apsw.Cursor, statement: str, bindings: tuple[object, ...]) -> bool:
+        if statement.lstrip().startswith("SELECT"):
+            explaining = store._db.connection.execute(f"EXPLAIN QUERY PLAN {statement}", bindings)
+            plans[statement] = [detail for *_, detail in explaining]
+        return True
+
+    store._read._execute.__self__.exec_trace = explain
+    pending, both = (State.PENDING,), (State.PENDING, State.APPROVED)
+    for query in (
+        ApprovalsQuery(),
+        ApprovalsQuery(before="a9"),
+        ApprovalsQuery(ids=("a1", "a2"), states=pending),
+        ApprovalsQuery(likes=("x", "y"), states=pending, before="a9"),
+        ApprovalsQuery(likes=("x",), subject="ann"),
+        ApprovalsQuery(subject="ann", states=both, before="a9"),
+        ApprovalsQuery(states=pending),
+        ApprovalsQuery(states=both, before="a9"),
+    ):
+        await store.approvals(query)
+    await store.facts(FactsQuery("ann", "process", "w1", "model", (), things=("a", "b"), object="o"))
+    await store.due_approvals(START, 10)
+    await store.claims(START, 10)
+    await store.due_claims(START, 10)
+    await store.unresolved(START, 10)
+    store._read._execute.__self__.exec_trace = None
+
+    asked_of = ("approval", " FROM claim", " FROM act ", " FROM reservation")
+    told = {sql: plan for sql, plan in plans.items() if any(each in sql.replace("\n", " ") for each in asked_of)}
+    assert len(told) == 15
+    slow = {
+        sql: plan
+        for sql, plan in told.items()
+        if not all("USING INDEX" in each or "USING PRIMARY KEY" in each for each in plan)
+        and plan[1:] != ["USE TEMP B-TREE FOR ORDER BY"] * (" FROM act " in sql)  # the few of one object
+    }
+    assert slow == {}
+    await store.close()
 
 
 @pytest.mark.parametrize(
