@@ -61,7 +61,7 @@ INPUT = {
             {"id": id, "window": "", "limit": 1000000, "spent": 5, "held": 5, "elapsed": 0}
             for id in ("month", "each-agent")
         ],
-        "grants": [], "claims": [], "halts": [],
+        "grants": [], "claims": [], "acts": [], "history": {"repeats": 0, "failures": 0, "denials": 0}, "halts": [],
         "chain": [{"service": "model", "owner": "cx", "region": "", "external": True}],
     },
 }  # fmt: skip

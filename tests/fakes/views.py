@@ -80,6 +80,8 @@ def document(dataset: str = "crm", **changes: Mapping[str, Any]) -> dict[str, An
             "budgets": [],
             "grants": [],
             "claims": [],
+            "acts": [],
+            "history": {"repeats": 0, "failures": 0, "denials": 0},
             "halts": [],
             "chain": [],
         },

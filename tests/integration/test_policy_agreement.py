@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from integration.policy_asking import ask, opa, request
 from remit.backends.opa_bundle import Sources, build, library_path
 from remit.config.loading import load
+from remit.core import approval
 from remit.core.canonical import canonical
 from remit.core.catalogue import Approval, Catalogue, Override, Terms, Variant
 from remit.core.document import input_document
@@ -94,6 +96,62 @@ def document(terms: Variant, catalogue: Catalogue) -> Any:
     service = replace(catalogue.services["openai"], variants={"it": terms}, overrides=())
     written = replace(catalogue, services={"openai": service}).document()["services"]["openai"]["variants"]["it"]
     return json.loads(canonical(written))
+
+
+VOTERS = (("agent", "lead"), ("agent", "chief"), ("person", "ana"), ("person", "support"))
+CHAIN = ("lead", "chief")
+
+
+def approvals() -> Iterator[tuple[approval.Approval, approval.Vote]]:
+    """Pending approvals of every standing, and who says what next."""
+    said = (None, *approval.Verdict)
+    for level, quorum, (kind, by), says in product(range(3), (1, 2), VOTERS, approval.Verdict):
+        for before in product(said, said, said, (None, approval.Verdict.APPROVE)):
+            votes = tuple(
+                approval.Vote(*voter, verdict, "", 1, "d", min(level, index))
+                for index, (voter, verdict) in enumerate(zip(VOTERS, before, strict=True))
+                if verdict is not None and voter != (kind, by)
+            )
+            terms = approval.Terms(quorum=quorum, supervisor=True)
+            pending = approval.Approval(
+                id="a", like="", subject="support", team="", workflow="", purpose="", policy="p", code="c",
+                action="api.call", resource={}, reason="", terms=terms, time=0, deadline=9, chain=CHAIN, level=level,
+                votes=votes,
+            )  # fmt: skip
+            yield pending, approval.Vote(kind, by, says, "", 2, "d", level)
+
+
+def latest(pending: approval.Approval, vote: approval.Vote) -> dict[str, Any]:
+    verdicts = [
+        {"kind": each.kind, "by": each.by, "verdict": each.verdict.value, "level": each.level}
+        for each in (*pending.votes, vote)
+    ]
+    return {
+        "subject": pending.subject,
+        "quorum": pending.terms.quorum,
+        "chain": list(pending.chain),
+        "level": pending.level,
+        "addressee": pending.addressee,
+        "verdicts": verdicts,
+    }
+
+
+def test_whatever_policy_makes_of_a_verdict_its_life_allows() -> None:
+    """Of every standing of an approval and whatever is said next, and deny comes before hold, and hold before allow."""
+    asked = list(approvals())
+    query = "[data.remit.lib.verdicts.outcome(each[0], each[1], each[2]) | some each in input]"
+    outcomes = ask(REGO, query, [[vote.verdict.value, vote.by, latest(pending, vote)] for pending, vote in asked])
+    assert len(outcomes) == len(asked)
+    assert set(outcomes) == {"approved", "denied", "escalated", "pending"}
+    for (pending, vote), outcome in zip(asked, outcomes, strict=True):
+        after = approval.voted(pending, vote, outcome, now=2)
+        if outcome == "approved":
+            assert len(approval.approving(after)) >= pending.terms.quorum
+        said = {each.verdict for each in after.votes}
+        assert (outcome == "denied") == (approval.Verdict.DENY in said)
+        assert (after.level > pending.level) <= (outcome == "escalated")
+        undecided = {each for each in after.votes if each.verdict is approval.Verdict.HOLD and each.level == 2}
+        assert not (pending.level == 2 and undecided and outcome == "approved")
 
 
 def test_what_the_sidecar_asks_is_whole_and_as_the_schema_says() -> None:

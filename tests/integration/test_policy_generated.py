@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from integration.policy_asking import bundle, opa
-from remit.backends.opa_bundle import BundleInvalid, library_path
+from integration.policy_asking import bundle, case_inputs, catalogue, decide, library, opa
+from remit.backends.opa_bundle import BundleInvalid, Sources, build, library_path
+from remit.core.model import ActionName
 
 pytestmark = pytest.mark.opa
 
@@ -29,6 +30,23 @@ def folders() -> dict[str, Path]:
 
 def test_the_dispatch_is_what_the_folders_make(generator: dict[str, Any]) -> None:
     assert generator["DISPATCH"].read_text(encoding="utf-8") == generator["dispatch"]()
+
+
+def test_what_the_dispatch_does_not_ask_would_have_said_nothing(tmp_path: Path) -> None:
+    """Of each case, with each action: the decision is the one that asking every rule gives."""
+    asked = {
+        f"{name}: {action}": one | {"action": {"name": action}}
+        for name, one in case_inputs().items()
+        for action in ("", *ActionName)
+    }
+    everything = library(tmp_path)
+    path = everything / "dispatch" / "library.rego"
+    text, skipped = re.subn(r"\n\tinput\.action\.name .*", "", path.read_text(encoding="utf-8"))
+    assert skipped > 20
+    path.write_text(text, encoding="utf-8")
+    decisions = decide(bundle(tmp_path), asked)
+    assert decide(build(Sources(everything, catalogue=catalogue()), opa(), tmp_path).path, asked) == decisions
+    assert {each["effect"] for each in decisions.values()} == {"ALLOW", "DENY", "HOLD"}
 
 
 def test_the_capabilities_are_what_the_pinned_opa_makes(generator: dict[str, Any]) -> None:

@@ -16,8 +16,8 @@ _RULE = """\
 #     reason_missing: "{{subject.id}} did not say why it writes to {{resource.ref}}"
 package remit.custom.{category}.{name}
 
-# Every code that is added to `deny` denies; one added to `allow` allows where nothing denies. To have somebody
-# approve first, add {{"code": ..., "approval": {{"roles": [...], "ttl": 3600}}}} to `hold`.
+# What is added to `deny` denies, to `allow` allows where nothing denies, to `hold` waits: {{"code": ..., "approval":
+# {{"roles": [...]}}}}, with what it needs of supervisor, quorum, bind, uses, cost, ttl, wait and alternative.
 deny contains "reason_missing" if {{
 	input.action.name == "data.write"
 	input.context.reason == ""
