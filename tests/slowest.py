@@ -28,6 +28,8 @@ SLOWEST = (
     "integration/test_store_million.py",
     "integration/test_installation_page.py",
     "stateful/test_ledger.py",
+    "stateful/test_approvals.py",
+    "contracts/test_store_approvals.py",
     "cli/test_docs.py",
     "integration/test_database_postgres.py",
     "stateful/test_labels.py",
