@@ -377,7 +377,8 @@ async def test_a_held_check_waits_no_longer_than_the_envoy_that_asks(
         assert not serving_.done()
         egress.approved.set()
 
-    answer = pb.CheckResponse.FromString(await serving_)
+    async with asyncio.timeout(10):
+        answer = pb.CheckResponse.FromString(await serving_)
 
     assert egress.waits == ([waits * 1e9] if waits else [])
     assert answer.HasField("ok_response") is bool(waits)

@@ -230,7 +230,8 @@ async def test_a_caller_that_leaves_ends_its_wait() -> None:
     with pytest.raises(asyncio.CancelledError):
         await served.task
 
-    assert await served.over() == [] and not served.desk.working and len(served.context.written) == 1
+    await until(lambda: not served.desk.working)
+    assert await served.over() == [] and len(served.context.written) == 1
 
 
 @in_loop

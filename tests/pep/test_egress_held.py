@@ -150,7 +150,8 @@ async def test_the_longest_wait_is_the_installation_s(site: Leaving) -> None:
         asked.append(wait)
 
     brief = Egress(site.world, site.vault, site.ways, longest=SECOND // 10)
-    assert isinstance(await brief.begin(ANALYSIS, chat(wait=LONG), Caller(hold_on)), Answer)
+    async with asyncio.timeout(10):
+        assert isinstance(await brief.begin(ANALYSIS, chat(wait=LONG), Caller(hold_on)), Answer)
     never = Egress(site.world, site.vault, site.ways, longest=0)
     for egress, one in ((never, chat(wait=LONG)), (site.egress, chat())):
         assert isinstance(await egress.begin(ANALYSIS, one, Caller(hold_on)), Answer)
