@@ -14,12 +14,12 @@ outcome(operation, by, approval) := _timed_out(approval) if {
 	operation == "timeout"
 } else := "denied" if {
 	_denied(operation, approval)
-} else := "pending" if {
-	# Whoever among people is not sure yet keeps it waiting, however many approve.
-	_held_by_people(approval)
 } else := "escalated" if {
 	operation == "hold"
 	_addressed(by, approval)
+} else := "pending" if {
+	# Whoever else is not sure keeps it waiting where it is, however many approve.
+	_held(approval)
 } else := "approved" if {
 	operation == "approve"
 	_enough(approval)
@@ -39,8 +39,7 @@ _denied(_, approval) if {
 	verdict.verdict == "deny"
 }
 
-_held_by_people(approval) if {
-	not _supervised(approval)
+_held(approval) if {
 	some verdict in approval.verdicts
 	not _sure(verdict, approval)
 }

@@ -87,6 +87,21 @@ table := {
 		object.union(at(0), {"verdicts": [ana("hold", 0)]}),
 		"pending",
 	],
+	"the supervisor approves what a person holds": [
+		"approve", "lead",
+		object.union(at(0), {"verdicts": [ana("hold", 0), lead("approve")]}),
+		"pending",
+	],
+	"the supervisor holds what a person holds": [
+		"hold", "lead",
+		object.union(at(0), {"verdicts": [ana("hold", 0), lead("hold")]}),
+		"escalated",
+	],
+	"the next supervisor approves what a person held before": [
+		"approve", "chief",
+		object.union(at(1), {"verdicts": [ana("hold", 0), lead("hold"), chief("approve")]}),
+		"approved",
+	],
 	"a person holds": ["hold", "ana", object.union(at(2), {"verdicts": [ana("hold", 2)]}), "pending"],
 	"a tie of hold and approve among people": [
 		"approve", "bo",
