@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import AsyncGenerator, Coroutine, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from threading import Thread
@@ -42,6 +42,14 @@ class PagedPipeline(FakePipeline):
     ) -> Sequence[Shown]:
         found = await super().approvals(subject, states, id, "", 1_000_000)
         return [each for each in found if not before or each.approval.id < before][:limit]
+
+    async def watch_approvals(self, subject: Subject) -> AsyncGenerator[Shown | None, None]:
+        """As the real one: what had ended before the watch began is not told in it."""
+        ended = {id: each.version for id, each in self.requests.items() if each.state is not State.PENDING}
+        async with aclosing(super().watch_approvals(subject)) as told:
+            async for shown in told:
+                if shown is None or ended.get(shown.approval.id) != shown.approval.version:
+                    yield shown
 
 
 class Stage:
