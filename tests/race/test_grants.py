@@ -64,6 +64,7 @@ async def rush(installation: Installation, does: str, calls: int, *begin: Approv
         child.tell("go")
     await asyncio.gather(*(_answered(child, found) for child in children))
     await asyncio.gather(*(child.ended() for child in children))
+    installation.cut()  # who leaves tells what it has met
     found.deadlocks += deadlocks(installation)
     return found
 
