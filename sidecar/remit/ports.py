@@ -117,11 +117,12 @@ class StoredFacts:
 
 @dataclass(frozen=True, slots=True)
 class ApprovalsQuery:
-    """Which approvals: every part that says something must hold. `likes` any of these; `before` an id ("" for the
-    newest); the newest first."""
+    """Which approvals: every part that says something must hold. `likes` any of these, `bindings` those with an item of
+    any of these; `before` an id ("" for the newest); the newest first."""
 
     ids: tuple[str, ...] = ()
     likes: tuple[str, ...] = ()
+    bindings: tuple[str, ...] = ()
     states: tuple[State, ...] = ()
     subject: str = ""
     before: str = ""

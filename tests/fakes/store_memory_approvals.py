@@ -57,6 +57,7 @@ class Approvals:
             for each in self.found.values()
             if (not query.ids or each.id in query.ids)
             and (not query.likes or each.like in query.likes)
+            and (not query.bindings or any(item.binding in query.bindings for item in each.items))
             and (not query.states or each.state in query.states)
             and query.subject in ("", each.subject)
             and (not query.before or each.id < query.before)

@@ -461,6 +461,8 @@ def test_what_was_asked_for_is_shown_to_those_who_are_cleared_for_the_session(
     async def scene() -> None:
         await pipeline.authorize(WORKER, call(arguments={"canary": 1}))
         (bo,) = await pending(pipeline)
+        assert bo.approval.items[0].shown == ""  # a list has no room for it
+        (bo,) = await pipeline.approvals(BO, (), bo.approval.id, "", 1)
         assert "canary" in bo.approval.items[0].shown
         await say(pipeline, BO, bo.approval.id, Verdict.DENY)
         (ended,) = await pipeline.approvals(OPERATOR, (), bo.approval.id, "", 1)
@@ -468,7 +470,8 @@ def test_what_was_asked_for_is_shown_to_those_who_are_cleared_for_the_session(
 
         await pipeline.authorize(WORKER, call(Resource("dataset", "crm"), "data.read"))
         await pipeline.authorize(WORKER, call(replace(LARGE, operation="b"), arguments={"canary": 1}))
-        (bo,), (ana,) = await pending(pipeline), await pending(pipeline, OPERATOR)
+        (waits,) = await pending(pipeline)
+        (bo,), (ana,) = [await pipeline.approvals(who, (), waits.approval.id, "", 1) for who in (BO, OPERATOR)]
         assert bo.approval.items[0].shown == ""
         assert "canary" in ana.approval.items[0].shown
 
@@ -557,6 +560,9 @@ def test_a_rule_may_offer_something_else_and_sending_that_accepts_it(pipeline: P
         assert (refused.effect, codes(refused)) == (Effect.DENY, [Reason.ALTERNATIVE_OFFERED])
         assert refused.alternative is not None
         assert refused.alternative["arguments"] == {"rows": 10, "to": "y"}
+
+        again = await pipeline.authorize(WORKER, call(arguments={"rows": 999, "bcc": "x", "to": "y"}))
+        assert again.approvals == refused.approvals  # one offer, however often it is asked for
 
         policy.terms = replace(policy.terms, alternative={})
         assert (await pipeline.authorize(WORKER, call(arguments={"rows": 11, "to": "y"}))).effect is Effect.HOLD
@@ -655,5 +661,27 @@ def test_cheaper_variants_and_approvals_are_named_as_what_would_change_the_answe
 
         assert ("approval", held.approvals[0].id) in [(each.kind, each.name) for each in reason.changes]
         assert ("variant", "small") in [(each.kind, each.name) for each in reason.changes]
+
+    run(scene())
+
+
+def test_an_agents_like_holds_in_several_workflows_are_one_request_with_a_grant_for_each(pipeline: Pipeline) -> None:
+    """One answer for all that was shown; a workflow that was not among them is asked about by itself."""
+
+    async def scene() -> None:
+        contexts = [
+            (await pipeline.open_workflow(WORKER, WorkflowCall(("onboarding",), (), 3_600_000_000_000))).context
+            for _ in range(6)
+        ]
+        held = [await pipeline.authorize(WORKER, call(workflow=each)) for each in contexts[:5]]
+        (shown,) = await pending(pipeline)
+        assert {each.approvals[0].id for each in held} == {shown.approval.id}
+        assert len(shown.approval.items) == 5
+
+        await say(pipeline, BO, shown.approval.id)
+        for each in contexts[:5]:
+            assert (await pipeline.authorize(WORKER, call(workflow=each))).effect is Effect.ALLOW
+            assert (await pipeline.authorize(WORKER, call(workflow=each))).effect is Effect.HOLD
+        assert (await pipeline.authorize(WORKER, call(workflow=contexts[5]))).effect is Effect.HOLD
 
     run(scene())

@@ -7,7 +7,8 @@
     approved ─revoked───▶ revoked    taken back; what was done under it was done
 
 One request holds *items*: what would be done under it, each by its binding (what a use must be alike in). Holds that
-are alike join the request that is pending; whoever resolves names the version that they saw, so nothing joins unseen.
+are alike join the request that is pending, those of an agent's other workflows too; whoever resolves names the version
+that they saw, so nothing joins unseen.
 A grant is used up item by item: `uses` times each, in all for at most `cost`, each use under the labels and for at most
 the amount that was approved, and not after `expires`.
 
@@ -28,7 +29,7 @@ from remit.core.model import Request
 
 SECOND = 1_000_000_000
 
-MOST_ITEMS = 20
+MOST_ITEMS = 100
 """Items of one request."""
 
 MOST_PENDING = 20
@@ -37,7 +38,7 @@ MOST_PENDING = 20
 STANDS = 600 * SECOND
 """How long a denial, or an approval that nobody gave, answers whoever asks the same again."""
 
-SHOWN_BYTES = 16 * 1024
+SHOWN_BYTES = 4 * 1024
 """Of an item's arguments, as JSON text; longer ones are shown by their digest alone."""
 
 _CORRELATION = frozenset({"traceparent", "baggage"})
@@ -153,9 +154,9 @@ class Item:
 class Approval:
     """A request, and the grant that it became.
 
-    `chain` are the supervisors who are asked, in order; `level` is who of them is now: len(chain) means people. `like`
-    is what holds must have in common to join it. `lifts` names a halt that approving it lifts. `replaces` is the
-    binding of the request that an alternative was offered for. `expires` is when the grant ends.
+    `workflow` and `purpose` are those of its first item. `chain` are the supervisors who are asked, in order; `level`
+    is who of them is now: len(chain) means people. `like` is what holds must have in common to join it. `lifts` names
+    a halt that approving it lifts. `alternative` is what was offered with a denial. `expires` is when the grant ends.
     """
 
     id: str
@@ -204,8 +205,8 @@ class Approval:
 
 
 def binding(bind: Bind, request: Request) -> str:
-    """SHA-256 (hex) over what a use must be alike in. What says why (reason, parent, inputs) and which attempt it is are
-    not in it."""
+    """SHA-256 (hex) over what a use must be alike in. What says why (reason, parent, inputs), and which attempt it is,
+    are not in it."""
     subject, resource, context = request.subject, request.resource, request.context
     whom = [subject.id, context.workflow, request.action]
     where = [_listed(resource.type), resource.id, resource.operation]
@@ -236,18 +237,17 @@ def like(hold: Hold, request: Request) -> str:
         "operation": resource.operation,
         "variant": resource.variant,
     }
-    whom = (request.subject.id, request.context.workflow, request.action)
-    return alike(hold, whom=whom, resource=where)
+    return alike(hold, subject=request.subject.id, action=request.action, resource=where)
 
 
-def alike(hold: Hold, *, whom: tuple[str, str, str], resource: Mapping[str, Any]) -> str:
-    """As `like`; `whom` is (subject, workflow, action). Who is to approve is part of it: what some have approved is no
-    answer to a rule that asks others."""
+def alike(hold: Hold, *, subject: str, action: str, resource: Mapping[str, Any]) -> str:
+    """As `like`. Who is to approve is part of it: what some have approved is no answer to a rule that asks others. The
+    workflow is not: what an agent asks for in several of them is one request, of an item for each."""
     terms = hold.terms
     variant = "" if terms.bind is Bind.OPERATION else resource["variant"]
     where = [_listed(resource["type"]), resource["id"], resource["operation"], variant]
     asked = [sorted(terms.roles), terms.supervisor, terms.quorum]
-    return digest([hold.policy, hold.code, terms.bind.value, asked, list(whom), where])
+    return digest([hold.policy, hold.code, terms.bind.value, asked, [subject, action], where])
 
 
 def covers(approval: Approval, binding: str, *, labels: Collection[str], amount: int, now: int) -> bool:

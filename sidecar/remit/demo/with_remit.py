@@ -79,9 +79,9 @@ async def with_remit(run: Run) -> list[Noted]:
 
 
 async def variants(run: Run, records: Sequence[Noted]) -> None:
-    """The expensive variant needs an approval that nobody gave."""
+    """The expensive variant waits for an approval that nobody gave."""
     models, _ = await run.upstreams.books()
-    refused = decisions(records, effect="DENY", target=LARGE, code="approval_required")
+    refused = decisions(records, effect="HOLD", target=LARGE, code="approval_required")
     run.page.expect(
         "the expensive model refused for want of approval, and never reached",
         f"{len(refused)} × approval_required, {calls(models, 'large')} calls of large",
@@ -97,7 +97,7 @@ async def variants(run: Run, records: Sequence[Noted]) -> None:
         len(cheaper) == len(refused),
     )
     told = [each for each in run.workers["analysis"].told if each.endswith(f" [{refused[0].id}]")] if refused else []
-    named = [each for each in run.workers["analysis"].told if each.startswith("PermissionDenied") and "small" in each]
+    named = [each for each in run.workers["analysis"].told if each.startswith("PermissionDenied") and "Cheaper: small" in each]
     run.page.expect(
         "how the official client told the agent: openai.PermissionDeniedError, with the cheaper variant named",
         f"{len(named)} of {len(refused)}",
@@ -282,13 +282,13 @@ async def observed(run: Run) -> None:
         await run.newcomer.do(Job("onboard", run.rows[0]["id"], opened.context))
     await run.newcomer.leave()
     models, _ = await run.upstreams.books()
-    let_through = {each.sent for each in decisions(await run.auditor.trace(opened.id), effect="DENY", target=LARGE)}
+    let_through = {each.sent for each in decisions(await run.auditor.trace(opened.id), effect="HOLD", target=LARGE)}
     sent = [entry for entry in models if entry["variant"] == "large" and arrived(entry) in let_through]
     meter = metered(await run.sidecar.metrics())["models/large"]
     billed_large = sum(entry["nanos"] for entry in sent)
     run.page.expect(
         "a new agent in mode observe asks for the expensive model: judged and metered the same, and let through",
-        f"{len(let_through)} DENY, {len(sent)} call, {euros(meter)}",
+        f"{len(let_through)} HOLD, {len(sent)} call, {euros(meter)}",
         len(let_through) == len(sent) == 1 and meter == billed_large,
     )
 

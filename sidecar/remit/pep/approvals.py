@@ -6,6 +6,7 @@ that it covers. Whether it is still one is the store's to say, in the same trans
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -81,13 +82,21 @@ async def consult(
             return Held(facts, again)
         ruling = again
         known = await _known(world, question, ruling.holds)
-    refused = _refused(installation, question, facts, ruling, known)
+    for hold in ruling.holds:
+        if hold.terms.alternative:
+            return await _offered(world, installation, question, facts, ruling, hold)
+    refused = _refused(question, facts, ruling, known)
     return refused or _asked(world, installation, question, facts, ruling, known)
 
 
 async def _known(world: World, question: Question, holds: Iterable[Hold]) -> Sequence[Approval]:
-    likes = tuple({approvals.like(hold, question.request) for hold in holds})
-    return await world.store.approvals(ApprovalsQuery(likes=likes, limit=KNOWN))
+    """What has been said of this very request, and what waits that it may join."""
+    bindings = {binding for hold in holds for binding in _bindings(question, hold.terms.bind)}
+    likes = {approvals.like(hold, question.request) for hold in holds}
+    said = ApprovalsQuery(bindings=tuple(bindings), limit=KNOWN)
+    waiting = ApprovalsQuery(likes=tuple(likes), states=(State.PENDING,), limit=KNOWN)
+    found = await asyncio.gather(world.store.approvals(said), world.store.approvals(waiting))
+    return tuple({each.id: each for part in found for each in part}.values())
 
 
 def _bindings(question: Question, bind: Bind) -> tuple[str, str]:
@@ -133,13 +142,9 @@ def _fact(grant: Approval) -> Mapping[str, Any]:
     }
 
 
-def _refused(
-    installation: Installation, question: Question, facts: Facts, ruling: Ruling, known: Sequence[Approval]
-) -> Held | None:
-    """The refusal where one stands, or where a rule offers something else instead of asking."""
+def _refused(question: Question, facts: Facts, ruling: Ruling, known: Sequence[Approval]) -> Held | None:
+    """The refusal where one stands."""
     for hold in ruling.holds:
-        if hold.terms.alternative:
-            return _offered(installation, question, facts, ruling, hold)
         for each in _alike(known, hold, question.request):
             binding = approvals.binding(hold.terms.bind, question.request)
             over = each.state is State.PENDING and each.deadline <= facts.time
@@ -153,18 +158,27 @@ def _refused(
     return None
 
 
-def _offered(installation: Installation, question: Question, facts: Facts, ruling: Ruling, hold: Hold) -> Held:
-    """A rule offers a changed request: it comes with a grant for exactly that."""
-    asked = opened(installation, question, facts, hold, f"{question.decision}.o")
+async def _offered(
+    world: World, installation: Installation, question: Question, facts: Facts, ruling: Ruling, hold: Hold
+) -> Held:
+    """A rule offers a changed request: there is a grant for exactly that, the one that was offered before if it is not
+    used yet."""
+    asked = opened(installation, question, facts, hold, world.ids.new("a"))
     try:
-        made = offer(asked, question.described, hold.terms.alternative, id=asked.id, votes=(), now=facts.time)
+        made = offer(asked, described(question.request), hold.terms.alternative, id=asked.id, votes=(), now=facts.time)
     except BadRequest as error:
         return Held(facts, turn(ruling, Reason.POLICY_INVALID, f"the alternative of {hold.policy}: {error}"))
     told = turn(ruling, Reason.ALTERNATIVE_OFFERED, "")
-    grant = made.grant
-    return Held(
-        facts, told, (OpenApproval(grant),), (_turning(grant),), asked={grant.id: "offered"}, alternative=made.described
-    )
+    (item,) = made.grant.items
+    before = await world.store.approvals(ApprovalsQuery(bindings=(item.binding,), limit=KNOWN))
+    amount = facts.estimate.amount or 0
+    for each in before:
+        if each.like == made.grant.like and approvals.covers(
+            each, item.binding, labels=facts.labels, amount=amount, now=facts.time
+        ):
+            return Held(facts, told, turning=(_turning(each),), alternative=made.described)
+    effects, asking = (OpenApproval(made.grant),), {made.grant.id: "offered"}
+    return Held(facts, told, effects, (_turning(made.grant),), asked=asking, alternative=made.described)
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +205,12 @@ def offer(
     grant = replace(
         asked,
         id=id,
-        like=approvals.alike(Hold(asked.policy, asked.code, asked.terms), whom=whom, resource=other["resource"]),
+        like=approvals.alike(
+            Hold(asked.policy, asked.code, asked.terms),
+            subject=asked.subject,
+            action=asked.action,
+            resource=other["resource"],
+        ),
         resource={name: other["resource"][name] for name in ("type", "id", "operation", "variant")},
         terms=replace(asked.terms, bind=Bind.EXACT, uses=1, cost=None),
         time=now,
@@ -276,6 +295,8 @@ def _item(question: Question, facts: Facts, hold: Hold) -> Item:
         "usage": dict(request.usage),
         "inputs": list(request.context.inputs),
         "fields": list(request.resource.fields),
+        "workflow": request.context.workflow,
+        "purpose": request.context.purpose,
         **question.shown,
     }
     shown = encode(told)

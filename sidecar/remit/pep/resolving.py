@@ -67,7 +67,7 @@ async def listed(
     while len(found) < limit:
         ids = (id,) if id else ()
         page = await world.store.approvals(ApprovalsQuery(ids=ids, states=wanted, before=before, limit=AT_ONCE))
-        found += [_shown(world, subject, each) for each in page if _visible(subject, each)]
+        found += [_shown(world, subject, each, whole=bool(id)) for each in page if _visible(subject, each)]
         if len(page) < AT_ONCE:
             break
         before = page[-1].id
@@ -338,12 +338,12 @@ def _has_role(caller: Subject, approval: Approval) -> bool:
     return bool(set(caller.roles) & set(approval.terms.roles or (APPROVER,)))
 
 
-def _shown(world: World, caller: Subject, approval: Approval) -> Shown:
+def _shown(world: World, caller: Subject, approval: Approval, *, whole: bool = True) -> Shown:
     """As the caller may see it. What was asked for is shown to whoever asked, and to those who are cleared for what
-    its session held."""
+    its session held; in a list (not `whole`) it is left out."""
     clearance = _clearance(world, caller)
     items = tuple(
-        each if caller.id == approval.subject or set(each.labels) <= clearance else replace(each, shown="")
+        each if whole and (caller.id == approval.subject or set(each.labels) <= clearance) else replace(each, shown="")
         for each in approval.items
     )
     return Shown(replace(approval, items=items), _resolvable(world, caller, approval))

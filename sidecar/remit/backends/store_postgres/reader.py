@@ -220,6 +220,7 @@ class PostgresReader:
         asked = {
             "a.id = ANY (${}::text[])": list(query.ids),
             "a.like_key = ANY (${}::text[])": list(query.likes),
+            _BOUND: list(query.bindings),
             "a.state = ANY (${}::text[])": list(query.states),
             "a.subject = ${}::text": query.subject,
             "a.id < ${}::text": query.before,
@@ -320,6 +321,9 @@ class PostgresReader:
 
     async def _found(self, read: Callable[[Row], T], query: Query, *values: object) -> tuple[T, ...]:
         return tuple(map(read, await self._reads.rows(query, *values)))
+
+
+_BOUND = "a.id = ANY (ARRAY (SELECT approval FROM remit.approval_item WHERE binding = ANY (${}::text[])))"
 
 
 @cache

@@ -45,6 +45,7 @@ _ASKED_AGAIN = "UPDATE approval_item SET asked = asked + 1 WHERE approval = ? AN
 _USED = """
     UPDATE approval_item SET used = used + 1, spent = min(spent + ?3, ?4) WHERE approval = ?1 AND binding = ?2
 """
+_BOUND = "id IN (SELECT approval FROM approval_item WHERE binding = ?)"
 _BLANK = "UPDATE approval_item SET shown = '' WHERE approval = ?"
 _ERASE = "UPDATE approval_item SET shown = '' WHERE decision = ? AND shown <> ''"
 _CHANGED = "UPDATE counter SET value = value + 1 WHERE name = 'approvals'"
@@ -156,7 +157,7 @@ def due_approvals(db: Database, now: int, limit: int) -> Sequence[Approval]:
 
 
 def _walks(query: ApprovalsQuery) -> Iterator[tuple[str, Sequence[object]]]:
-    """One walk through an index for each id, likeness or state: together they have the newest.
+    """One walk through an index for each id, binding, likeness or state: together they have the newest.
 
     What else is asked for is looked at on the way; the `+` keeps SQLite from choosing its index instead.
     """
@@ -166,13 +167,15 @@ def _walks(query: ApprovalsQuery) -> Iterator[tuple[str, Sequence[object]]]:
         ("subject", (query.subject,) if query.subject else ()),
         ("state", [each.value for each in query.states]),
     ]
-    walked, *others = [each for each in parts if each[1]] or [("", ())]
+    said = [each for each in parts if each[1]]
+    walked, *others = [("", query.bindings), *said] if query.bindings else said or [("", ())]
     rest = [(f"+{column} IN ({_places(values)})", values) for column, values in others]
     if query.before:
         rest.append(("id < ?", (query.before,)))
-    keys: list[tuple[str, Sequence[object]]] = [(f"{walked[0]} = ?", (value,)) for value in walked[1]]
-    for key in keys or [("true", ())]:
-        conditions = [key, *rest]
+    key = f"{walked[0]} = ?" if walked[0] else _BOUND
+    keys: list[tuple[str, Sequence[object]]] = [(key, (value,)) for value in walked[1]]
+    for each in keys or [("true", ())]:
+        conditions = [each, *rest]
         yield " AND ".join(sql for sql, _ in conditions), [each for _, values in conditions for each in values]
 
 

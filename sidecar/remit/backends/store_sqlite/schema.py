@@ -239,6 +239,7 @@ MIGRATIONS = (
         UNIQUE (approval, binding)
     ) STRICT;
     CREATE INDEX approval_item_decision ON approval_item (decision) WHERE shown <> '';
+    CREATE INDEX approval_item_binding ON approval_item (binding, approval);
     INSERT INTO counter VALUES ('approvals', 0);
 
     CREATE TABLE claim (

@@ -46,6 +46,7 @@ CREATE TABLE approval_item (
     PRIMARY KEY (approval, binding)
 );
 CREATE INDEX approval_item_decision ON approval_item (decision);
+CREATE INDEX approval_item_binding ON approval_item (binding, approval);
 
 -- A thing that was ever taken keeps its row, and with it its last token, until it is forgotten into the floor.
 CREATE TABLE claim (
