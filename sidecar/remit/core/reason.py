@@ -239,9 +239,7 @@ EXPLANATIONS: dict[Reason, Explanation] = {
         False,
         "Take the claim anew, and look again at what it is about.",
     ),
-    Reason.CLAIMS_EXHAUSTED: Explanation(
-        "The agent holds as many claims as it may.", False, "Release some of them."
-    ),
+    Reason.CLAIMS_EXHAUSTED: Explanation("The agent holds as many claims as it may.", False, "Release some of them."),
     Reason.CONFLICT_DETECTED: Explanation(
         "Another agent has done something in the same workflow that contradicts it.",
         False,

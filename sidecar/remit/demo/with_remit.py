@@ -97,7 +97,11 @@ async def variants(run: Run, records: Sequence[Noted]) -> None:
         len(cheaper) == len(refused),
     )
     told = [each for each in run.workers["analysis"].told if each.endswith(f" [{refused[0].id}]")] if refused else []
-    named = [each for each in run.workers["analysis"].told if each.startswith("PermissionDenied") and "Cheaper: small" in each]
+    named = [
+        each
+        for each in run.workers["analysis"].told
+        if each.startswith("PermissionDenied") and "Cheaper: small" in each
+    ]
     run.page.expect(
         "how the official client told the agent: openai.PermissionDeniedError, with the cheaper variant named",
         f"{len(named)} of {len(refused)}",

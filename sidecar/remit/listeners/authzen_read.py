@@ -106,7 +106,7 @@ def _claimed(said: _Said, evaluation: Evaluation) -> Claimed:
 def _arguments(said: _Said, evaluation: Evaluation) -> Mapping[str, Any]:
     """Of all three places; a name that is in two of them would be read by one reader so and by another one so."""
     own = {name: value for name, value in evaluation.resource.properties.items() if name not in _OWN}
-    stated = said.object("context.arguments", evaluation.context.get("arguments", {}))
+    stated = said.members("context.arguments", evaluation.context.get("arguments", {}))
     found: dict[str, Any] = {}
     places = (
         ("resource.properties", own),
@@ -167,7 +167,7 @@ class _Said:
         self.refuse(field, f"a number from {least} to {most}")
         return least
 
-    def object(self, field: str, value: object) -> Mapping[str, Any]:
+    def members(self, field: str, value: object) -> Mapping[str, Any]:
         if isinstance(value, dict):
             return value
         self.refuse(field, "a JSON object")
@@ -175,7 +175,7 @@ class _Said:
 
     def usage(self, field: str, value: object) -> dict[str, int]:
         """Quantities by unit."""
-        stated = self.object(field, value)
+        stated = self.members(field, value)
         if len(stated) > MAX_UNITS:
             self.refuse(field, f"at most {MAX_UNITS} units")
             return {}
