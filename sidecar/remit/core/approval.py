@@ -214,18 +214,22 @@ def binding(bind: Bind, request: Request) -> str:
         return digest([bind.value, whom, where])
     if bind is Bind.VARIANT:
         return digest([bind.value, whom, where, resource.variant])
-    named = {key: value for key, value in resource.properties.items() if key not in _CORRELATION}
-    rest = [resource.variant, list(resource.fields), named]
+    rest = [resource.variant, list(resource.fields), named_properties(request)]
     how = [subject.actor, context.purpose, dict(context.arguments), request.content]
     return digest([bind.value, whom, where, rest, how])
 
 
-def offered(subject: str, workflow: str, action: str, alternative: Mapping[str, Any]) -> str:
+def named_properties(request: Request) -> dict[str, Any]:
+    """The properties of its resource that say what is done."""
+    return {key: value for key, value in request.resource.properties.items() if key not in _CORRELATION}
+
+
+def offered(whom: Sequence[str], alternative: Mapping[str, Any]) -> str:
     """The binding of a changed request that was offered (`alternative.described`): of what it says, and no more. What
-    is performed beside the arguments nobody has seen yet."""
+    is performed beside the arguments nobody has seen yet. `whom` is (subject, actor, workflow, purpose, action)."""
     resource = alternative["resource"]
     where = [_listed(resource["type"]), resource["id"], resource["operation"], resource["variant"]]
-    return digest(["offered", [subject, workflow, action], where, resource["fields"], alternative["arguments"]])
+    return digest(["offered", list(whom), where, resource["fields"], alternative["arguments"]])
 
 
 def like(hold: Hold, request: Request) -> str:

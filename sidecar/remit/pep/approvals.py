@@ -102,10 +102,11 @@ async def _known(world: World, question: Question, holds: Iterable[Hold]) -> Seq
 def _bindings(question: Question, bind: Bind) -> tuple[str, str]:
     """What the request is bound by as it is, and as an alternative that was offered."""
     request = question.request
-    whom = (request.subject.id, request.context.workflow, request.action)
+    subject, context = request.subject, request.context
+    whom = (subject.id, subject.actor, context.workflow, context.purpose, request.action)
     return (
         approvals.binding(bind, request),
-        approvals.offered(*whom, question.described),
+        approvals.offered(whom, question.described),
     )
 
 
@@ -165,7 +166,15 @@ async def _offered(
     used yet."""
     asked = opened(installation, question, facts, hold, world.ids.new("a"))
     try:
-        made = offer(asked, described(question.request), hold.terms.alternative, id=asked.id, votes=(), now=facts.time)
+        made = offer(
+            asked,
+            question.described,
+            hold.terms.alternative,
+            actor=question.request.subject.actor,
+            id=asked.id,
+            votes=(),
+            now=facts.time,
+        )
     except BadRequest as error:
         return Held(facts, turn(ruling, Reason.POLICY_INVALID, f"the alternative of {hold.policy}: {error}"))
     told = turn(ruling, Reason.ALTERNATIVE_OFFERED, "")
@@ -194,14 +203,15 @@ def offer(
     description: Mapping[str, Any],
     patch: Mapping[str, Any],
     *,
+    actor: str,
     id: str,
     votes: tuple[Vote, ...],
     now: int,
 ) -> Offer:
-    """What a patch makes of a described request that `asked` is about. Raises BadRequest."""
+    """What a patch makes of a described request that `asked` is about, by its `actor`. Raises BadRequest."""
     other = changed(description, patch)
-    whom = (asked.subject, asked.workflow, asked.action)
-    item = replace(asked.items[0], binding=approvals.offered(*whom, other), shown="", asked=1, used=0, spent=0)
+    whom = (asked.subject, actor, asked.workflow, asked.purpose, asked.action)
+    item = replace(asked.items[0], binding=approvals.offered(whom, other), shown="", asked=1, used=0, spent=0)
     grant = replace(
         asked,
         id=id,
@@ -297,6 +307,8 @@ def _item(question: Question, facts: Facts, hold: Hold) -> Item:
         "fields": list(request.resource.fields),
         "workflow": request.context.workflow,
         "purpose": request.context.purpose,
+        "actor": request.subject.actor,
+        "properties": approvals.named_properties(request),
         **question.shown,
     }
     shown = encode(told)

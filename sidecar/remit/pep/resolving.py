@@ -26,17 +26,18 @@ from remit.core.approval import (
 )
 from remit.core.call import Call, Claimed, Objection, Resolution
 from remit.core.canonical import parse
-from remit.core.document import money
+from remit.core.decision import Effect
+from remit.core.document import input_document, money
 from remit.core.effect import Effect as StoreEffect
 from remit.core.effect import LiftHalt, MoveApproval, OpenApproval
 from remit.core.errors import BadRequest, IllegalTransition, NotFound, StoreUnavailable, Violation
-from remit.core.model import ActionName, Facts, Identity, Resource, Subject
+from remit.core.model import ActionName, Facts, Identity, Request, Resource, Subject
 from remit.core.obligation import Obligation
-from remit.core.reason import Reason
+from remit.core.reason import Reason, known
 from remit.pep.approvals import offer
-from remit.pep.decide import Draft, Plan, decide
+from remit.pep.decide import Draft, Objected, Plan, Point, decide
 from remit.pep.facts import in_force
-from remit.pep.world import World
+from remit.pep.world import Installation, World
 from remit.pep.write import Entry, must_write
 from remit.ports import ApprovalsQuery
 
@@ -51,6 +52,8 @@ REMIT = Subject("system", "remit", "", (), Identity("local", "remit"))
 SEES_ALL = frozenset({"operator", "auditor"})
 APPROVER = "approver"
 """Who may resolve what names no role."""
+
+_NOT_ENOUGH = "what is offered is granted with it, which is not for this caller alone to do"
 
 WATCH_SECONDS = 60.0
 AT_ONCE = 64
@@ -119,9 +122,14 @@ async def resolve(world: World, subject: Subject, resolution: Resolution) -> Res
         check_patch(resolution.alternative)
         if operation != Verdict.DENY or found.lifts:
             raise BadRequest(Violation("alternative", "nothing, but where an action is denied"))
+        _check_offer(_shown(world, caller, found).approval)
     said = _Said(world, caller, found, resolution, operation)
     decided = await decide(
-        world, subject, _call(found, operation, said.verdicts(), resolution, said.objection()), said.plan
+        world,
+        subject,
+        _call(found, operation, said.verdicts(), resolution, said.objection()),
+        said.plan,
+        Point(look=said.may_approve if resolution.alternative else None),
     )
     if decided.extra:
         after = await _find(world, caller, found.id)
@@ -146,6 +154,21 @@ class _Said:
         """The latest of each who was heard, this one included."""
         return _verdicts((*self.found.votes, self._vote("", 0)))
 
+    async def may_approve(self, installation: Installation, request: Request, facts: Facts) -> Facts:
+        """Whoever offers something else grants it, and so must be somebody whose approval is enough by policy. Raises
+        Objected, PolicyFailure."""
+        approves = replace(self._vote("", 0), verdict=Verdict.APPROVE)
+        verdicts = _verdicts((*self.found.votes, approves))
+        properties = {**request.resource.properties, "verdicts": verdicts}
+        asked = replace(request.resource, operation=Verdict.APPROVE.value, properties=properties)
+        verdict = await installation.pdp.ask(input_document(replace(request, resource=asked), facts))
+        if verdict.effect is not Effect.ALLOW:
+            reason = next((each for code in verdict.reasons if (each := known(code.code))), Reason.DEFAULT_DENY)
+            raise Objected(Objection(reason, _NOT_ENOUGH, binding=True))
+        if stated(verdict.obligations) != State.APPROVED:
+            raise Objected(Objection(Reason.ROLE_NOT_GRANTED, _NOT_ENOUGH, binding=True))
+        return facts
+
     def objection(self) -> Objection | None:
         """Why it is not even asked of policy."""
         if self.caller.id == self.found.subject:
@@ -166,10 +189,12 @@ class _Said:
         if after.state is State.APPROVED and after.lifts:
             effects.append(LiftHalt(after.lifts, self.caller.id))
         if after.state is State.DENIED and self.resolution.alternative:
+            shown = parse(self.found.items[0].shown.encode(), SHOWN_BYTES)
             made = offer(
                 self.found,
-                _described(self.found),
+                _described(self.found, shown),
                 self.resolution.alternative,
+                actor=shown["actor"],
                 id=f"{self.found.id}.o",
                 votes=(replace(vote, verdict=Verdict.APPROVE),),
                 now=facts.time,
@@ -192,12 +217,16 @@ class _Said:
         )
 
 
-def _described(found: Approval) -> Mapping[str, Any]:
-    """The one request that was held, as it can be changed. Raises BadRequest where there are several, or it is too long
-    to be shown."""
+def _check_offer(found: Approval) -> None:
+    """Raise BadRequest where whoever sees an approval like this can offer nothing in its place."""
     if len(found.items) != 1 or not found.items[0].shown:
         raise BadRequest(Violation("alternative", "nothing, where several requests or one that is not shown are meant"))
-    shown = parse(found.items[0].shown.encode(), SHOWN_BYTES)
+    if found.terms.quorum > 1:
+        raise BadRequest(Violation("alternative", "nothing, where more than one must approve"))
+
+
+def _described(found: Approval, shown: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The one request that was held, as it can be changed."""
     arguments = {key: each for key, each in shown["arguments"].items() if key not in shown.get(MEASURED, ())}
     return {"resource": {**found.resource, "fields": shown["fields"]}, "arguments": arguments}
 
@@ -340,12 +369,14 @@ def _has_role(caller: Subject, approval: Approval) -> bool:
 
 def _shown(world: World, caller: Subject, approval: Approval, *, whole: bool = True) -> Shown:
     """As the caller may see it. What was asked for is shown to whoever asked, and to those who are cleared for what
-    its session held; in a list (not `whole`) it is left out."""
+    its session held, and so is what was offered in its place; in a list (not `whole`) it is left out."""
     clearance = _clearance(world, caller)
     items = tuple(
         each if whole and (caller.id == approval.subject or set(each.labels) <= clearance) else replace(each, shown="")
         for each in approval.items
     )
+    if caller.id != approval.subject and not set(approval.labels) <= clearance:
+        approval = replace(approval, alternative={})
     return Shown(replace(approval, items=items), _resolvable(world, caller, approval))
 
 
