@@ -57,7 +57,8 @@ def _world(policy: Holding) -> World:
         "worker": Agent("cx", ("worker",), ("onboarding", "marketing"), supervisor="lead", clearance=("pii",)),
         "lead": Agent("cx"),
     }
-    return make_world(store, policy, people=people, agents=agents)
+    world: World = make_world(store, policy, people=people, agents=agents)
+    return world
 
 
 @pytest.fixture(name="pipeline")

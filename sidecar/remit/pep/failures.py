@@ -7,6 +7,7 @@ agent's supervisors, then people. Either is durable, holds everywhere, and is re
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 
 from remit.core.answer import Answer
@@ -14,12 +15,12 @@ from remit.core.approval import SECOND, Approval, Bind, Item, Terms, supervisors
 from remit.core.canonical import digest
 from remit.core.decision import Effect
 from remit.core.effect import Effect as StoreEffect
-from remit.core.effect import OpenApproval, PlaceHalt
+from remit.core.effect import OpenApproval, PlaceHalt, Refused
 from remit.core.failing import Reply
 from remit.core.model import ActionName, Halt, Mode, Request
 from remit.pep.history import DENIALS
 from remit.pep.world import World
-from remit.pep.write import Entry, must_write
+from remit.pep.write import Entry, must_write, write
 
 REMIT = "remit"
 """Who halts what fails."""
@@ -56,16 +57,15 @@ async def ended(
 ) -> tuple[str, str]:
     """Follow the end of an allowed action: what is advised on it, and the operation that undoes it ("" for none)."""
     now, policy = world.clock.now(), world.installation.failure
-    calls = world.history.total(subject, ("calls", service), now)
-    errors = world.history.total(subject, ("errors", service), now, int(failed))
-    rate = policy.errors
-    if rate.on and failed and calls >= rate.least and Fraction(errors, calls) >= rate.share:
-        await _stop(world, "errors", rate.answer, subject, workflow, decision)
+    if not world.history.ended(subject, decision):
+        return "", ""
+    listed = world.catalogue.services.get(service)
+    if listed is not None:
+        await _errors(world, subject, service, workflow, decision, failed=failed)
     if not failed:
         return "", ""
     times, answer = world.history.failed(subject, decision, now), policy.failed.answer
     if answer is Reply.COMPENSATE:
-        listed = world.catalogue.services.get(service)
         undo = listed.compensations.get(operation, "") if listed else ""
         return (_counted(world, answer), f"{service}/{undo}") if undo else ("", "")
     over = policy.failed.on and times >= policy.failed.limit
@@ -76,6 +76,15 @@ async def ended(
             else ("", "")
         )
     return (_counted(world, Reply.RETRY), "") if policy.failed.on and 0 < times < policy.failed.limit else ("", "")
+
+
+async def _errors(world: World, subject: str, service: str, workflow: str, decision: str, *, failed: bool) -> None:
+    """Follow how well a service of the catalogue does for an agent."""
+    now, rate = world.clock.now(), world.installation.failure.errors
+    calls = world.history.total(subject, ("calls", service), now)
+    errors = world.history.total(subject, ("errors", service), now, int(failed))
+    if rate.on and failed and calls >= rate.least and Fraction(errors, calls) >= rate.share:
+        await _stop(world, "errors", rate.answer, subject, workflow, decision)
 
 
 def _counted(world: World, advice: Reply) -> str:
@@ -107,13 +116,20 @@ async def _stop(world: World, kind: str, answer: Reply, subject: str, workflow: 
     if not observed:
         effects.append(PlaceHalt(halt))
         body["halt"] = halt.id
-        if answer is Reply.ESCALATE:
-            approval = _lifting(world, kind, halt, subject, workflow, decision)
-            effects.append(OpenApproval(approval))
-            body["approval"] = approval.id
-    await must_write(world, Entry("failure", subject, body, filed_in=workflow, ref=decision), tuple(effects))
+    entry = Entry("failure", subject, body, filed_in=workflow, ref=decision)
+    asking = answer is Reply.ESCALATE and not observed
+    if not asking or not await _asked(world, entry, effects, _lifting(world, kind, halt, subject, workflow, decision)):
+        await must_write(world, entry, tuple(effects))
     world.observer.failed(kind, answer.value)
     return not observed
+
+
+async def _asked(world: World, entry: Entry, effects: list[StoreEffect], approval: Approval) -> bool:
+    """Halt with a request to lift it. Not where as many requests of the agent wait as may: that keeps no halt away,
+    and operators resume it."""
+    told = replace(entry, body={**entry.body, "approval": approval.id})
+    _, outcome = await write(world, told, (*effects, OpenApproval(approval)))
+    return not isinstance(outcome, Refused)
 
 
 def _lifting(world: World, kind: str, halt: Halt, subject: str, workflow: str, decision: str) -> Approval:

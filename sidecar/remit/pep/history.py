@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter, OrderedDict, deque
 from collections.abc import Hashable
+from typing import TypeVar
 
 from remit.core.approval import Bind, binding
 from remit.core.model import History, Request
@@ -18,9 +19,12 @@ MOST_AGENTS = 2_000
 MOST_KEYS = 2_000
 """What is counted for one agent in one minute; beyond it nothing new is: an agent that floods its own history only
 loses sight of itself, of nobody else."""
-MOST_DECISIONS = 20_000
+MOST_DECISIONS = 1_000
+"""Decisions of one agent whose ends are still to be told apart."""
 
 DENIALS, ASKED, FAILED = "denials", "asked", "failed"
+
+T = TypeVar("T")
 
 
 class Window:
@@ -55,11 +59,14 @@ class Window:
 
 
 class Watched:
-    """What is counted of one agent: its `actions` by what they were, and `totals` whose keys the catalogue bounds."""
+    """What is counted of one agent: its `actions` by what they were, and `totals` whose keys the catalogue bounds.
+    `decided` says of its latest decisions what was done, `ended` which of them have ended."""
 
     def __init__(self) -> None:
         self.actions = Window(MOST_KEYS)
         self.totals = Window()
+        self.decided: OrderedDict[str, Hashable] = OrderedDict()
+        self.ended: OrderedDict[str, None] = OrderedDict()
 
 
 class Histories:
@@ -67,7 +74,6 @@ class Histories:
 
     def __init__(self) -> None:
         self._agents: OrderedDict[str, Watched] = OrderedDict()
-        self._actions: OrderedDict[str, Hashable] = OrderedDict()  # decision -> what was done
 
     def of(self, request: Request, now: int) -> History:
         """What the agent did before this request."""
@@ -86,15 +92,21 @@ class Histories:
         if not request.context.workflow:
             return 0
         action = action_of(request)
-        self._actions[decision] = action
-        while len(self._actions) > MOST_DECISIONS:
-            self._actions.popitem(last=False)
+        _keep(self.watched(request.subject.id).decided, decision, action)
         return self._count(request.subject.id, (ASKED, action), now)
 
     def failed(self, subject: str, decision: str, now: int) -> int:
         """What was decided has failed; how often the same has by now. 0 where nothing is known of it any more."""
-        action = self._actions.get(decision)
+        action = self.watched(subject).decided.get(decision)
         return 0 if action is None else self._count(subject, (FAILED, action), now)
+
+    def ended(self, subject: str, decision: str) -> bool:
+        """What was decided has ended; whether that is news. It ends once, however often an agent says so."""
+        ended = self.watched(subject).ended
+        if decision in ended:
+            return False
+        _keep(ended, decision, None)
+        return True
 
     def total(self, subject: str, key: Hashable, now: int, amount: int = 1) -> int:
         """Count something of an agent whose keys are bounded; how much of it there is by now."""
@@ -103,8 +115,9 @@ class Histories:
         return totals.count(key, now)
 
     def forgive(self, subject: str) -> None:
-        """Begin anew with an agent: what it did was answered."""
-        self._agents.pop(subject, None)
+        """Count anew for an agent: what it did was answered."""
+        watched = self.watched(subject)
+        watched.actions, watched.totals = Window(MOST_KEYS), Window()
 
     def watched(self, subject: str) -> Watched:
         """All that is counted of an agent."""
@@ -120,6 +133,12 @@ class Histories:
         actions = self.watched(subject).actions
         actions.add(key, now)
         return actions.count(key, now)
+
+
+def _keep(known: OrderedDict[str, T], decision: str, value: T) -> None:
+    known[decision] = value
+    while len(known) > MOST_DECISIONS:
+        known.popitem(last=False)
 
 
 def action_of(request: Request) -> Hashable:

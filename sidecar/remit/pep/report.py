@@ -17,7 +17,9 @@ import orjson
 from remit.core.answer import Reported
 from remit.core.call import Report
 from remit.core.canonical import digest
-from remit.core.effect import Effect, EndReservation, ProlongReservation
+from remit.core.decision import Effect
+from remit.core.effect import Effect as StoreEffect
+from remit.core.effect import EndReservation, ProlongReservation
 from remit.core.errors import IllegalTransition, NotFound
 from remit.core.model import Subject
 from remit.core.price import cost
@@ -75,10 +77,14 @@ async def report(world: World, subject: Subject, told: Report) -> Reported:
 
 
 async def _advised(world: World, told: Report, row: JournalRow, reported: Reported) -> Reported:
-    """With what policy's data says of a failed action. An erased record does not say what was done."""
+    """With what policy's data says of a failed action. An erased record does not say what was done; what was refused did
+    not fail."""
     if told.outcome not in COUNTED or row.erased:
         return reported
-    resource = orjson.loads(row.record.body)["resource"]
+    decided = orjson.loads(row.record.body)
+    if decided["enforced"] and decided["effect"] != Effect.ALLOW:
+        return reported
+    resource = decided["resource"]
     advice, compensation = await failures.ended(
         world,
         subject=row.record.subject,
@@ -178,7 +184,7 @@ def _body(world: World, told: Report, settlement: Settlement | None) -> dict[str
 
 
 async def _append(
-    world: World, told: Report, row: JournalRow, effects: tuple[Effect, ...], body: Mapping[str, Any]
+    world: World, told: Report, row: JournalRow, effects: tuple[StoreEffect, ...], body: Mapping[str, Any]
 ) -> str:
     about = row.record
     entry = Entry("report", about.subject, body, workflow=about.workflow, ref=told.decision)
