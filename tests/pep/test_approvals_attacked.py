@@ -173,3 +173,20 @@ def test_all_that_an_exact_item_is_for_is_shown(pipeline: Pipeline) -> None:
             assert told not in first
 
     run(scene())
+
+
+def test_the_journal_has_no_arguments_of_an_offer_in_clear(pipeline: Pipeline, world: World) -> None:
+    """Nor those of the request, which they mostly are."""
+
+    async def scene() -> None:
+        id = await held(pipeline, arguments={"iban": "CANARY", "rows": 999})
+        await offer(pipeline, BO, id, rows=1, why="PARROT")
+        refused = await pipeline.authorize(WORKER, call(arguments={"iban": "CANARY", "rows": 999}))
+        assert refused.alternative is not None
+        assert refused.alternative["arguments"]["iban"] == "CANARY"
+        bodies = b"".join([row.record.body for row in await world.store.journal(0, 100)])
+        assert b"alternative" in bodies
+        assert b"CANARY" not in bodies
+        assert b"PARROT" not in bodies
+
+    run(scene())

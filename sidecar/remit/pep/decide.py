@@ -21,6 +21,7 @@ from remit.core.errors import PolicyFailure, StoreUnavailable
 from remit.core.label import exceeding
 from remit.core.model import ActionName, Context, Facts, Mode, Request, Subject, Versions
 from remit.core.reason import Reason
+from remit.core.redact import Hmac, redact
 from remit.core.ruling import Ruling, refuse, rule, turn
 from remit.pep import failures
 from remit.pep.answers import explain, pack, unpack
@@ -301,7 +302,7 @@ async def _store(
         deadline=_deadline(draft),
         sent=draft.sent,
         hmac=world.hmac,
-        approvals=_approvals_body(draft),
+        approvals=_approvals_body(draft, world.hmac),
         done=draft.plan.done,
     )
     request = draft.request
@@ -361,8 +362,9 @@ def _reservation(draft: Draft, facts: Facts) -> Reserve:
     )
 
 
-def _approvals_body(draft: Draft) -> Mapping[str, Any]:
-    """What the record says of approvals: those that it turns on, grants that it uses, what is offered instead."""
+def _approvals_body(draft: Draft, hmac: Hmac) -> Mapping[str, Any]:
+    """What the record says of approvals: those that it turns on, grants that it uses, what is offered instead. The
+    arguments of an offer are mostly those that were asked with: they stand in clear where those may."""
     held = draft.held
     if held is None:
         return {}
@@ -370,7 +372,10 @@ def _approvals_body(draft: Draft) -> Mapping[str, Any]:
         {"id": each.id, "policy": each.policy, "code": each.code, "state": held.asked.get(each.id, each.state.value)}
         for each in held.turning
     ]
-    found = {"approvals": turning, "grants": list(held.used), "alternative": dict(held.alternative or {})}
+    instead = dict(held.alternative or {})
+    if instead.get("arguments"):
+        instead["arguments"] = redact(instead["arguments"], "/arguments", draft.ruling.record, hmac)
+    found = {"approvals": turning, "grants": list(held.used), "alternative": instead}
     return {name: value for name, value in found.items() if value}
 
 

@@ -77,8 +77,7 @@ async def report(world: World, subject: Subject, told: Report) -> Reported:
 
 
 async def _advised(world: World, told: Report, row: JournalRow, reported: Reported) -> Reported:
-    """With what policy's data says of a failed action. An erased record does not say what was done; what was refused did
-    not fail."""
+    """With what policy's data says of a failed action: not of what was refused, or of what an erased record hides."""
     if told.outcome not in COUNTED or row.erased:
         return reported
     decided = orjson.loads(row.record.body)
