@@ -23,7 +23,7 @@ from opa_client.opa import OpaClient
 from remit.core.canonical import encode, parse
 from remit.v1 import resources_pb2, sidecar_pb2, sidecar_pb2_grpc
 
-from bench import egress, pages, queries, scale, store
+from bench import approvals, egress, pages, queries, scale, store
 from bench.load import Figures, median, run_async, run_threads
 from bench.places import REMIT, TOKEN, echo, opa, sidecar
 from bench.processes import resident_mb
@@ -77,7 +77,9 @@ def main() -> None:
     parser.add_argument("--calls", type=int, default=3000, help="calls at 32 callers; a sixth of it at one")
     parser.add_argument("--seconds", type=float, default=2.0, help="of load on each way out, in each round")
     parser.add_argument(
-        "--only", choices=("decisions", "egress", "views", "scale", *SCALE), help="keep the other rows as they are"
+        "--only",
+        choices=("decisions", "egress", "views", "approvals", "scale", *SCALE),
+        help="keep the other rows as they are",
     )
     options = parser.parse_args()
     parts: dict[str, Part] = {
@@ -86,6 +88,7 @@ def main() -> None:
         "views": lambda stack, place: queries.measure(
             stack, place, rounds=options.rounds, calls=max(100, options.calls // 6)
         ),
+        "approvals": lambda stack, place: approvals.measure(stack, place, rounds=options.rounds, calls=20),
         **_scale(rounds=max(1, options.rounds // 2), calls=options.calls // 25),
     }
     chosen = {None: tuple(parts), "scale": SCALE}.get(options.only, (options.only,))

@@ -57,6 +57,11 @@ class Changes:
         finally:
             self._looking = None
 
+    def tell(self) -> None:
+        """Something has changed, by this very process: nobody waits for the next look."""
+        told, self._changed = self._changed, asyncio.Event()
+        told.set()
+
     async def _compare(self) -> None:
         try:
             version = await self._store().approvals_version()
@@ -64,8 +69,7 @@ class Changes:
             return  # whoever waits goes on waiting, and asks again at the latest when time is up
         if version != self._version:
             self._version = version
-            told, self._changed = self._changed, asyncio.Event()
-            told.set()
+            self.tell()
 
 
 class Waits(Protocol):

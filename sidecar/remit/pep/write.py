@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from remit.core.canonical import canonical
-from remit.core.effect import Commit, Committed, Effect, Record, Refused
+from remit.core.effect import Commit, Committed, Effect, JoinApproval, MoveApproval, OpenApproval, Record, Refused
 from remit.core.errors import StoreUnavailable
 from remit.core.model import Versions
 from remit.pep.world import World
+
+APPROVING = (OpenApproval, JoinApproval, MoveApproval)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,10 @@ async def write(
         salt=world.ids.salt(),
     )
     commit = Commit(record, effects, versions, subject=entry.subject, workflow=entry.workflow, action=entry.action)
-    return record.id, await world.store.commit(commit)
+    outcome = await world.store.commit(commit)
+    if isinstance(outcome, Committed) and any(isinstance(each, APPROVING) for each in effects):
+        world.changes.tell()
+    return record.id, outcome
 
 
 async def must_write(world: World, entry: Entry, effects: tuple[Effect, ...] = ()) -> tuple[str, Committed]:
