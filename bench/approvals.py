@@ -1,7 +1,7 @@
 """How long approving takes: a call that waits, somebody who approves it, and the answer to the call.
 
-The caller's `Authorize` has a wait of a minute. Each round trip ends when its answer is there: an ALLOW by the grant that was
-given meanwhile. What the approver does is one `ResolveApproval`; the time that people take is none of it.
+The caller's `Authorize` has a wait of a minute. Each round trip ends when its answer is there: an ALLOW by the grant
+that was given meanwhile. What the approver does is one `ResolveApproval`; the time that people take is none of it.
 """
 
 from __future__ import annotations

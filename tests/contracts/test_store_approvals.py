@@ -694,6 +694,7 @@ async def test_approvals_are_found_by_each_of_their_parts(desk: Desk) -> None:
     await answer(desk, "approved", id="a1")
     await answer(desk, "denied", id="a2")
     await is_open(desk, asked("a7", like="like1"))
+    await desk.must(JoinApproval("a7", 1, item("b7")))
 
     expected: dict[str, tuple[dict[str, Any], Sequence[str]]] = {
         "all": ({}, ["a7", "a6", "a5", "a4", "a3", "a2", "a1"]),
@@ -703,6 +704,9 @@ async def test_approvals_are_found_by_each_of_their_parts(desk: Desk) -> None:
         "likes": ({"likes": ("like1", "like2", "like9")}, ["a7", "a2", "a1"]),
         "a like of a state": ({"likes": ("like1",), "states": (State.PENDING,)}, ["a7"]),
         "the newest of two likes": ({"likes": ("like1", "like2"), "limit": 2}, ["a7", "a2"]),
+        "bindings": ({"bindings": ("b7", "b9")}, ["a7"]),
+        "bindings of a like": ({"bindings": ("b1",), "likes": ("like1",)}, ["a7", "a1"]),
+        "the newest of two bindings": ({"bindings": ("b1", "b7"), "limit": 2}, ["a7", "a6"]),
         "states": ({"states": (State.APPROVED, State.DENIED)}, ["a2", "a1"]),
         "pending": ({"states": (State.PENDING,), "limit": 2}, ["a7", "a6"]),
         "pending before": ({"states": (State.PENDING,), "before": "a6"}, ["a5", "a4", "a3"]),

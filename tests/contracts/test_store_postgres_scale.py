@@ -50,6 +50,7 @@ PAGES: dict[str, Ask] = {
     "approvals, from the middle": lambda store: store.approvals(ApprovalsQuery(before=APPROVAL, limit=PAGE)),
     "approvals of an agent": lambda store: store.approvals(ApprovalsQuery(subject="agent7", limit=PAGE)),
     "approvals alike": lambda store: store.approvals(ApprovalsQuery(likes=("like_7", "like_8"), limit=PAGE)),
+    "approvals of a request": lambda store: store.approvals(ApprovalsQuery(bindings=("b_7", "b_8"), limit=PAGE)),
     "an approval": lambda store: store.approvals(ApprovalsQuery(ids=(APPROVAL,))),
     "approvals due": lambda store: store.due_approvals(NOW, PAGE),
     "claims": lambda store: store.claims(NOW, PAGE),
@@ -63,7 +64,7 @@ INSERT INTO remit.approval (id, subject, like_key, state, version, time, deadlin
            'denied' END, 1, n, n, 0, n, '{document}'
     FROM generate_series(0, {approvals} - 1) n;
 INSERT INTO remit.approval_item
-    SELECT id, 'b', 0, 'd_' || id, 1, '{{pii}}', '{{}}', 1 FROM remit.approval;
+    SELECT id, 'b_' || ltrim(substr(id, 3), '0'), 0, 'd_' || id, 1, '{{pii}}', '{{}}', 1 FROM remit.approval;
 INSERT INTO remit.claim
     SELECT 'thing ' || n, CASE n % 100 WHEN 0 THEN 'ann' ELSE '' END, '', 1, {now} + (n % 200 - 50) * {day}, n
     FROM generate_series(0, {approvals} - 1) n;

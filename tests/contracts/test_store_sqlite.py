@@ -169,7 +169,7 @@ async def test_every_question_about_approvals_and_claims_is_a_walk_through_an_in
     def explain(cursor: apsw.Cursor, statement: str, bindings: tuple[object, ...]) -> bool:
         if statement.lstrip().startswith("SELECT"):
             explaining = store._db.connection.execute(f"EXPLAIN QUERY PLAN {statement}", bindings)
-            plans[statement] = [detail for *_, detail in explaining]
+            plans[statement] = [detail for *_, detail in explaining if "SUBQUERY" not in detail]
         return True
 
     store._read._execute.__self__.exec_trace = explain
@@ -180,6 +180,8 @@ async def test_every_question_about_approvals_and_claims_is_a_walk_through_an_in
         ApprovalsQuery(ids=("a1", "a2"), states=pending),
         ApprovalsQuery(likes=("x", "y"), states=pending, before="a9"),
         ApprovalsQuery(likes=("x",), subject="ann"),
+        ApprovalsQuery(bindings=("x", "y")),
+        ApprovalsQuery(bindings=("x",), states=pending, before="a9"),
         ApprovalsQuery(subject="ann", states=both, before="a9"),
         ApprovalsQuery(states=pending),
         ApprovalsQuery(states=both, before="a9"),
@@ -192,13 +194,14 @@ async def test_every_question_about_approvals_and_claims_is_a_walk_through_an_in
     await store.unresolved(START, 10)
     store._read._execute.__self__.exec_trace = None
 
+    walks = ("USING INDEX", "USING COVERING INDEX", "USING PRIMARY KEY")
     asked_of = ("approval", " FROM claim", " FROM act ", " FROM reservation")
     told = {sql: plan for sql, plan in plans.items() if any(each in sql.replace("\n", " ") for each in asked_of)}
-    assert len(told) == 15
+    assert len(told) == 17
     slow = {
         sql: plan
         for sql, plan in told.items()
-        if not all("USING INDEX" in each or "USING PRIMARY KEY" in each for each in plan)
+        if not all(any(how in each for how in walks) for each in plan)
         and plan[1:] != ["USE TEMP B-TREE FOR ORDER BY"] * (" FROM act " in sql)  # the few of one object
     }
     assert slow == {}
