@@ -15,7 +15,9 @@ from dataclasses import dataclass
 class Counts:
     """`examples` and `steps` of Hypothesis; `machines` of its state machines, each of so many steps; images after
     a power loss, kills of a sidecar, kills of a store, faults of a disk, flipped bytes, calls that break off, queries
-    that views are compared by, and contended reserves, cut networks and kills of members on the shared store."""
+    that views are compared by, contended reserves, cut networks and kills of members on the shared store; flavours of
+    each order in which approvals are asked, answered and used, and interleavings of all who do; teams of three levels
+    at work while they are killed."""
 
     examples: int
     machines: int
@@ -30,6 +32,9 @@ class Counts:
     reserves: int
     network_cuts: int
     member_kills: int
+    flavours: int
+    interleavings: int
+    teams: int
 
 
 PROFILES = {
@@ -47,6 +52,9 @@ PROFILES = {
         reserves=1_000,
         network_cuts=10,
         member_kills=3,
+        flavours=1,
+        interleavings=300,
+        teams=2,
     ),
     "soak": Counts(
         examples=2_000,
@@ -62,6 +70,9 @@ PROFILES = {
         reserves=100_000,
         network_cuts=2_000,
         member_kills=500,
+        flavours=4,
+        interleavings=10_000,
+        teams=50,
     ),
 }
 PROFILE = os.environ.get("REMIT_PROFILE", "ci")
