@@ -56,19 +56,25 @@ APPROVER = "approver"
 _NOT_ENOUGH = "what is offered is granted with it, which is not for this caller alone to do"
 
 WATCH_SECONDS = 60.0
-AT_ONCE = 64
+AT_ONCE, PAGES = 64, 32
 _log = logging.getLogger("remit")
 
 
 async def listed(
     world: World, subject: Subject, states: Sequence[State], id: str, *, before: str, limit: int
 ) -> Sequence[Shown]:
-    """Those that the caller may see, the newest first; pending ones where neither a state nor an id is named."""
+    """Those that the caller may see, the newest first; pending ones where neither a state nor an id is named.
+
+    Whoever does not see all is shown those among the newest PAGES * AT_ONCE: nobody has the store read for it without
+    end.
+    """
     subject = in_force(world.catalogue, subject)
     wanted = tuple(states) or (() if id else (State.PENDING,))
+    ids = (id,) if id else ()
     found: list[Shown] = []
-    while len(found) < limit:
-        ids = (id,) if id else ()
+    for _ in range(PAGES):
+        if len(found) >= limit:
+            break
         page = await world.store.approvals(ApprovalsQuery(ids=ids, states=wanted, before=before, limit=AT_ONCE))
         found += [_shown(world, subject, each, whole=bool(id)) for each in page if _visible(subject, each)]
         if len(page) < AT_ONCE:
