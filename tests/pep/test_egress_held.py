@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from fakes.approving import Holding
-from fakes.leaving import CHAT, Leaving, attempt, chat, leaving
+from fakes.leaving import CHAT, SECRET, Leaving, attempt, chat, leaving
 from fakes.loop import in_loop, until
 from fakes.world import OPERATOR, subject
 from remit.core.answer import Answer
@@ -187,6 +187,19 @@ async def test_a_caller_that_leaves_uses_up_nothing(site: Leaving) -> None:
 
     await resolve(site, begun)
     assert isinstance(await site.egress.begin(ANALYSIS, chat(), Caller()), Passage)
+
+
+@in_loop
+async def test_what_cannot_be_sent_uses_up_nothing(site: Leaving) -> None:
+    """The approval is there for the next, once there is a way."""
+    await resolve(site, await held(site, chat()))
+    site.vault.put("llm", None)
+    refused = await site.egress.begin(ANALYSIS, chat(), Caller())
+    assert isinstance(refused, Answer) and [each.code for each in refused.reasons] == [Reason.CREDENTIAL_UNAVAILABLE]
+    assert "grants" not in await site.body(refused.id)
+
+    site.vault.put("llm", SECRET)
+    await site.passage(ANALYSIS, chat())
 
 
 @in_loop

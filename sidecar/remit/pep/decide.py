@@ -29,7 +29,7 @@ from remit.pep.approvals import Held, Question, consult, still_held
 from remit.pep.body import decision_body
 from remit.pep.context import ContextRefused, believe
 from remit.pep.facts import METERED, SERVICES, attributes, gather, in_force
-from remit.pep.touching import claim_effects
+from remit.pep.touching import claim_effects, nameless
 from remit.pep.world import DAY, SECOND, Installation, World
 from remit.pep.write import Entry, write
 from remit.ports import FactsQuery
@@ -202,7 +202,7 @@ async def _draft(world: World, subject: Subject, call: Call, planner: Planner, p
 
 
 async def _through_gate(draft: Draft, gate: Gate | None) -> Draft:
-    """The draft with the way that it would take; a denial where there is none, in every mode."""
+    """The draft with the way that it would take; a denial where there is none, in every mode. That uses no grant."""
     if gate is None or draft.facts is None or not draft.ruling.permits:
         return draft
     way = await gate(Permitted(draft.id, draft.installation, draft.request, draft.facts, draft.ruling))
@@ -210,7 +210,7 @@ async def _through_gate(draft: Draft, gate: Gate | None) -> Draft:
         plan = replace(draft.plan, effects=(*draft.plan.effects, *way.effects)) if way.effects else draft.plan
         return replace(draft, sent=way.sent, plan=plan)
     ruling = replace(_objected(way.objection, draft.request), enforced=True, record=draft.ruling.record)
-    return replace(draft, ruling=ruling, plan=NOTHING)
+    return replace(draft, ruling=ruling, plan=NOTHING, held=None)
 
 
 def _objected(objection: Objection, request: Request) -> Ruling:
@@ -232,6 +232,9 @@ async def _judge(
     world: World, installation: Installation, request: Request, facts: Facts, look: Look | None
 ) -> tuple[Facts, Ruling]:
     """The ruling, and the facts as they were looked at for it."""
+    missing = nameless(installation.catalogue, request)
+    if missing:
+        return facts, refuse(Reason.ARGUMENT_MISSING, missing, request, halted=bool(facts.halts))
     try:
         if look is not None:
             started = perf_counter()
