@@ -54,7 +54,9 @@ def decision_text(decision: Decision) -> Text:
         text.append(f"\n  {clean(reason.policy)}  ", "dim").append(clean(reason.code), "bold")
         text.append(f"  {clean(reason.message)}")
         for change in reason.changes:
-            text.append(f"\n    {clean(change.kind)}  ", "dim").append(change_text(change))
+            # A kind alone (another role, something else) says no more than the message.
+            if said := change_text(change):
+                text.append(f"\n    {clean(change.kind)}  ", "dim").append(said)
     for label, said in _rest(decision):
         text.append(f"\n  {label}  ", "dim").append(said)
     return text
@@ -85,7 +87,7 @@ def change_text(change: Change) -> str:
     if change.left is not None:
         words.append(f"{money_text(change.left)} left")
     if change.time:
-        words.append(f"at {moment(change.time)}")
+        words.append(f"{'until' if change.kind == 'approval' else 'at'} {moment(change.time)}")
     return ", ".join(filter(None, words))
 
 
