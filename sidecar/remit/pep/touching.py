@@ -7,6 +7,7 @@ two who act on one object at a time, one is decided again with what the other di
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 
 from remit.core.canonical import canonical
@@ -43,14 +44,28 @@ def touched(catalogue: Catalogue, request: Request) -> tuple[tuple[str, ...], st
     resource = request.resource
     conflicts = conflicts_of(catalogue, request)
     within = _object(request, conflicts)
-    claimed = things(resource.type, resource.id, within) if respects(request) else ()
+    claimed = things(resource.type, resource.id, within) if respects(catalogue, request) else ()
     acted = thing(resource.type, resource.id, within) if conflicts is not None and request.context.workflow else ""
     return claimed, acted
 
 
-def respects(request: Request) -> bool:
-    """Whether claims matter to it: it changes something, or says which claim it is done under."""
-    return request.action in RESPECTING or request.context.claim != 0
+def respects(catalogue: Catalogue, request: Request) -> bool:
+    """Whether claims matter to it: it changes something, or says which claim it is done under. What can contradict
+    something changes something, by whatever way it is called."""
+    if request.action in RESPECTING or request.context.claim != 0:
+        return True
+    return conflicts_of(catalogue, request) is not None
+
+
+def nameless(catalogue: Catalogue, request: Request) -> str:
+    """The pointer to the object that an operation which can contradict others must name, where it does not; else "".
+    A text, or a number, is a name: what names nothing, or several things, would be compared with nothing."""
+    conflicts = conflicts_of(catalogue, request)
+    if conflicts is None or not conflicts.object:
+        return ""
+    found = _pointed(request.context.arguments, conflicts.object)
+    named = isinstance(found, str | int | Decimal) and not isinstance(found, bool) and found != ""
+    return "" if named else conflicts.object
 
 
 def conflicts_of(catalogue: Catalogue, request: Request) -> Conflicts | None:
@@ -119,7 +134,7 @@ def claim_effects(decision: str, request: Request, facts: Facts, catalogue: Cata
     effects: list[Effect] = []
     keys, acted = touched(catalogue, request)
     subject, workflow = request.subject.id, request.context.workflow
-    if respects(request) and request.action != ActionName.CLAIM_TAKE:
+    if respects(catalogue, request) and request.action != ActionName.CLAIM_TAKE:
         effects.append(RespectClaims(keys, subject, workflow, request.context.claim))
     if acted:
         expires = facts.time + ACTS_LAST
