@@ -1,0 +1,102 @@
+"""Nobody goes round a claim, or a contradiction, by another way to call or by another form of a name."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from decimal import Decimal
+from typing import Any, TypeVar
+
+import pytest
+from fakes.store_memory import MemoryStore
+from fakes.world import subject
+from fakes.world import world as make_world
+from remit.core.call import Call, ClaimCall, Claimed
+from remit.core.catalogue import Agent, Conflicts, Service, Variant
+from remit.core.decision import Effect
+from remit.core.model import Resource
+from remit.core.price import Price
+from remit.core.reason import Reason
+from remit.pep.pipeline import Pipeline
+from remit.pep.world import SECOND
+
+T = TypeVar("T")
+ONE, TWO = subject("one"), subject("two")
+TICKETS = Resource("service", "tickets", "update")
+PRICES = (Price(match="tickets/*", unit="call", amount=0, currency="EUR"),)
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    return asyncio.run(work)
+
+
+def call(action: str = "tool.call", **arguments: Any) -> Call:
+    return Call("Authorize", action, TICKETS, Claimed(purpose="onboarding", arguments=arguments))
+
+
+@pytest.fixture(name="pipeline")
+def _pipeline() -> Pipeline:
+    """Under a policy that allows everything."""
+    store = MemoryStore()
+    store.activate("r1")
+    agents = {each.id: Agent("cx", ("worker",), ("onboarding",)) for each in (ONE, TWO)}
+    services = {
+        "tickets": Service(
+            owner="cx",
+            variants={"": Variant()},
+            operations=("update", "look"),
+            conflicts=Conflicts((("update", "update"),), "/ticket/number"),
+        )
+    }
+    return Pipeline(make_world(store, agents=agents, services=services, prices=PRICES, budgets={}))
+
+
+@pytest.mark.parametrize("action", ["tool.call", "api.call", "message.send"])
+def test_a_claim_keeps_others_out_by_whatever_way_they_call(pipeline: Pipeline, action: str) -> None:
+    """What can contradict something changes something."""
+
+    async def scene() -> None:
+        taken = await pipeline.claim(
+            TWO, ClaimCall(Resource("service", "tickets"), "7", 60 * SECOND, Claimed(purpose="onboarding"))
+        )
+        assert taken.token == 1
+        for number in (7, "7", Decimal("7.0")):
+            answer = await pipeline.authorize(ONE, call(action, ticket={"number": number}))
+            assert [each.code for each in answer.reasons] == [Reason.CLAIM_HELD]
+
+    run(scene())
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {},
+        {"number": 7},
+        {"ticket": None},
+        {"ticket": 7},
+        {"ticket": [7]},
+        *({"ticket": {"number": each}} for each in ("", None, True, [7], {"id": 7})),
+    ],
+)
+def test_what_can_contradict_others_names_its_object(pipeline: Pipeline, arguments: dict[str, Any]) -> None:
+    """Else it would be compared with nothing. What contradicts nothing needs no name."""
+
+    async def scene() -> None:
+        answer = await pipeline.authorize(ONE, call(**arguments))
+        assert [each.code for each in answer.reasons] == [Reason.ARGUMENT_MISSING]
+        look = Call("Authorize", "tool.call", Resource("service", "tickets", "look"), Claimed(purpose="onboarding"))
+        answer = await pipeline.authorize(ONE, look)
+        assert answer.effect is Effect.ALLOW
+
+    run(scene())
+
+
+def test_a_name_is_a_name(pipeline: Pipeline) -> None:
+    """A text or a number."""
+
+    async def scene() -> None:
+        for number in (7, "T-7", Decimal("7.5"), 0):
+            answer = await pipeline.authorize(ONE, call(ticket={"number": number}))
+            assert answer.effect is Effect.ALLOW
+
+    run(scene())
