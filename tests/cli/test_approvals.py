@@ -68,6 +68,21 @@ def test_what_waits_is_listed(remit: Remit, stage: Stage) -> None:
         assert said in row, said
 
 
+def test_a_narrow_terminal_gets_lines_instead_of_a_table(
+    remit: Remit, stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An id alone has forty characters: nothing is broken inside of a word."""
+    id = f"a_{'0' * 38}"
+    stage.ask(id, time=NOW - 90 * SECOND, deadline=NOW + HOUR)
+    monkeypatch.setenv("COLUMNS", "80")
+
+    first, second, third = remit("approvals", "list").out.splitlines()
+
+    assert first.split()[:2] == [id, "pending"] and first.rstrip().endswith("left")
+    assert second.split() == ["support", "api.call", "service", "openai/chat/large", "approval_required"]
+    assert third.startswith("  asked  1 min") and third.rstrip().endswith("waits for  lead, or people with approver")
+
+
 @pytest.mark.parametrize(
     ("options", "wanted"),
     [

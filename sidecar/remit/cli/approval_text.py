@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
 
@@ -35,6 +37,9 @@ MOST_TEXT = 2_000
 
 MAX_SHOWN_BYTES = 64 * 1024
 
+TABLE_WIDTH = 130
+"""Columns that a table of approvals needs: an id alone has forty."""
+
 
 def state(approval: pb.Approval) -> str:
     """Where it stands."""
@@ -56,25 +61,57 @@ def asked_of(approval: pb.Approval) -> str:
     return clean(approval.supervisor) + (f", or {people}" if people else "")
 
 
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A row each; where a terminal is too narrow for that, two lines each."""
+
+    approvals: Sequence[pb.Approval]
+    now: int
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """By the width there is."""
+        if options.max_width < TABLE_WIDTH:
+            yield from (_brief(each, self.now) for each in self.approvals)
+        else:
+            yield approval_table(self.approvals, self.now)
+
+
+def _brief(approval: pb.Approval, now: int) -> Text:
+    id, named, subject, wanted, because, asked, age, left = _cells(approval, now)
+    text = Text.assemble((id, "bold"), "  ", named)
+    if left:
+        text.append("  ").append_text(left)
+    text.append(f"\n  {subject}", "cyan").append(f"  {wanted}  {because}")
+    text.append("\n  asked  ", "dim").append(age)
+    if asked:
+        text.append("; waits for  ", "dim").append(asked)
+    return text
+
+
 def approval_table(approvals: Sequence[pb.Approval], now: int) -> Table:
     """A row each."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("approval", "state", "asks", "for", "because", "waits for", "asked", "answer"):
         table.add_column(name, overflow="fold", no_wrap=name == "approval")
     for each in approvals:
-        named = state(each)
-        pending = named == "pending"
-        table.add_row(
-            clean(each.id),
-            Text(named, COLOURS.get(named, "")),
-            clean(each.subject),
-            f"{clean(each.action)} {resource_text(each.resource)}",
-            clean(each.why.code),
-            asked_of(each) if pending else "",
-            ago(nanoseconds(each.create_time), now),
-            Text(still(nanoseconds(each.expire_time), now), "" if each.resolvable else "dim") if pending else "",
-        )
+        table.add_row(*_cells(each, now))
     return table
+
+
+def _cells(approval: pb.Approval, now: int) -> tuple[str, Text, str, str, str, str, str, Text]:
+    named = state(approval)
+    pending = named == "pending"
+    left = still(nanoseconds(approval.expire_time), now) if pending else ""
+    return (
+        clean(approval.id),
+        Text(named, COLOURS.get(named, "")),
+        clean(approval.subject),
+        f"{clean(approval.action)} {resource_text(approval.resource)}",
+        clean(approval.why.code),
+        asked_of(approval) if pending else "",
+        ago(nanoseconds(approval.create_time), now),
+        Text(left, "" if approval.resolvable else "dim"),
+    )
 
 
 def approval_text(approval: pb.Approval, now: int) -> Text:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import click
 
 from remit.cli.ages import nanoseconds, still
-from remit.cli.approval_text import STATES, approval_document, approval_table, approval_text, state
+from remit.cli.approval_text import STATES, Listing, approval_document, approval_text, state
 from remit.cli.connection import Connection, connected
 from remit.cli.decisions import decision_document, decision_text, end, read
 from remit.cli.failure import Failure
@@ -56,7 +56,7 @@ def list_approvals(
     if as_json:
         emit([approval_document(each) for each in found])
     elif found:
-        show(approval_table(found, time.time_ns()))
+        show(Listing(found, time.time_ns()))
     else:
         show("nothing waits for approval" if not wanted else "there are none")
     if more:
