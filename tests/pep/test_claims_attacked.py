@@ -12,10 +12,9 @@ from fakes.store_memory import MemoryStore
 from fakes.world import subject
 from fakes.world import world as make_world
 from remit.core.call import Call, ClaimCall, Claimed
-from remit.core.catalogue import Agent, Conflicts, Service, Variant
+from remit.core.catalogue import Agent, Conflicts, Price, Service, Variant
 from remit.core.decision import Effect
 from remit.core.model import Resource
-from remit.core.price import Price
 from remit.core.reason import Reason
 from remit.pep.pipeline import Pipeline
 from remit.pep.world import SECOND
