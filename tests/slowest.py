@@ -8,6 +8,7 @@ from __future__ import annotations
 
 SLOWEST = (
     "e2e/test_demo.py",
+    "e2e/test_team.py",
     "e2e/test_agents.py",
     "integration/test_egress_attacks.py",
     "integration/test_views_leaks.py",
