@@ -148,13 +148,13 @@ IN_ORDERS: tuple[Plant, ...] = (
     uses_are_not_counted,
     what_was_taken_back_is_used,
     grants_last_for_ever,
-    labels_are_not_compared,
-    versions_are_not_compared,
     what_joins_moves_no_version,
-    arguments_are_not_bound,
 )
 IN_INTERLEAVINGS: tuple[Plant, ...] = (
     *IN_ORDERS,
+    labels_are_not_compared,
+    versions_are_not_compared,
+    arguments_are_not_bound,
     costs_are_not_compared,
     one_person_is_a_quorum,
     whoever_asks_answers,

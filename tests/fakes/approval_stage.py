@@ -27,8 +27,6 @@ from remit.ports import ApprovalsQuery, Store
 LOGS = ("first", "second")
 ANSWER_SECONDS = 120
 PAGE = 500
-BURST = 1
-"""Calls of each process that try once more at the end."""
 
 
 class Hand:
@@ -255,7 +253,7 @@ async def _each(stage: Stage, group: Sequence[Played], moment: str, step: int, w
 async def _step(stage: Stage, which: Played, op: str, hands: Sequence[Hand]) -> list[str]:
     model, (hand, *_) = which.model, hands
     match op:
-        case "begin" | "consume":
+        case "begin":
             return _compared(await _do(stage, hand, which.asking()), *model.ask(1, stage.now))
         case "change" if USES[which.flavour.bind] > 1:
             read = await _do(stage, hand, {"do": "read", "who": which.agent})
@@ -269,8 +267,10 @@ async def _step(stage: Stage, which: Played, op: str, hands: Sequence[Hand]) -> 
         case "expire":
             model.sweep(stage.now)
             return []
-        case "end":
-            asked = [_do(stage, each, which.asking()) for each in hands for _ in range(BURST)]
+        case "revoke" if model.approvals[0].state != "approved":
+            return []  # there is nothing to take back
+        case "consume" | "end":
+            asked = [_do(stage, each, which.asking()) for each in hands]
             return _burst(await asyncio.gather(*asked), which, stage.now)
         case _:
             asking = which.saying(op)

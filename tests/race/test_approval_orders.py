@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from counts import COUNTS, SEED, dice
+from fakes.approval_mutants import IN_ORDERS, Plant
 from fakes.approval_orders import FLAVOURS, ORDERS, Played, played
 from fakes.approval_stage import on_postgres, on_sqlite, play
 from fakes.store_postgres import Installation
@@ -22,6 +23,13 @@ def every_order() -> list[Played]:
     return [
         played(order, flavour) for order in range(len(ORDERS)) for flavour in random.sample(FLAVOURS, COUNTS.flavours)
     ]
+
+
+def few_orders() -> list[Played]:
+    """Enough for what is planted: in which something is approved, each of every flavour."""
+    approved = [n for n, order in enumerate(ORDERS) if order[0] == "approve"][::9]
+    changed = [n for n, order in enumerate(ORDERS) if order[:2] == ("change", "approve")][::9]
+    return [played(order, flavour) for order in approved + changed for flavour in FLAVOURS]
 
 
 def orders_on_sqlite(directory: Path, orders: Sequence[Played]) -> list[str]:
@@ -52,3 +60,18 @@ def test_every_order_on_sqlite(tmp_path: Path) -> None:
 def test_every_order_on_postgres(installation: Installation) -> None:
     """Two members."""
     assert orders_on_postgres(installation, every_order()) == [], SEED
+
+
+@pytest.mark.parametrize("plant", IN_ORDERS, ids=lambda plant: plant.__name__)
+def test_planted_bugs_are_found(plant: Plant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the sidecar that both are clients of."""
+    plant(monkeypatch)
+    assert orders_on_sqlite(tmp_path, few_orders()) != []
+
+
+def test_planted_bugs_are_found_on_postgres(installation: Installation) -> None:
+    """In the database that both are members of."""
+    with installation.planted("use_grant", "SET used = used + 1", "SET used = used"):
+        found = orders_on_postgres(installation, few_orders())
+    assert any("at a time are allowed" in each for each in found)
+    assert any("uses are recorded" in each for each in found)
