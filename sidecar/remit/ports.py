@@ -254,6 +254,10 @@ class Store(Protocol):
         """Approvals, with their items."""
         ...
 
+    async def pending_approvals(self) -> Mapping[str, int]:
+        """The versions of all that are pending, by their ids; the oldest first."""
+        ...
+
     async def approvals_version(self) -> int:
         """Moves whenever an approval is opened, joined or moved."""
         ...

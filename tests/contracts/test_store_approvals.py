@@ -723,6 +723,18 @@ async def test_approvals_are_found_by_each_of_their_parts(desk: Desk) -> None:
 
 
 @in_loop
+async def test_the_versions_of_all_that_are_pending_are_told_at_once(desk: Desk) -> None:
+    """The oldest first; of nothing that has ended."""
+    for id in ("a2", "a1", "a3"):
+        await is_open(desk, asked(id, like=f"like {id}"))
+    await desk.commit(JoinApproval("a1", 1, item("b2")))
+    await is_granted(desk, asked("a4", like="like a4"))
+    await desk.commit(MoveApproval(voted(await stored(desk, "a3"), vote(verdict=Verdict.DENY), "denied", START)))
+
+    assert list((await desk.store.pending_approvals()).items()) == [("a1", 2), ("a2", 1)]
+
+
+@in_loop
 async def test_the_version_moves_with_what_is_opened_joined_and_moved(desk: Desk) -> None:
     """And with nothing that is refused, used or forgotten."""
     versions = [await desk.store.approvals_version()]

@@ -224,6 +224,9 @@ class MemoryStore:
     async def approvals(self, query: ApprovalsQuery) -> Sequence[Approval]:
         return self._shelves.approvals.find(query)
 
+    async def pending_approvals(self) -> Mapping[str, int]:
+        return self._shelves.approvals.pending()
+
     async def approvals_version(self) -> int:
         return self._shelves.approvals.version
 

@@ -64,6 +64,9 @@ class Approvals:
         ]
         return tuple(sorted(found, key=lambda each: each.id, reverse=True)[: query.limit])
 
+    def pending(self) -> dict[str, int]:
+        return {each.id: each.version for each in sorted(self._pending(), key=lambda each: each.id)}
+
     def due(self, now: int, limit: int) -> tuple[Approval, ...]:
         over = [each for each in self._pending() if each.deadline <= now]
         return tuple(sorted(over, key=lambda each: (each.deadline, each.id))[:limit])

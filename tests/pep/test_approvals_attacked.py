@@ -13,7 +13,7 @@ from fakes.store_memory import MemoryStore
 from fakes.world import OPERATOR, subject
 from fakes.world import world as make_world
 from remit.core.answer import Answer
-from remit.core.approval import Terms, Verdict
+from remit.core.approval import MOST_PENDING, Terms, Verdict
 from remit.core.call import Call, Claimed, Resolution
 from remit.core.catalogue import Agent, Person
 from remit.core.decision import Effect
@@ -22,6 +22,7 @@ from remit.core.model import Identity, Resource, Subject
 from remit.core.reason import Reason
 from remit.pep.pipeline import Pipeline
 from remit.pep.world import World
+from remit.ports import ApprovalsQuery
 
 T = TypeVar("T")
 LARGE = Resource("service", "model", "chat", "large")
@@ -29,6 +30,7 @@ CRM = Resource("dataset", "crm")
 WORKER, LEAD = subject("worker"), subject("lead")
 BO = Subject("person", "bo", "", ("approver",), Identity("token", "bo"))
 CY = Subject("person", "cy", "", ("approver",), Identity("token", "cy"))
+EVE = Subject("person", "eve", "", (), Identity("token", "eve"))
 DI = Subject("person", "di", "", ("approver",), Identity("token", "di"))
 
 
@@ -49,7 +51,7 @@ def _policy() -> Holding:
 def _world(policy: Holding) -> World:
     store = MemoryStore()
     store.activate("r1")
-    people = {each.id: Person(each.roles) for each in (BO, CY)} | {
+    people = {each.id: Person(each.roles) for each in (BO, CY, EVE)} | {
         "ana": Person(("operator",), clearance=("pii",)),
         "di": Person(DI.roles, clearance=("pii",)),
     }
@@ -188,5 +190,56 @@ def test_the_journal_has_no_arguments_of_an_offer_in_clear(pipeline: Pipeline, w
         assert b"alternative" in bodies
         assert b"CANARY" not in bodies
         assert b"PARROT" not in bodies
+
+    run(scene())
+
+
+def test_a_watch_reads_what_changes_however_much_waits(pipeline: Pipeline, world: World, policy: Holding) -> None:
+    """Else each change of one agent's request would have everybody's read again by each who watches."""
+    read: list[int] = []
+    approvals = world.store.approvals
+
+    async def counted(query: ApprovalsQuery) -> Any:
+        found = await approvals(query)
+        read.append(len(found))
+        return found
+
+    async def scene() -> None:
+        for n in range(MOST_PENDING):
+            await held(pipeline, replace(LARGE, operation=f"o{n}"))
+        world.store.approvals = counted  # type: ignore[method-assign]
+        watch = pipeline.watch_approvals(BO)
+        first = [await anext(watch) for _ in range(MOST_PENDING + 1)]
+        assert first[-1] is None
+        assert len({shown.approval.id for shown in first[:-1] if shown}) == MOST_PENDING
+        assert sum(read) == MOST_PENDING
+
+        await held(pipeline, replace(LARGE, operation="o3"), arguments={"n": 2})
+        read.clear()
+        shown = await anext(watch)
+        assert shown is not None
+        assert (shown.approval.resource["operation"], shown.approval.version) == ("o3", 2)
+        assert sum(read) == 1
+        await watch.aclose()
+
+    run(scene())
+
+
+def test_whoever_is_given_a_role_is_told_of_what_waits(pipeline: Pipeline, world: World) -> None:
+    """Once, by the watch that they have."""
+
+    async def scene() -> None:
+        await held(pipeline)
+        watch = pipeline.watch_approvals(EVE)
+        assert await anext(watch) is None
+        people = {**world.catalogue.people, "eve": Person(("approver",))}
+        catalogue = replace(world.catalogue, people=people)
+        world.installation = replace(world.installation, catalogue=catalogue)
+        for n in (1, 2):
+            await held(pipeline, arguments={"n": n})
+            shown = await asyncio.wait_for(anext(watch), 5)
+            assert shown is not None
+            assert shown.approval.version == n + 1
+        await watch.aclose()
 
     run(scene())

@@ -84,16 +84,24 @@ async def listed(
 
 
 async def watched(world: World, subject: Subject) -> AsyncGenerator[Shown | None, None]:
-    """Pending ones that the caller may resolve, then None, then each that the caller may see as it changes."""
+    """Pending ones that the caller may resolve, then None, then each that the caller may see as it changes.
+
+    However many wait, what is read at a change is what has changed."""
     told: dict[str, int] = {}
+    unseen: dict[str, Approval] = {}  # without their items
     caught_up = False
     while True:
         caller = in_force(world.catalogue, subject)
-        pending = await _all_pending(world)
-        gone = set(told) - {each.id for each in pending}
-        ended = await world.store.approvals(ApprovalsQuery(ids=tuple(gone), limit=len(gone))) if gone else ()
-        for each in (*pending, *ended):
-            if told.get(each.id) == each.version or not _visible(caller, each):
+        pending = await world.store.pending_approvals()
+        gone = [id for id in told if id not in pending]
+        unseen = {id: each for id, each in unseen.items() if pending.get(id) == each.version}
+        changed = [id for id in pending if _is_news(id, pending[id], caller, told, unseen)]
+        for each in await _read(world, (*changed, *gone)):
+            if not _visible(caller, each):
+                unseen[each.id] = replace(each, items=())
+                continue
+            unseen.pop(each.id, None)
+            if told.get(each.id) == each.version:
                 continue
             told[each.id] = each.version
             shown = _shown(world, caller, each)
@@ -107,15 +115,18 @@ async def watched(world: World, subject: Subject) -> AsyncGenerator[Shown | None
         await world.changes.next(WATCH_SECONDS)
 
 
-async def _all_pending(world: World) -> Sequence[Approval]:
+def _is_news(id: str, version: int, caller: Subject, told: Mapping[str, int], unseen: Mapping[str, Approval]) -> bool:
+    """Whether a watcher was not told of a version yet, and may be as far as is known."""
+    return _visible(caller, unseen[id]) if id in unseen else told.get(id) != version
+
+
+async def _read(world: World, ids: Sequence[str]) -> Sequence[Approval]:
+    """These, the oldest first."""
     found: list[Approval] = []
-    before = ""
-    while True:
-        page = await world.store.approvals(ApprovalsQuery(states=(State.PENDING,), before=before, limit=AT_ONCE))
-        found += page
-        if len(page) < AT_ONCE:
-            return found[::-1]
-        before = page[-1].id
+    for at in range(0, len(ids), AT_ONCE):
+        some = tuple(ids[at : at + AT_ONCE])
+        found += reversed(await world.store.approvals(ApprovalsQuery(ids=some, limit=len(some))))
+    return found
 
 
 async def resolve(world: World, subject: Subject, resolution: Resolution) -> Resolved:

@@ -6,7 +6,7 @@ index in that order, so that the size of the journal makes no page slow.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from typing import Any, TypeVar
@@ -82,6 +82,7 @@ _UNRESOLVED = Query(f"""
     ({RESERVATIONS} WHERE state = 'lapsed' AND deadline >= $1::bigint ORDER BY deadline, decision LIMIT $2::bigint)
     ORDER BY deadline, decision LIMIT $2::bigint
 """)
+_PENDING_APPROVALS = Query("SELECT id, version FROM remit.approval WHERE state = 'pending' ORDER BY id")
 _APPROVALS_VERSION = Query("SELECT approvals FROM remit.shared")
 _DUE_APPROVALS = Query(
     f"{APPROVALS} WHERE a.state = 'pending' AND a.deadline <= $1::bigint ORDER BY a.deadline, a.id LIMIT $2::bigint"
@@ -227,6 +228,10 @@ class PostgresReader:
         }
         given = {condition: value for condition, value in asked.items() if value}
         return await self._found(approval, _approvals(tuple(given)), *given.values(), query.limit)
+
+    async def pending_approvals(self) -> Mapping[str, int]:
+        """The versions of all that are pending, the oldest first."""
+        return {str(id): int(version) for id, version in await self._reads.rows(_PENDING_APPROVALS)}
 
     async def approvals_version(self) -> int:
         """Moves whenever an approval does."""

@@ -11,7 +11,7 @@ one up is PostgreSQL's, as is a HOLD, whose answer is provisional, and whatever 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from time import monotonic as system_monotonic
@@ -265,6 +265,10 @@ class SharedStore:
     async def approvals(self, query: ApprovalsQuery) -> Sequence[Approval]:
         """Approvals, the newest first."""
         return await self._remote.approvals(query)
+
+    async def pending_approvals(self) -> Mapping[str, int]:
+        """The versions of all that are pending."""
+        return await self._remote.pending_approvals()
 
     async def approvals_version(self) -> int:
         """Moves whenever an approval does."""

@@ -5,7 +5,7 @@ They run on the event loop: reading a few pages takes less than handing the ques
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TypeVar
@@ -132,6 +132,10 @@ class Reader:
         """Approvals, the newest first."""
         with self._snapshot():
             return approvals(self._read, query)
+
+    async def pending_approvals(self) -> Mapping[str, int]:
+        """The versions of all that are pending, the oldest first."""
+        return dict(self._read.all("SELECT id, version FROM approval WHERE state = 'pending' ORDER BY id"))
 
     async def approvals_version(self) -> int:
         """Moves whenever an approval is opened, joined or moved."""
