@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from queue import Empty, Queue
 from threading import Thread
@@ -169,6 +170,21 @@ def test_approving_is_one_command_and_of_what_was_shown(remit: Remit, stage: Sta
     assert (subject.id, resolution.approval, resolution.verdict) == ("operator", "a_1", Verdict.APPROVE)
     assert (resolution.reason, resolution.version, resolution.alternative) == ("within the budget", 2, {})
     assert stage.pipeline.requests["a_1"].state is State.APPROVED
+
+
+def test_several_items_are_approved_in_the_version_that_was_read(remit: Remit, stage: Stage) -> None:
+    """One may have joined since: exit code 2 with all of them shown, and what to say. Denying needs no version."""
+    items = stage.ask("a_1").items
+    stage.change("a_1", items=(*items, replace(items[0], binding="cd" * 32, shown='{"arguments":{"to":"eve"}}')))
+    for more in ((), ("--json",)):
+        ended = remit("approvals", "approve", "a_1", "--reason", "x", *more)
+        assert ended.code == 2, ended
+        assert "--version 2" in ended.err
+    assert not stage.pipeline.resolutions
+
+    assert remit("approvals", "approve", "a_1", "--reason", "x", "--version", "2").code == 0
+    stage.ask("a_2", items=items * 2)
+    assert remit("approvals", "deny", "a_2", "--reason", "x").code == 0
 
 
 def test_a_version_that_was_looked_at_is_pinned(remit: Remit, stage: Stage) -> None:

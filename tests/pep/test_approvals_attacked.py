@@ -130,12 +130,16 @@ def test_whoever_is_not_shown_a_request_learns_nothing_of_it_by_offering(pipelin
     policy.terms = Terms(roles=("approver",), supervisor=True)
 
     async def scene() -> None:
-        id = await held(pipeline, arguments={"iban": "CANARY"})  # the supervisor is asked, as there are no labels yet
+        id = await held(
+            pipeline, arguments={"iban": "CANARY"}, reason="for CANARY"
+        )  # the supervisor is asked, as there are no labels yet
         await pipeline.authorize(WORKER, call(CRM, "data.read"))
         assert await held(pipeline, arguments={"iban": "CANARY"}) == id
         for who in (BO, LEAD):
             with pytest.raises(BadRequest):
                 await offer(pipeline, who, id, more=1)
+        (shown,) = [each for each in await pipeline.approvals(BO, (), "", "", 9) if each.approval.id == id]
+        assert "CANARY" not in repr(shown.approval)
 
         await offer(pipeline, DI, id, more=1)
         seen = {}

@@ -134,6 +134,8 @@ def _resolving(command: Callable[..., R]) -> Callable[..., R]:
 def approve(connection: Connection, **given: Any) -> None:
     """Approve APPROVAL, as it is shown first: it is a grant once as many have approved as it takes.
 
+    What has several items is approved in the version that you have read alone, with --version: more of them may join.
+
     Example: remit approvals approve a_0123456789 --reason "within the project's budget"
     """
     _resolve(connection, resources_pb2.APPROVAL_VERDICT_APPROVE, **given)
@@ -180,6 +182,11 @@ def _resolve(
     seen = _find(connection, approval)
     if not as_json:
         show(approval_text(seen, time.time_ns()), "")
+    if verdict == resources_pb2.APPROVAL_VERDICT_APPROVE and version is None and len(seen.items) > 1:
+        raise Failure(
+            f"{clean(seen.id)} has {len(seen.items)} items, which may have joined since you saw it: read them, and "
+            f"approve all of them with --version {seen.version}"
+        )
     request = pb.ResolveApprovalRequest(
         approval=seen.id, verdict=verdict, reason=reason, version=version or seen.version, alternative=offered
     )

@@ -386,14 +386,15 @@ def _has_role(caller: Subject, approval: Approval) -> bool:
 
 def _shown(world: World, caller: Subject, approval: Approval, *, whole: bool = True) -> Shown:
     """As the caller may see it. What was asked for is shown to whoever asked, and to those who are cleared for what
-    its session held, and so is what was offered in its place; in a list (not `whole`) it is left out."""
+    its session held, and so are its own word for it and what was offered instead; in a list (not `whole`) it is left
+    out."""
     clearance = _clearance(world, caller)
     items = tuple(
         each if whole and (caller.id == approval.subject or set(each.labels) <= clearance) else replace(each, shown="")
         for each in approval.items
     )
     if caller.id != approval.subject and not set(approval.labels) <= clearance:
-        approval = replace(approval, alternative={})
+        approval = replace(approval, reason="", alternative={})
     return Shown(replace(approval, items=items), _resolvable(world, caller, approval))
 
 
