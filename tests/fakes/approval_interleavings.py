@@ -41,6 +41,7 @@ ASKED = ("bo", "cy", "di")
 ACTORS = 6
 MOST_ACTS = 8
 LONGEST_WAIT = 3600
+OFFERS: tuple[Mapping[str, Any], ...] = ({}, {"arguments": {"n": 9}}, {"resource": {"variant": "large"}})
 PAUSES = (0, 0, 0, 1, 1, 2, 3, 5)
 """How often somebody lets others go first."""
 
@@ -168,7 +169,10 @@ class Scene:
             key = f"k{self.dice.randint(1, 3)}"
             call = self.keys.setdefault((who.id, key), replace(call, key=key))
         wait = self.dice.choice((0, 0, 0, SECOND))
-        self._heard(await self.pipeline.authorize(who, call, wait))
+        answer = await self.pipeline.authorize(who, call, wait)
+        self._heard(answer)
+        if answer.alternative is not None:
+            self.asked.append((who, _changed(call, answer.alternative)))
 
     async def _use(self) -> None:
         """Several ask for the same at a time."""
@@ -207,7 +211,9 @@ class Scene:
         for _ in range(self.dice.choice((0, 1, 10))):  # people take their time
             await self.store.turn()
         version = self.dice.choice((seen.version, seen.version, seen.version, 0))
-        answer = (await self.pipeline.resolve(who, Resolution(seen.id, verdict, "because", version))).answer
+        offer = self.dice.choice(OFFERS) if verdict is Verdict.DENY and seen.state is State.PENDING else {}
+        said = Resolution(seen.id, verdict, "because", version, offer)
+        answer = (await self.pipeline.resolve(who, said)).answer
         if version:
             self.looked[answer.id] = {each.binding: (each.amount, frozenset(each.labels)) for each in seen.items}
 
@@ -289,6 +295,13 @@ class Scene:
     def _heard(self, answer: Answer) -> None:
         if answer.effect is Effect.ALLOW:
             self.allowed.add(answer.id)
+
+
+def _changed(call: Call, offered: Mapping[str, Any]) -> Call:
+    """What was offered instead."""
+    resource = replace(call.resource, **{part: offered["resource"][part] for part in ("operation", "variant")})
+    claimed = replace(call.claimed, arguments=offered["arguments"])
+    return replace(call, resource=resource, claimed=claimed, key="", digest=repr((resource, claimed)))
 
 
 def _person(name: str) -> Subject:

@@ -163,6 +163,9 @@ class Oracle:
             self._find(step, "its record does not name what it uses")
 
     def _opened(self, opened: Approval, step: Step, now: int) -> None:
+        if opened.state == "approved":
+            self._offered(opened, step, now)
+            return
         waiting = [each for each in self._approvals.values() if each.state == "pending"]
         if any(each.first.like == opened.like for each in waiting):
             self._find(step, f"{opened.id}: what is alike waits already")
@@ -175,6 +178,26 @@ class Oracle:
         if not step.held <= thing.labels:
             self._find(step, f"{opened.id} does not show all labels")
         self._approvals[opened.id] = Told(opened, {item.binding: thing}, "pending", opened.deadline)
+
+    def _offered(self, grant: Approval, step: Step, now: int) -> None:
+        """Somebody who could have approved it alone denies a request, and offers a changed one in its place: once."""
+        moved = [each.approval for each in step.commit.effects if isinstance(each, MoveApproval)]
+        (instead,) = moved
+        told, (item,) = self._told(instead.id), grant.items
+        (first,) = told.things.values()
+        if instead.state != "denied" or instead.terms.quorum != 1:
+            self._find(step, f"{grant.id} is offered for what is not one's to deny")
+        if (grant.terms.bind.value, grant.terms.uses) != ("exact", 1) or grant.version != 1:
+            self._find(step, f"{grant.id} is offered for more than one use")
+        if step.body["subject"]["id"] == grant.subject or grant.expires != now + grant.terms.ttl * SECOND:
+            self._find(step, f"{grant.id} is offered by whoever asks, or for another time")
+        what = instead.alternative["resource"]
+        asks = {**first.asks, "where": [what["type"], what["id"], what["operation"]], "variant": what["variant"]}
+        asks["arguments"] = instead.alternative["arguments"]
+        thing = Thing(asks, item.amount, frozenset(item.labels))
+        if thing.amount > first.amount or not thing.labels <= first.labels:
+            self._find(step, f"{grant.id} is offered for more than was asked for")
+        self._approvals[grant.id] = Told(grant, {item.binding: thing}, "approved", 0, expires=grant.expires)
 
     def _joined(self, joined: JoinApproval, step: Step, now: int) -> None:
         told, item = self._told(joined.id), joined.item

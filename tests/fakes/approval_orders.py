@@ -1,7 +1,8 @@
 """The orders in which things happen to one request, and what must come of each: said again, by nothing of the product.
 
 Six things happen once each: somebody approves, denies, takes back, time passes, the request changes, its agent uses it,
-in both processes at a time. At last both try once more. `Model` says what each is to be answered, and where the approvals are to stand.
+in both processes at a time. At last both try once more. `Model` says what each is to be answered, and where the
+approvals are to stand.
 """
 
 from __future__ import annotations

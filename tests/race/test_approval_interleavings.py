@@ -8,7 +8,7 @@ from counts import COUNTS, SEED
 from fakes.approval_interleavings import history, interleaving
 from fakes.approval_mutants import IN_INTERLEAVINGS, Plant
 
-pytestmark = pytest.mark.crash
+pytestmark = [pytest.mark.crash, pytest.mark.timeout(300)]
 
 HUNTED = 600
 """Interleavings in which a planted bug is to be found."""
