@@ -38,6 +38,7 @@ def content(mapped: Mapped = MAPPED, *headers: tuple[str, str], **changes: Any) 
         content(MAPPED, ("anthropic-beta", "computer-use")),
         content(MAPPED, ("mcp-param-path", "/etc")),
         content(MAPPED, ("x-tracer", "1")),
+        *(content(MAPPED, (f"x-forwarded-{name}", "1")) for name in ("user", "host", "prefix", "groups")),
         content_of(REQUEST, MAPPED, {"eu"}),
     ],
 )

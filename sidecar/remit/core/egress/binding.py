@@ -16,7 +16,8 @@ from remit.core.alternative import MEASURED
 from remit.core.canonical import digest
 from remit.core.egress.exchange import Headers, HttpRequest, Mapped
 
-_OURS = re.compile(r"remit-.*|x-remit-.*|x-forwarded-.*|x-envoy-.*|x-real-ip", re.ASCII)
+# Remit's own Envoy takes all of `x-forwarded-*` from agents; of another one that is not known.
+_OURS = re.compile(r"remit-.*|x-remit-.*|x-forwarded-(?:for|proto|port)|x-envoy-.*|x-real-ip", re.ASCII)
 _DROPPED = frozenset(
     {
         "authorization",
