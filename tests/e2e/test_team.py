@@ -16,7 +16,7 @@ import grpc
 import pytest
 import remit
 from counts import COUNTS, SEED
-from fakes.team_books import Books, Left, findings, look
+from fakes.team_books import REVIEWED, Books, Left, findings, look
 from fakes.team_place import ENDS, WIRES, Place, token_of
 from fakes.team_play import Plan, play
 from remit.cli.records import Entry
@@ -161,6 +161,40 @@ def ended_otherwise(books: Books) -> Books:
     return other(ends, body=body)(books)
 
 
+def granted(books: Books) -> Entry:
+    """The word that made the first grant that was used."""
+    id = first(books, used).body["grants"][0].removesuffix(".o")
+    outcomes = {"approved", "denied"}
+    return first(
+        books,
+        lambda each: (
+            each.kind == "decision"
+            and each.body.get("done", {}).get("approval") == id
+            and each.body["done"]["outcome"] in outcomes
+        ),
+    )
+
+
+def never_granted(books: Books) -> Books:
+    """Nobody has said the word."""
+    word = granted(books)
+    return without(lambda each: each is word)(books)
+
+
+def taken_back(books: Books) -> Books:
+    """It was taken back at once."""
+    word = granted(books)
+    grant = first(books, used).body["grants"][0]
+    body = {**word.body, "done": {**word.body["done"], "approval": grant, "outcome": "revoked"}}
+    return replace(books, records=[*books.records, replace(word, body=body)])
+
+
+def ungranted(books: Books) -> Books:
+    """What had to be approved was allowed just so."""
+    use = first(books, lambda each: used(each) and each.body["resource"]["id"] in REVIEWED)
+    return other(lambda each: each is use, body={**use.body, "grants": []})(books)
+
+
 def used_more_often(books: Books) -> Books:
     """The store counts more uses than there may be."""
     id = first(books, used).body["grants"][0]
@@ -175,19 +209,21 @@ def untraced(books: Books) -> Books:
 
 
 PLANTED: Mapping[str, tuple[Change, str]] = {
-    "an order has no end": (without(ends), "ends:"),
-    "an order ends twice": (twice(ends), "ends:"),
-    "an order ends for no reason": (ended_otherwise, "ends:"),
-    "an order was never handed out": (lambda books: replace(books, orders=books.orders - {"order-1"}), "ends:"),
+    "an order has no end": (without(ends), "has 0 ends"),
+    "an order ends twice": (twice(ends), "has 2 ends"),
+    "an order ends for no reason": (ended_otherwise, "for no reason"),
+    "an order was never handed out": (lambda books: replace(books, orders=books.orders - {"order-1"}), "never handed"),
     "an approval waits": (lambda books: replace(books, left=Left(approvals=("a_1",))), "held:"),
     "money is set aside": (lambda books: replace(books, left=Left(reservations=("d_1",))), "held:"),
     "a thing is claimed": (lambda books: replace(books, left=Left(claims=("object",))), "held:"),
     "a workflow stands still": (lambda books: replace(books, left=Left(halts=("failed",))), "held:"),
     "who asked has approved": (said_by_requester, "entitled:"),
     "a stranger has approved": (other(resolved, subject="worker-9"), "entitled:"),
-    "nobody has approved": (without(resolved), "reviewed:"),
-    "a use is before its grant": (other(used, sequence=0), "reviewed:"),
-    "a grant of another's was used": (other(used, subject="worker-9"), "reviewed:"),
+    "nobody has approved": (never_granted, "before it was given"),
+    "a grant was taken back": (taken_back, "after it was taken back"),
+    "nobody was asked": (ungranted, "without anybody's word"),
+    "a use is before its grant": (other(used, sequence=0), "before it was given"),
+    "a grant of another's was used": (other(used, subject="worker-9"), "was granted"),
     "a grant was used too often": (used_more_often, "uses:"),
     "a use is not counted": (twice(used), "uses:"),
     "a nano is missing": (lambda books: replace(books, budget=(books.budget[0] - 1, 0)), "money:"),
@@ -205,4 +241,4 @@ def test_what_is_wrong_in_the_books_is_found(whole: Books, planted: str) -> None
     """One thing is changed in the books of a team in which nothing was wrong."""
     change, told = PLANTED[planted]
 
-    assert any(each.startswith(told) for each in findings(change(whole))), findings(change(whole))
+    assert any(told in each for each in findings(change(whole))), findings(change(whole))

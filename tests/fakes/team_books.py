@@ -214,14 +214,16 @@ def _reviewed(books: Books) -> Iterator[str]:
 def _in_force(books: Books, use: Entry, id: str) -> Iterator[str]:
     if books.approvals[id].subject != use.subject:
         yield f"{use.id} used what {books.approvals[id].subject} was granted"
-    offered = id.endswith(".o")
-    given = "denied" if offered else "approved"
-    before = [each for each in _verdicts(books, id.removesuffix(".o")) if each.sequence < use.sequence]
-    outcomes = [each.body["done"]["outcome"] for each in before]
-    if given not in outcomes:
+    word, given = (id.removesuffix(".o"), "denied") if id.endswith(".o") else (id, "approved")
+    if given not in _outcomes(books, word, use):
         yield f"{use.id} used {id} before it was given"
-    if not offered and "revoked" in outcomes:
+    if "revoked" in _outcomes(books, id, use):
         yield f"{use.id} used {id} after it was taken back"
+
+
+def _outcomes(books: Books, approval: str, use: Entry) -> set[str]:
+    """What had come of an approval before it was used."""
+    return {each.body["done"]["outcome"] for each in _verdicts(books, approval) if each.sequence < use.sequence}
 
 
 def _uses(books: Books) -> Iterator[str]:

@@ -21,7 +21,7 @@ def verdict(request: remit.Review) -> str:
         return "approve"
     shown = request.items[0].arguments or {}
     turn = crc32(f"{shown.get('order')} {request.operation}".encode()) % 8
-    if turn == 0 and "euros" in shown:
+    if turn == 4 and "euros" in shown:
         return "offer"
     return {1: "deny", 2: "pass_on", 3: "pass_on"}.get(turn, "approve")
 
