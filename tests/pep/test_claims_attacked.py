@@ -7,12 +7,13 @@ from collections.abc import Coroutine
 from decimal import Decimal
 from typing import Any, TypeVar
 
+import orjson
 import pytest
 from fakes.store_memory import MemoryStore
-from fakes.world import subject
+from fakes.world import EUR, OPERATOR, subject
 from fakes.world import world as make_world
-from remit.core.call import Call, ClaimCall, Claimed
-from remit.core.catalogue import Agent, Conflicts, Price, Service, Variant
+from remit.core.call import Call, ClaimCall, Claimed, WorkflowCall
+from remit.core.catalogue import Agent, Budget, Conflicts, Price, Service, Variant
 from remit.core.decision import Effect
 from remit.core.model import Resource
 from remit.core.reason import Reason
@@ -22,6 +23,7 @@ from remit.pep.world import SECOND
 T = TypeVar("T")
 ONE, TWO = subject("one"), subject("two")
 TICKETS = Resource("service", "tickets", "update")
+BUDGETS = {"month": Budget(limit=10 * EUR, window="month")}
 PRICES = (Price(match="tickets/*", unit="call", amount=0, currency="EUR"),)
 
 
@@ -47,7 +49,7 @@ def _pipeline() -> Pipeline:
             conflicts=Conflicts((("update", "update"),), "/ticket/number"),
         )
     }
-    return Pipeline(make_world(store, agents=agents, services=services, prices=PRICES, budgets={}))
+    return Pipeline(make_world(store, agents=agents, services=services, prices=PRICES, budgets=BUDGETS))
 
 
 @pytest.mark.parametrize("action", ["tool.call", "api.call", "message.send"])
@@ -97,5 +99,30 @@ def test_a_name_is_a_name(pipeline: Pipeline) -> None:
         for number in (7, "T-7", Decimal("7.5"), 0):
             answer = await pipeline.authorize(ONE, call(ticket={"number": number}))
             assert answer.effect is Effect.ALLOW
+
+    run(scene())
+
+
+def test_an_agent_learns_nothing_of_others_from_its_own_records(pipeline: Pipeline) -> None:
+    """Neither who holds what, nor who did what, nor what a shared budget has left. Readers see all of it."""
+
+    async def scene() -> None:
+        opened = await pipeline.open_workflow(TWO, WorkflowCall(("onboarding",), (ONE.id,), 3600 * SECOND))
+        within = Claimed(opened.context, "onboarding", arguments={"ticket": {"number": 7}})
+        await pipeline.authorize(TWO, Call("Authorize", "tool.call", TICKETS, within))
+        await pipeline.claim(
+            TWO, ClaimCall(Resource("service", "tickets"), "7", 60 * SECOND, Claimed(purpose="onboarding"))
+        )
+        refused = await pipeline.authorize(ONE, Call("Authorize", "tool.call", TICKETS, within))
+        assert [each.code for each in refused.reasons] == [Reason.CLAIM_HELD]
+
+        mine, _ = await pipeline.decision(ONE, refused.id)
+        (traced,) = [row for row in await pipeline.trace(ONE, opened.context, 9) if row.record.id == refused.id]
+        all_of_it, _ = await pipeline.decision(OPERATOR, refused.id)
+        told = orjson.loads(all_of_it.record.body)["facts"]
+        assert (told["claims"][0]["holder"], told["acts"][0]["agent"], len(told["budgets"])) == (TWO.id, TWO.id, 1)
+        for row in (mine, traced):
+            facts = orjson.loads(row.record.body)["facts"]
+            assert (facts["budgets"], "claims" in facts, "acts" in facts) == ([], False, False)
 
     run(scene())

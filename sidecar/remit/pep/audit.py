@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 
+from remit.core.canonical import MAX_DEPTH, canonical, parse
 from remit.core.catalogue import Catalogue
 from remit.core.errors import Forbidden, NotFound
 from remit.core.journal import Verification, together
@@ -15,6 +17,12 @@ from remit.pep.world import World
 from remit.ports import JournalRow, Sighting, WorkflowState
 
 READERS = frozenset({"auditor", "operator"})
+_OTHERS = frozenset({"budgets", "claims", "acts"})
+"""Facts of a record that may be about others."""
+
+_DEEPEST = 2 * MAX_DEPTH
+"""A record's body is around arguments that may be as deep as any."""
+
 SHOWN = 20
 """How many tables are named where another one was meant."""
 
@@ -24,7 +32,7 @@ async def decision(world: World, subject: Subject, id: str) -> tuple[JournalRow,
     row = await world.store.record(id)
     if row is None or not await _may_read(world, subject, row):
         raise NotFound(f"no decision {id[:64]!r} that {subject.id} may see")
-    return row, await world.store.about(id)
+    return _told(subject, row), [_told(subject, each) for each in await world.store.about(id)]
 
 
 async def trace(world: World, subject: Subject, named: str, limit: int) -> Sequence[JournalRow]:
@@ -33,7 +41,7 @@ async def trace(world: World, subject: Subject, named: str, limit: int) -> Seque
     state = await world.store.workflow(id)
     if state is None or not (_reads_all(subject) or subject.id in (state.opener, *state.agents)):
         raise NotFound(f"no workflow {id[:64]!r} that {subject.id} may see")
-    return await world.store.trace(id, limit)
+    return [_told(subject, each) for each in await world.store.trace(id, limit)]
 
 
 async def who(world: World, subject: Subject, dataset: str, table: str, key: str, *, limit: int) -> Sequence[Sighting]:
@@ -110,6 +118,20 @@ async def _may_read(world: World, subject: Subject, row: JournalRow) -> bool:
         return True
     state = await world.store.workflow(row.record.workflow) if row.record.workflow else None
     return state is not None and subject.id in (state.opener, *state.agents)
+
+
+def _told(subject: Subject, row: JournalRow) -> JournalRow:
+    """The record as the caller may see it: an agent without what is left of a budget that it shares, who holds a claim,
+    and who did what before it. So readers alone can check it against its hash."""
+    if _reads_all(subject) or row.erased or row.record.kind != "decision":
+        return row
+    body = parse(row.record.body, len(row.record.body), _DEEPEST)
+    facts = body["facts"]
+    if not _OTHERS & facts.keys():
+        return row
+    facts["budgets"] = [each for each in facts.get("budgets", ()) if each["scope"] == subject.id]
+    body["facts"] = {name: value for name, value in facts.items() if name not in ("claims", "acts")}
+    return replace(row, record=replace(row.record, body=canonical(body)))
 
 
 def _reads_all(subject: Subject) -> bool:
