@@ -169,7 +169,7 @@ async def on_sqlite(directory: Path) -> AsyncIterator[Stage]:
         CatalogueIdentity(world.catalogue, clock),
         _Nobody(),
         addresses=[UnixSocket(directory / "s")],
-        limits=Limits(concurrency=4096, per_caller=4096),
+        limits=Limits(concurrency=4096, per_caller=4096, receive_seconds=ANSWER_SECONDS, call_seconds=ANSWER_SECONDS),
     )
     (target,) = await listener.start()
     hands = [Hand(await start("hand.py", {"target": target})) for _ in LOGS]

@@ -34,7 +34,7 @@ from remit.v1 import resources_pb2 as r
 Told = Mapping[str, Any]
 Said = dict[str, Any]
 ILLEGAL: Said = {"effect": "", "codes": [], "approvals": []}
-SECONDS = 60
+SECONDS = 120
 EFFECTS = {r.EFFECT_ALLOW: "ALLOW", r.EFFECT_DENY: "DENY", r.EFFECT_HOLD: "HOLD"}
 VERDICTS = {"approve": r.APPROVAL_VERDICT_APPROVE, "deny": r.APPROVAL_VERDICT_DENY}
 LARGE = ("service", "model", "chat", "large")
