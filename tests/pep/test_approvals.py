@@ -18,8 +18,9 @@ from remit.core.approval import MOST_PENDING, Bind, Hold, State, Terms, Verdict
 from remit.core.call import Call, Claimed, Resolution, WorkflowCall
 from remit.core.catalogue import Agent, Person
 from remit.core.decision import Effect
+from remit.core.effect import Commit, Committed, Refused
 from remit.core.errors import BadRequest, IllegalTransition, NotFound
-from remit.core.model import Identity, Mode, Resource, Subject
+from remit.core.model import ActionName, Identity, Mode, Resource, Subject
 from remit.core.reason import Reason
 from remit.pep.pipeline import Pipeline
 from remit.pep.world import World
@@ -347,6 +348,36 @@ def test_supervisors_are_asked_one_after_the_other_and_then_people(
 
         await say(pipeline, BO, id)
         assert await state(pipeline, id) is State.APPROVED
+
+    run(scene())
+
+
+@pytest.mark.parametrize("by", ["a person", "the clock"])
+def test_what_else_changes_is_in_nobodys_way(
+    pipeline: Pipeline, policy: Holding, world: World, monkeypatch: pytest.MonkeyPatch, by: str
+) -> None:
+    """Halts come and go while it is decided on: a verdict counts all the same, and time that is over passes it on."""
+    policy.terms = Terms(roles=("approver",), supervisor=True, wait=60)
+    commit, left = world.store.commit, list(range(5))
+
+    async def changing(asked: Commit) -> Committed | Refused:
+        if asked.action == ActionName.APPROVAL_RESOLVE and asked.versions is not None and left:
+            left.pop()
+            return Refused(Reason.FACTS_CHANGED, "halts")
+        return await commit(asked)
+
+    async def scene() -> None:
+        id = (await pipeline.authorize(WORKER, call())).approvals[0].id
+        monkeypatch.setattr(world.store, "commit", changing)
+        if by == "a person":
+            assert (await say(pipeline, BO, id)).effect is Effect.ALLOW
+        else:
+            pass_seconds(world, 60)
+            await pipeline.sweep()
+        (shown,) = await pipeline.approvals(OPERATOR, (), id, "", 1)
+        after = (shown.approval.state, shown.approval.addressee)
+        assert after == ((State.APPROVED, "lead") if by == "a person" else (State.PENDING, "boss"))
+        assert not left
 
     run(scene())
 

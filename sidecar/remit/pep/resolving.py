@@ -35,7 +35,7 @@ from remit.core.model import ActionName, Facts, Identity, Request, Resource, Sub
 from remit.core.obligation import Obligation
 from remit.core.reason import Reason, known
 from remit.pep.approvals import offer
-from remit.pep.decide import Draft, Objected, Plan, Point, decide
+from remit.pep.decide import ELSEWHERE, Decided, Draft, Objected, Plan, Planner, Point, decide
 from remit.pep.facts import in_force
 from remit.pep.world import Installation, World
 from remit.pep.write import Entry, must_write
@@ -54,6 +54,9 @@ APPROVER = "approver"
 """Who may resolve what names no role."""
 
 _NOT_ENOUGH = "what is offered is granted with it, which is not for this caller alone to do"
+
+MOST_TURNS = 16
+"""How often a word is decided on again because something else has changed."""
 
 WATCH_SECONDS = 60.0
 AT_ONCE, PAGES = 64, 32
@@ -141,9 +144,10 @@ async def resolve(world: World, subject: Subject, resolution: Resolution) -> Res
             raise BadRequest(Violation("alternative", "nothing, but where an action is denied"))
         _check_offer(_shown(world, caller, found).approval)
     said = _Said(world, caller, found, resolution, operation)
-    decided = await decide(
+    decided = await _decided(
         world,
         subject,
+        found,
         _call(found, operation, said.verdicts(), resolution, said.objection()),
         said.plan,
         Point(look=said.may_approve if resolution.alternative else None),
@@ -155,6 +159,20 @@ async def resolve(world: World, subject: Subject, resolution: Resolution) -> Res
         await _pass_on(world, caller, found, decided.answer)
         found = (await world.store.approvals(ApprovalsQuery(ids=(found.id,), limit=1)) or (found,))[0]
     return Resolved(decided.answer, _shown(world, caller, found))
+
+
+async def _decided(
+    world: World, subject: Subject, found: Approval, call: Call, plan: Planner, point: Point = ELSEWHERE
+) -> Decided:
+    """Decide, and again where all that changed meanwhile is something else, such as a halt that is lifted beside this
+    one: whoever watches is told of changes of the approval alone, and would never be asked again."""
+    decided = await decide(world, subject, call, plan, point)
+    for _ in range(MOST_TURNS):
+        overtaken = any(each.code == Reason.FACTS_CHANGED for each in decided.answer.reasons)
+        if decided.extra or call.objection is not None or not overtaken or await _moved(world, found):
+            break
+        decided = await decide(world, subject, call, plan, point)
+    return decided
 
 
 @dataclass(slots=True)
@@ -339,7 +357,7 @@ async def time_out(world: World) -> int:
             told = {"approval": found.id, "verdict": TIMEOUT, "outcome": _move(after), "version": found.version}
             return Plan((MoveApproval(after),), {"state": after.state.value}, told)
 
-        decided = await decide(world, REMIT, call, plan)
+        decided = await _decided(world, REMIT, each, call, plan)
         if not decided.extra and not await _moved(world, each):
             await _expire(world, each, decided.answer.id)
     return len(due)
