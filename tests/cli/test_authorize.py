@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from fakes.sidecar_fake import SidecarFake, sidecar_in_thread
 from remit.cli.decisions import decision_document, decision_text
-from remit.sdk.answers import Alternative, Change, Decision, Effect, Money, PendingApproval, PolicyReason
+from remit.sdk.answers import Alternative, Change, Decision, Effect, Money, Obligation, PendingApproval, PolicyReason
 
 from .conftest import Remit
 
@@ -99,6 +99,20 @@ def test_what_would_change_it_is_told() -> None:
     ):
         assert said in told, (said, told)
     json.dumps(decision_document(decision))
+
+
+def test_nothing_is_told_that_says_nothing() -> None:
+    """Of a change its kind alone; and of a verdict how policy states what comes of it."""
+    changes = (Change("role", ""), Change("approval", "a_1", time=1_800_000_000 * 10**9))
+    reasons = (PolicyReason("remit", "role_not_granted", "no", changes),)
+    owed = (Obligation("resolve_approval", {}), Obligation("redact", {}))
+    decision = Decision("d_1", Effect.ALLOW, reasons, "no", True, obligations=owed)
+
+    told = [line.strip() for line in decision_text(decision).plain.splitlines()]
+
+    assert "approval  a_1, until 2027-01-15 08:00:00.000Z" in told
+    assert "obliges to  redact" in told
+    assert not any(line.startswith("role") for line in told)
 
 
 def test_json_has_all_of_the_decision(remit: Remit, sidecar: SidecarFake) -> None:

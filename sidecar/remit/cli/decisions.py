@@ -18,6 +18,9 @@ from remit.v1 import resources_pb2
 
 COLOURS = {"ALLOW": "bold green", "DENY": "bold red", "HOLD": "bold yellow"}
 
+RESOLVE = "resolve_approval"
+"""How policy states what comes of a verdict: Remit fulfils that itself, and whoever gave the verdict owes nothing."""
+
 
 def read(wire: resources_pb2.Decision) -> Decision:
     """The decision in an answer. Raises Unreachable where it is none."""
@@ -67,8 +70,9 @@ def _rest(decision: Decision) -> list[tuple[str, str]]:
     if decision.reserved is not None:
         until = f"until {moment(decision.reserved_until)}; then charged, unless it is reported"
         lines.append(("cost", f"{money_text(decision.reserved)} set aside {until}"))
-    if decision.obligations:
-        lines.append(("obliges to", ", ".join(clean(each.id) for each in decision.obligations)))
+    owed = [clean(each.id) for each in decision.obligations if each.id != RESOLVE]
+    if owed:
+        lines.append(("obliges to", ", ".join(owed)))
     for each in decision.approvals:
         lines.append(("approval", turning_text(each)))
     if decision.alternative is not None:
