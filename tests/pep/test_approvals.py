@@ -157,7 +157,9 @@ def test_holds_that_differ_in_their_arguments_are_items_of_one_request(pipeline:
         (shown,) = await pending(pipeline)
         assert len(shown.approval.items) == 3
 
-        await say(pipeline, BO, shown.approval.id)
+        with pytest.raises(BadRequest):  # of several, one says what one has seen
+            await say(pipeline, BO, shown.approval.id)
+        await say(pipeline, BO, shown.approval.id, version=shown.approval.version)
         answers = [await pipeline.authorize(WORKER, call(arguments={"n": number})) for number in (0, 1, 2, 3, 0)]
 
         assert [each.effect for each in answers] == [Effect.ALLOW] * 3 + [Effect.HOLD] * 2
@@ -509,6 +511,21 @@ def test_what_was_asked_for_is_shown_to_those_who_are_cleared_for_the_session(
     run(scene())
 
 
+def test_what_is_too_long_to_be_shown_says_so(pipeline: Pipeline, policy: Holding) -> None:
+    """Whoever is asked knows that they do not see it, and offers nothing in its place."""
+    policy.terms = replace(policy.terms, bind=Bind.EXACT)
+
+    async def scene() -> None:
+        held = await pipeline.authorize(WORKER, call(arguments={"text": "x" * 5000}))
+        (bo,) = await pipeline.approvals(BO, (), held.approvals[0].id, "", 1)
+        told = orjson.loads(bo.approval.items[0].shown)
+        assert told["too_long_to_be_shown"]["bytes"] > 5000
+        with pytest.raises(BadRequest):
+            await say(pipeline, BO, bo.approval.id, Verdict.DENY, alternative={"arguments": {"text": "y"}})
+
+    run(scene())
+
+
 def test_a_key_tells_where_a_hold_stands_without_asking_anew(pipeline: Pipeline, world: World) -> None:
     """The same decision while it waits; then what has come of it, for good."""
 
@@ -709,7 +726,7 @@ def test_an_agents_like_holds_in_several_workflows_are_one_request_with_a_grant_
         assert {each.approvals[0].id for each in held} == {shown.approval.id}
         assert len(shown.approval.items) == 5
 
-        await say(pipeline, BO, shown.approval.id)
+        await say(pipeline, BO, shown.approval.id, version=shown.approval.version)
         for each in contexts[:5]:
             assert (await pipeline.authorize(WORKER, call(workflow=each))).effect is Effect.ALLOW
             assert (await pipeline.authorize(WORKER, call(workflow=each))).effect is Effect.HOLD

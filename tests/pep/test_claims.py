@@ -337,6 +337,33 @@ async def provoke(pipeline: Pipeline, world: World, kind: str, context: str) -> 
             await pipeline.sweep()
 
 
+def test_whoever_was_only_let_into_a_workflow_has_it_halted_for_nobody_else(pipeline: Pipeline, world: World) -> None:
+    """Its own failures halt itself."""
+
+    async def scene() -> None:
+        fail_with(world, failed=Limit(2, Reply.HALT))
+        context = await opened(pipeline, TWO)
+        await failing(pipeline, ONE, 2, workflow=context)
+
+        assert await halts(pipeline) == [("agent", "one", "remit")]
+        assert (await pipeline.authorize(TWO, call(workflow=context))).effect is Effect.ALLOW
+
+    run(scene())
+
+
+def test_what_a_halted_agent_holds_is_free(pipeline: Pipeline) -> None:
+    """So that whoever stops an agent gives others what it kept from them."""
+
+    async def scene() -> None:
+        await pipeline.claim(ONE, claim())
+        await pipeline.halt(OPERATOR, "agent", "one", "stop")
+        await pipeline.sweep()
+
+        assert (await pipeline.claim(TWO, claim())).token == 2
+
+    run(scene())
+
+
 def test_to_escalate_is_a_halt_that_somebody_is_asked_to_lift(pipeline: Pipeline, world: World) -> None:
     """The supervisor first; approving lifts it; the agent itself is not asked."""
 

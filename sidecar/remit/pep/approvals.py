@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from typing import Any
 
 from remit.core import approval as approvals
@@ -25,6 +26,9 @@ from remit.core.reason import Reason
 from remit.core.ruling import Ruling, turn
 from remit.pep.world import Installation, World
 from remit.ports import ApprovalsQuery
+
+TOO_LONG = "too_long_to_be_shown"
+"""What an item shows in the place of a request that is longer than SHOWN_BYTES."""
 
 KNOWN = 64
 """Approvals that are looked at for one request, the newest first."""
@@ -312,12 +316,15 @@ def _item(question: Question, facts: Facts, hold: Hold) -> Item:
         **question.shown,
     }
     shown = encode(told)
+    if len(shown) > SHOWN_BYTES:
+        # Whoever is asked is told that they do not see it, and by what it can be told from another.
+        shown = encode({TOO_LONG: {"bytes": len(shown), "sha256": sha256(shown).hexdigest()}})
     return Item(
         binding=approvals.binding(hold.terms.bind, request),
         decision=question.decision,
         amount=facts.estimate.amount or 0,
         labels=tuple(sorted(facts.labels)),
-        shown=shown.decode() if len(shown) <= SHOWN_BYTES else "",
+        shown=shown.decode(),
     )
 
 

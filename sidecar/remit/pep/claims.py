@@ -66,19 +66,35 @@ async def release(world: World, subject: Subject, call: ReleaseCall) -> str:
     return id
 
 
+async def free_halted(world: World) -> None:
+    """Let go of what is held by agents, or in workflows, that are halted: a halt must not keep things from others."""
+    halted = {(each.scope, each.value) for each in await world.store.halts() if each.scope in ("agent", "workflow")}
+    if not halted:
+        return
+    for claim in await world.store.claims(world.clock.now(), LAPSED_AT_ONCE):
+        if {("agent", claim.subject), ("workflow", claim.workflow)} & halted:
+            await _free(world, claim, lapsed=False)
+
+
 async def lapse_claims(world: World) -> tuple[Claim, ...]:
     """End the claims that have expired, each by a record of its own; those that were ended here."""
     ended = []
     for claim in await world.store.due_claims(world.clock.now(), LAPSED_AT_ONCE):
-        body = {"thing": claim.key, "token": claim.token}
-        entry = Entry("claim.lapse", claim.subject, body, filed_in=claim.workflow)
-        effect = ReleaseClaim(claim.key, claim.subject, claim.workflow, claim.token, lapsed=True)
-        try:
-            await must_write(world, entry, (effect,))
-        except (IllegalTransition, NotFound):
-            continue  # it was renewed, released or ended elsewhere meanwhile
-        ended.append(claim)
+        if await _free(world, claim, lapsed=True):
+            ended.append(claim)
     return tuple(ended)
+
+
+async def _free(world: World, claim: Claim, *, lapsed: bool) -> bool:
+    """End a claim for its holder; False where it was renewed, let go of or ended elsewhere meanwhile."""
+    body = {"thing": claim.key, "token": claim.token, "because": "lapsed" if lapsed else "halted"}
+    entry = Entry("claim.lapse", claim.subject, body, filed_in=claim.workflow)
+    effect = ReleaseClaim(claim.key, claim.subject, claim.workflow, claim.token, lapsed=lapsed)
+    try:
+        await must_write(world, entry, (effect,))
+    except (IllegalTransition, NotFound):
+        return False
+    return True
 
 
 def _with_arguments(call: ClaimCall) -> Claimed:

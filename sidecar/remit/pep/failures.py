@@ -1,8 +1,8 @@
 """What is done when agents fail: each kind of failure has an answer in policy's data (`core.failing`).
 
 Denying is policy's own part: it sees the history among the facts. The others are here. A halt stops the workflow that
-it happened in, or the agent where there is none; to escalate is the same, and somebody is asked to lift it: the
-agent's supervisors, then people. Either is durable, holds everywhere, and is recorded with its reason.
+it happened in, where the agent has opened that, else the agent. To escalate is the same, and somebody is asked to lift
+it: the agent's supervisors, then people. Either is durable, holds everywhere, and is recorded with its reason.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ async def _stop(world: World, kind: str, answer: Reply, subject: str, workflow: 
         return False
     agent = world.catalogue.agents.get(subject)
     world.history.forgive(subject)
-    scope, value = ("workflow", workflow) if workflow else ("agent", subject)
+    scope, value = await _scope(world, subject, workflow)
     if any((each.scope, each.value, each.by) == (scope, value, REMIT) for each in await world.store.halts()):
         return False
     observed = agent is not None and agent.mode == Mode.OBSERVE
@@ -122,6 +122,13 @@ async def _stop(world: World, kind: str, answer: Reply, subject: str, workflow: 
         await must_write(world, entry, tuple(effects))
     world.observer.failed(kind, answer.value)
     return not observed
+
+
+async def _scope(world: World, subject: str, workflow: str) -> tuple[str, str]:
+    """What is halted: a workflow where its opener fails in it, else the agent. Whoever was only let into a workflow
+    must not have it halted for all."""
+    state = await world.store.workflow(workflow) if workflow else None
+    return ("workflow", workflow) if state is not None and state.opener == subject else ("agent", subject)
 
 
 async def _asked(world: World, entry: Entry, effects: list[StoreEffect], approval: Approval) -> bool:

@@ -181,6 +181,7 @@ class Pipeline:
     async def sweep(self) -> None:
         """What must happen by itself, at least once a second: lapses, time-outs, and the refusals' minute counts."""
         await reports.lapse_due(self._world)
+        await claims.free_halted(self._world)
         for lapsed in await claims.lapse_claims(self._world):
             await failures.vanished(self._world, lapsed.subject, lapsed.workflow, "")
         await resolving.time_out(self._world)

@@ -34,7 +34,7 @@ from remit.core.errors import BadRequest, IllegalTransition, NotFound, StoreUnav
 from remit.core.model import ActionName, Facts, Identity, Request, Resource, Subject
 from remit.core.obligation import Obligation
 from remit.core.reason import Reason, known
-from remit.pep.approvals import offer
+from remit.pep.approvals import TOO_LONG, offer
 from remit.pep.decide import ELSEWHERE, Decided, Draft, Objected, Plan, Planner, Point, decide
 from remit.pep.facts import in_force
 from remit.pep.world import Installation, World
@@ -138,6 +138,8 @@ async def resolve(world: World, subject: Subject, resolution: Resolution) -> Res
     caller = in_force(world.catalogue, subject)
     found = await _find(world, caller, resolution.approval)
     operation = _operation(found, resolution)
+    if operation == Verdict.APPROVE and len(found.items) > 1 and not resolution.version:
+        raise BadRequest(Violation("version", "the one that was looked at, since there are several items"))
     if resolution.alternative:
         check_patch(resolution.alternative)
         if operation != Verdict.DENY or found.lifts:
@@ -254,10 +256,13 @@ class _Said:
 
 def _check_offer(found: Approval) -> None:
     """Raise BadRequest where whoever sees an approval like this can offer nothing in its place."""
-    if len(found.items) != 1 or not found.items[0].shown:
-        raise BadRequest(Violation("alternative", "nothing, where several requests or one that is not shown are meant"))
+    if len(found.items) != 1:
+        raise BadRequest(Violation("alternative", "none, since it would be of several requests at once"))
+    shown = found.items[0].shown
+    if not shown or TOO_LONG in parse(shown.encode(), SHOWN_BYTES):
+        raise BadRequest(Violation("alternative", "none, since what was asked for is not shown to you"))
     if found.terms.quorum > 1:
-        raise BadRequest(Violation("alternative", "nothing, where more than one must approve"))
+        raise BadRequest(Violation("alternative", "none, since more than one must approve"))
 
 
 def _described(found: Approval, shown: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -357,9 +362,12 @@ async def time_out(world: World) -> int:
             told = {"approval": found.id, "verdict": TIMEOUT, "outcome": _move(after), "version": found.version}
             return Plan((MoveApproval(after),), {"state": after.state.value}, told)
 
-        decided = await _decided(world, REMIT, each, call, plan)
-        if not decided.extra and not await _moved(world, each):
-            await _expire(world, each, decided.answer.id)
+        try:
+            decided = await _decided(world, REMIT, each, call, plan)
+            if not decided.extra and not await _moved(world, each):
+                await _expire(world, each, decided.answer.id)
+        except IllegalTransition as error:
+            _log.warning("approval %s was not ended: %s", each.id, error)  # the others are
     return len(due)
 
 

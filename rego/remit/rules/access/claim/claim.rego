@@ -1,8 +1,9 @@
 # METADATA
 # title: Agents claim what they work on
 # description: |
-#   An agent of the catalogue may claim an object of the agents' own, another agent, and any service, tool or dataset
-#   whose `roles` and `purposes`, as far as it names any, admit it: whoever holds a claim keeps all others out.
+#   An agent of the catalogue may claim an object of the agents' own, itself and the agents that it supervises, and any
+#   service, tool or dataset whose `roles` and `purposes`, as far as it names any, admit it: whoever holds a claim keeps
+#   all others out.
 # schemas:
 #   - input: schema.input
 # custom:
@@ -31,11 +32,17 @@ _claimable if {
 	catalogue.admitted
 }
 
+# Whoever claims an agent keeps all others from writing to it.
 _claimable if {
 	input.resource.type == "agent"
 	catalogue.entry
 	catalogue.agent
+	_answers_for_it
 }
+
+_answers_for_it if input.resource.id == input.subject.id
+
+_answers_for_it if catalogue.entry.supervisor == input.subject.id
 
 _claimable if {
 	input.resource.type == "object"

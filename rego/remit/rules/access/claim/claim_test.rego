@@ -17,10 +17,17 @@ thing(type, id) := {"resource": {"type": type, "id": id, "ref": id}}
 test_an_agent_claims_objects_and_what_admits_it if {
 	every each in [
 		thing("object", "case-7"), thing("dataset", "customers"), thing("service", "models"), thing("tool", "search"),
-		thing("agent", "analysis"),
+		thing("agent", "support"),
 	] {
 		said(testing.claim(each)) == allowed
 	}
+}
+
+test_an_agent_claims_itself_and_those_it_supervises_and_no_other if {
+	supervised := object.union(testing.catalogue, {"agents": {"analysis": {"supervisor": "support"}}})
+	said(testing.claim(thing("agent", "analysis"))) == silent
+	claim.allow == {"allowed"} with input as testing.claim(thing("agent", "analysis"))
+		with data.remit.catalogue as supervised
 }
 
 test_what_does_not_admit_it_is_not_its_to_keep_others_out_of if {
