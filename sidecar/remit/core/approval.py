@@ -39,7 +39,7 @@ STANDS = 600 * SECOND
 """How long a denial, or an approval that nobody gave, answers whoever asks the same again."""
 
 SHOWN_BYTES = 4 * 1024
-"""Of an item's arguments, as JSON text; longer ones are shown by their digest alone."""
+"""Of what an item shows, as JSON text; what is longer is shown by its size and digest alone."""
 
 _CORRELATION = frozenset({"traceparent", "baggage"})
 """Properties of a resource that differ from try to try, and change nothing of what is done."""
