@@ -183,7 +183,7 @@ def _item(place: int, item: pb.ApprovalItem) -> Iterator[tuple[str, str]]:
         words.append(f"labels {', '.join(map(clean, item.labels))}")
     yield f"item {place}", "; ".join(words)
     if not item.shown:
-        yield "      ", "what was asked for is not shown: too long, ended, or not for you to see"
+        yield "      ", "what was asked for is not shown: it has ended, or is not for you to see"
         return
     yield from (("      ", line) for line in _shown(item.shown))
 

@@ -53,10 +53,13 @@ class Pipeline:
     async def authorize(self, subject: Subject, call: Call, wait: int = 0) -> Answer:
         """Decide one question; a HOLD is waited out for `wait` ns.
 
-        Raises BadRequest for a message to an agent: only Handoff makes its labels travel.
+        Raises BadRequest for a message to an agent (only Handoff makes its labels travel), and for taking a thing (only
+        Claim does).
         """
         if call.action == ActionName.MESSAGE_SEND and call.resource.type == "agent":
             raise BadRequest(Violation("resource.type", "a service or tool; a message to an agent goes by Handoff"))
+        if call.action == ActionName.CLAIM_TAKE:
+            raise BadRequest(Violation("action", "another one; a thing is taken by Claim"))
         return await decide_waiting(lambda: self._authorized(subject, call), lambda answer: answer, self._world, wait)
 
     async def _authorized(self, subject: Subject, call: Call) -> Answer:

@@ -583,7 +583,7 @@ def test_an_approval_tells_all_that_it_is_about(client: TestClient) -> None:
         "is asked now people with the role finance or operator",
         "at most 0.41 EUR a use · asked 5 times · under untrusted",
         "arguments/messages/0/content Summarise the complaints of this week",
-        "told by their digest: they take clearance for pii, untrusted, or are longer than 16 KiB. digest 77c077c0",
+        "told by their digest: they take clearance for pii, untrusted. digest 77c077c0",
         "person ben approves: only until the summary is done 2026-11-26 16:40:00.000Z d_20",
     ):
         assert told in large

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from remit.core.answer import Shown
-from remit.core.approval import SECOND, SHOWN_BYTES, Approval, Bind, Item, State, Verdict, Vote
+from remit.core.approval import SECOND, Approval, Bind, Item, State, Verdict, Vote
 from remit.core.phrases import resource_words, said
 from remit.core.records import body_of
 from remit.core.text import amount, counted, moment
@@ -233,10 +233,9 @@ def _why_not(approval: Approval, item: Item) -> str:
         return "What was asked for is not kept once it has ended; its digest is."
     if approval.lifts or approval.alternative:
         return ""
-    long = f"longer than {SHOWN_BYTES // 1024} KiB"
     if not item.labels:
-        return f"The arguments are {long}, and told by their digest."
-    return f"The arguments are told by their digest: they take clearance for {', '.join(item.labels)}, or are {long}."
+        return "What was asked for is not kept any more; its digest is."
+    return f"The arguments are told by their digest: they take clearance for {', '.join(item.labels)}."
 
 
 def _chain(approval: Approval) -> list[Asked]:
