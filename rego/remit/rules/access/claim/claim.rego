@@ -40,11 +40,11 @@ _claimable if {
 	_answers_for_it
 }
 
-_answers_for_it if input.resource.id == input.subject.id
-
-_answers_for_it if catalogue.entry.supervisor == input.subject.id
-
 _claimable if {
 	input.resource.type == "object"
 	catalogue.agent
 }
+
+_answers_for_it if input.resource.id == input.subject.id
+
+_answers_for_it if catalogue.entry.supervisor == input.subject.id

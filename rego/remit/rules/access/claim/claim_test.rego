@@ -24,8 +24,8 @@ test_an_agent_claims_objects_and_what_admits_it if {
 }
 
 test_an_agent_claims_itself_and_those_it_supervises_and_no_other if {
-	supervised := object.union(testing.catalogue, {"agents": {"analysis": {"supervisor": "support"}}})
 	said(testing.claim(thing("agent", "analysis"))) == silent
+	supervised := object.union(testing.catalogue, {"agents": {"analysis": {"supervisor": "support"}}})
 	claim.allow == {"allowed"} with input as testing.claim(thing("agent", "analysis"))
 		with data.remit.catalogue as supervised
 }
