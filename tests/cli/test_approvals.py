@@ -32,8 +32,11 @@ from remit.ports import Reservation
 from .approvals_stage import Stage, staged
 from .conftest import Remit
 
-NOW = time.time_ns()
 HOUR = 3600 * SECOND
+
+
+def now() -> int:
+    return time.time_ns()
 
 
 @pytest.fixture
@@ -46,8 +49,8 @@ def stage(place: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
 
 def test_what_waits_is_listed(remit: Remit, stage: Stage) -> None:
     """A row says who wants what, why it was held, who is asked, and how long there is; what has ended is not there."""
-    stage.ask("a_1", time=NOW - 90 * SECOND, deadline=NOW + HOUR)
-    stage.ask("a_2", state=State.DENIED, ended=NOW)
+    stage.ask("a_1", time=now() - 90 * SECOND, deadline=now() + HOUR)
+    stage.ask("a_2", state=State.DENIED, ended=now())
 
     ended = remit("approvals", "list")
 
@@ -74,7 +77,7 @@ def test_a_narrow_terminal_gets_lines_instead_of_a_table(
 ) -> None:
     """An id alone has forty characters: nothing is broken inside of a word."""
     id = f"a_{'0' * 38}"
-    stage.ask(id, time=NOW - 90 * SECOND, deadline=NOW + HOUR)
+    stage.ask(id, time=now() - 90 * SECOND, deadline=now() + HOUR)
     monkeypatch.setenv("COLUMNS", "80")
 
     first, second, third = remit("approvals", "list").out.splitlines()
@@ -98,7 +101,7 @@ def test_any_state_can_be_asked_for(remit: Remit, stage: Stage, options: tuple[s
     """Pending ones, unless told otherwise."""
     stage.ask("a_1")
     stage.ask("a_2", state=State.DENIED)
-    stage.ask("a_3", state=State.APPROVED, expires=NOW + HOUR)
+    stage.ask("a_3", state=State.APPROVED, expires=now() + HOUR)
 
     assert {each["approval"] for each in remit("approvals", "list", *options, "--json").document} == wanted
     assert (remit("approvals", "list", *options).out != "") is True
@@ -121,8 +124,8 @@ def test_all_that_must_be_known_is_shown(remit: Remit, stage: Stage) -> None:
     """Arguments, cost, labels, bounds and what was said; nobody's text acts on a terminal."""
     hostile = json.dumps({"arguments": {"to\u202e": "an\x1b[2Ja", "n": 9007199254740993}, "usage": {"call": 1}})
     terms = Terms(roles=("finance", "approver"), quorum=2, uses=3, cost=20 * SECOND, ttl=4 * 3600)
-    vote = Vote("agent", "lead", Verdict.HOLD, "not mine\x07", NOW, "d_9")
-    stage.ask("a_1", shown=hostile, terms=terms, votes=(vote,), time=NOW, deadline=NOW + HOUR)
+    vote = Vote("agent", "lead", Verdict.HOLD, "not mine\x07", now(), "d_9")
+    stage.ask("a_1", shown=hostile, terms=terms, votes=(vote,), time=now(), deadline=now() + HOUR)
 
     ended = remit("approvals", "show", "a_1")
 
@@ -351,7 +354,7 @@ def test_watching_shows_what_waits_and_each_change_at_once(stage: Stage) -> None
         stage.ask("a_2")
         assert watch.seen() == ("a_2", "pending", 1)
         assert time.monotonic() - begun < 1
-        stage.change("a_1", state=State.DENIED, ended=NOW)
+        stage.change("a_1", state=State.DENIED, ended=now())
         assert watch.seen() == ("a_1", "denied", 2)
         assert watch.end() == []
 
@@ -378,7 +381,7 @@ def test_a_watch_outlives_the_sidecar(stage: Stage) -> None:
     with watching(stage, "--json") as watch:
         assert {watch.seen()[0], watch.seen()[0]} == {"a_1", "a_2"}
         stage.stop()
-        stage.change("a_1", state=State.EXPIRED, ended=NOW)
+        stage.change("a_1", state=State.EXPIRED, ended=now())
         stage.ask("a_3")
         assert "nobody answers" in watch.remark()
         stage.start()
@@ -413,7 +416,7 @@ def effect(decision: str, deadline: int, state: str) -> Reservation:
 
 def test_what_nobody_reported_is_listed_with_its_age(remit: Remit, stage: Stage) -> None:
     """What is overdue is told from what has time still."""
-    stage.pipeline.effects = [effect("d_1", NOW - 2 * HOUR - SECOND, "lapsed"), effect("d_2", NOW + HOUR, "held")]
+    stage.pipeline.effects = [effect("d_1", now() - 2 * HOUR - SECOND, "lapsed"), effect("d_2", now() + HOUR, "held")]
 
     ended = remit("unresolved")
 

@@ -113,7 +113,7 @@ class Known:
 
 @dataclass(frozen=True)
 class Expected:
-    """What must be answered: an effect with one of these codes, or that it is not legal ("")."""
+    """What must be answered: an effect with one of these codes, or that it cannot be said ("")."""
 
     effect: str
     codes: frozenset[str] = frozenset()
@@ -156,6 +156,8 @@ class Model:
         its = self.approvals[0]
         if not (its.state == "pending" or (its.state == "approved" and verdict == "deny")):
             return ILLEGAL
+        if its.state == "pending" and verdict == "approve" and not version and len(its.things) > 1:
+            return ILLEGAL  # of several, one says which one has seen
         if version not in (0, its.version):
             return Expected("DENY", frozenset({"facts_changed"}))
         its.version += 1

@@ -146,7 +146,8 @@ def test_a_refused_request_is_neither_signed_nor_sent(up: EgressUp, upstream: Be
 def test_the_key_stands_in_none_of_envoys_documents_nor_in_what_it_tells(up: EgressUp) -> None:
     """Nor in the journal or the log; in its own file it is there for the sidecar's user alone."""
     converse(up)
-    (file,) = (up.directory / "signing").iterdir()
+    # A new one is written beside it, and takes its place.
+    (file,) = [each for each in (up.directory / "signing").iterdir() if not each.name.endswith(".new")]
     assert FIRST[1] in file.read_text()
     assert (file.stat().st_mode & 0o777, file.parent.stat().st_mode & 0o777) == (0o600, 0o700)
     told = admin(up.directory / "admin.sock", "/config_dump?include_eds") + admin(up.directory / "admin.sock", "/stats")
@@ -177,7 +178,8 @@ def test_a_rotated_key_signs_within_a_second_and_a_session_token_goes_along(up: 
 def test_a_key_that_is_gone_or_none_denies_and_leaves_envoys_file_empty(up: EgressUp, upstream: Bedrock) -> None:
     rotate(up.place, "AKIAnothing")
     until(lambda: converse(up).status_code == 503, 2)
-    (file,) = (up.directory / "signing").iterdir()
+    # A new one is written beside it, and takes its place.
+    (file,) = [each for each in (up.directory / "signing").iterdir() if not each.name.endswith(".new")]
     until(lambda: FIRST[1] not in file.read_text(), 2)
     answer = converse(up)
     assert "credential_unavailable" in answer.text and "AKIAnothing" not in answer.text

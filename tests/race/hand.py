@@ -24,7 +24,7 @@ from remit.backends.store_postgres.store import PostgresStore
 from remit.core.answer import Answer
 from remit.core.approval import Verdict
 from remit.core.call import Call, Claimed, Resolution
-from remit.core.errors import IllegalTransition, RemitError
+from remit.core.errors import BadRequest, IllegalTransition, RemitError
 from remit.core.model import Identity, Resource, Subject
 from remit.pep.pipeline import Pipeline
 from remit.v1 import oversight_pb2 as o
@@ -72,7 +72,7 @@ class Client:
         try:
             answer = await self._oversight.ResolveApproval(request, metadata=_proof(told), timeout=SECONDS)
         except grpc.aio.AioRpcError as error:
-            if error.code() is not grpc.StatusCode.FAILED_PRECONDITION:
+            if error.code() not in (grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.INVALID_ARGUMENT):
                 raise
             return ILLEGAL
         return _read(answer.decision)
@@ -124,7 +124,7 @@ class Member:
         resolution = Resolution(told["approval"], Verdict(told["verdict"]), "because", told["version"])
         try:
             return _answered((await self._pipeline.resolve(_subject(told), resolution)).answer)
-        except IllegalTransition:
+        except (IllegalTransition, BadRequest):
             return ILLEGAL
 
     async def sweep(self, told: Told) -> Said:

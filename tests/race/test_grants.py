@@ -189,7 +189,7 @@ def test_what_is_alike_is_asked_once(installation: Installation) -> None:
             "of one agent wait",
             [
                 ("lock_homes", "SELECT s.subject, true", "SELECT s.subject, false"),
-                ("open_approval", "PERFORM put_item", "PERFORM pg_sleep(0.01); PERFORM put_item"),
+                ("open_approval", "PERFORM put_item", "PERFORM pg_sleep(0.03); PERFORM put_item"),
             ],
             id="opened",
         ),
