@@ -53,7 +53,7 @@ PROFILES = {
         network_cuts=10,
         member_kills=3,
         flavours=1,
-        interleavings=300,
+        interleavings=120,
         teams=2,
     ),
     "soak": Counts(
