@@ -203,4 +203,5 @@ def test_planted_bugs_are_found(
         stack.enter_context(impatient(installation))
         for each in plants:
             stack.enter_context(installation.planted(*each))
-        assert any(sign in each for each in harness(installation))
+        found = (each for _ in range(4) for each in harness(installation))  # not every rush meets in the gap
+        assert any(sign in each for each in found)

@@ -1,7 +1,7 @@
 """The SQL of a named write, as an operator wrote it: where its `:name` places are, and that it is one write alone.
 
 Nothing of it comes from an agent, so that it is not parsed, only cut at its places: strings, quoted names and comments
-are told from what is around them, `::` is a cast. What the two dialects read in different ways is refused.
+are told from what is around them, `::` is a cast in PostgreSQL. What the two dialects read in different ways is refused.
 """
 
 from __future__ import annotations
@@ -113,6 +113,9 @@ def _cut(sql: str, dialect: Dialect) -> Iterator[tuple[str, str]]:
                 word = word[1:]
             case "escaped":
                 raise NotOneWrite("a string with a prefix E", "a plain string, or a parameter")
+            case "cast" if dialect is Dialect.SQLITE:
+                # It has none, and takes the colons for a part of the name before them.
+                raise NotOneWrite("`::`", "CAST(… AS …)")
             case "dollar" | "foreign":
                 raise NotOneWrite(f"`{word}`", "parameters written as :name, and strings in single quotes")
             case "other" if word in _QUOTES[dialect]:
