@@ -1,7 +1,8 @@
 """The SQL of a named write, as an operator wrote it: where its `:name` places are, and that it is one write alone.
 
 Nothing of it comes from an agent, so that it is not parsed, only cut at its places: strings, quoted names and comments
-are told from what is around them, `::` is a cast in PostgreSQL. What the two dialects read in different ways is refused.
+are told from what is around them, `::` is a cast in PostgreSQL. What the two dialects read in different ways is
+refused.
 """
 
 from __future__ import annotations
