@@ -64,8 +64,10 @@ async def test_a_use_and_its_revocation_come_one_after_the_other(installation: I
         for n in range(ROUNDS):
             id = f"a{n:03}"
             grant = await is_granted(a, asked(id, terms=replace(TERMS, uses=1)))
+            revoking = asyncio.create_task(c.commit(taken_back(grant)))
+            await asyncio.sleep(0.002 * (n % 3))  # a head start, for some
             using = [desk.commit(UseGrant(id, "b1", 1)) for desk in (a, b)]
-            *uses, revoked = await asyncio.gather(*using, c.commit(taken_back(grant)))
+            *uses, revoked = await asyncio.gather(*using, revoking)
 
             assert isinstance(revoked, Committed)
             done = sum(isinstance(each, Committed) for each in uses)

@@ -88,7 +88,8 @@ def test_of_a_thousand_replays_one_is_let_through(tmp_path: Path) -> None:
     found = asyncio.run(replayed(tmp_path, REPLAYS))
     assert sum(found.answers.values()) == REPLAYS
     assert found.answers.pop("ALLOW allowed") == 1
-    assert found.answers.keys() <= {"HOLD approval_required", "DENY facts_changed"}
+    # A machine that is busy with other things may make OPA late: that allows nothing either.
+    assert found.answers.keys() <= {"HOLD approval_required", "DENY facts_changed", "DENY pdp_unavailable"}
     assert found.uses == [[found.grant]]
 
 
