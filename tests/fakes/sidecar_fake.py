@@ -498,14 +498,14 @@ class SidecarFake(sidecar_pb2_grpc.SidecarServicer, oversight_pb2_grpc.Oversight
         approval = self.approvals[id]
         if wait := request.wait.ToNanoseconds() / 10**9:
             self.waits.append(wait)
-        self.waiting += 1
-        try:
-            async with self.changed:
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(wait):
-                        await self.changed.wait_for(lambda: approval.state != r.APPROVAL_STATE_PENDING)
-        finally:
-            self.waiting -= 1
+            self.waiting += 1
+            try:
+                async with self.changed:
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(wait):
+                            await self.changed.wait_for(lambda: approval.state != r.APPROVAL_STATE_PENDING)
+            finally:
+                self.waiting -= 1
         offered = bool(approval.alternative)
         if approval.state == r.APPROVAL_STATE_APPROVED or (offered and _accepts(request, approval.alternative)):
             ruling, self.rulings[named] = self.rulings[named], Ruling(obligations=self.rulings[named].obligations)

@@ -35,6 +35,8 @@ services:
   model: {owner: cx, variants: {large: {approval: {roles: [approver], bind: exact}}}}
 prices: [{match: "model/*", unit: call, amount: 0.01, currency: EUR}]
 budgets: {month: {limit: 1000, window: month}}
+# A busy machine makes OPA late, which is not what is tried here.
+sidecar: {opa: {timeout_ms: 10000}}
 """
 
 
@@ -88,8 +90,7 @@ def test_of_a_thousand_replays_one_is_let_through(tmp_path: Path) -> None:
     found = asyncio.run(replayed(tmp_path, REPLAYS))
     assert sum(found.answers.values()) == REPLAYS
     assert found.answers.pop("ALLOW allowed") == 1
-    # A machine that is busy with other things may make OPA late: that allows nothing either.
-    assert found.answers.keys() <= {"HOLD approval_required", "DENY facts_changed", "DENY pdp_unavailable"}
+    assert found.answers.keys() <= {"HOLD approval_required", "DENY facts_changed"}
     assert found.uses == [[found.grant]]
 
 
