@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Collection, Coroutine, Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from time import perf_counter
 from typing import Any, TypeVar
@@ -36,9 +36,11 @@ from remit.core.model import Subject
 from remit.listeners import authzen_read
 from remit.listeners.grpc_limits import Places
 from remit.listeners.grpc_peer import AUTHORIZATION, credential
-from remit.listeners.grpc_status import MAX_VIOLATIONS, Overloaded
+from remit.listeners.grpc_status import Overloaded
 from remit.listeners.ops import Asked, Told
 from remit.listeners.pipeline import Identities, Observer, Pipeline
+from remit.listeners.refusal_counts import RefusalCounts
+from remit.listeners.working import Working
 
 MAX_BODY_BYTES = 512 * 1024
 MAX_AT_ONCE, MAX_PER_CALLER = 32, 16
@@ -77,7 +79,8 @@ class Authzen:
         self._base = base.rstrip("/")
         self._seconds = seconds
         self._places = Places(MAX_AT_ONCE, MAX_PER_CALLER, "requests")
-        self._working: set[asyncio.Task[Any]] = set()
+        self._working = Working()
+        self._counts = RefusalCounts(pipeline, observer)
 
     @property
     def paths(self) -> Collection[str]:
@@ -94,8 +97,7 @@ class Authzen:
 
     async def finish(self, grace: float) -> None:
         """Wait until all work is done, at most `grace` seconds."""
-        if self._working:
-            await asyncio.wait(self._working, timeout=grace)
+        await self._working.finish(grace)
 
     async def _answer(self, asked: Asked) -> Told:
         allowed = "GET" if asked.path == CONFIGURATION else "POST"
@@ -109,13 +111,13 @@ class Authzen:
             caller = _name(subject)
             self._places.take(caller)
             try:
-                return await asyncio.shield(self._work(self._decide(subject, asked, await _body(asked))))
+                return await asyncio.shield(self._working.begin(self._decide(subject, asked, await _body(asked))))
             finally:
                 self._places.give_back(caller)
         except _Wrong as wrong:
             return wrong.told
         except Exception as error:
-            return await asyncio.shield(self._work(self._refuse(caller, error)))
+            return await asyncio.shield(self._working.begin(self._refuse(caller, error)))
 
     def _configuration(self, asked: Asked) -> Told:
         base = self._base or asked.origin
@@ -176,26 +178,9 @@ class Authzen:
         """Refused identities and malformed requests are counted into the journal, as gRPC's are."""
         if isinstance(error, ServiceError):
             _log.error("an evaluation ended without a decision: %s", error)
-        elif isinstance(error, Unauthenticated):
-            self._observer.identity_failed(error.cause)
-            await self._tell(peer, "identity", f"{error.cause}: {error}")
-        elif isinstance(error, BadRequest):
-            await self._tell(peer, "request", ", ".join(each.field for each in error.violations[:MAX_VIOLATIONS]))
         elif not isinstance(error, CallerError | Overloaded):
             _log.error("an evaluation failed", exc_info=error)
-
-    async def _tell(self, peer: str, kind: str, detail: str) -> None:
-        try:
-            await self._pipeline.refused(peer, kind, detail)
-        except ServiceError as error:
-            # The refusal stands all the same: a store that is down makes nobody known.
-            _log.error("a refused %s could not be recorded: %s", kind, error)
-
-    def _work(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        task = asyncio.get_running_loop().create_task(work)
-        self._working.add(task)
-        task.add_done_callback(self._working.discard)
-        return task
+        await self._counts.count(peer, error)
 
 
 class _Wrong(Exception):

@@ -14,13 +14,15 @@ from remit.core.egress.exchange import HttpRequest
 from remit.core.egress.kinds.mcp import map_mcp
 from remit.core.egress.mcp_listing import Allowed
 from remit.core.egress.mcp_message import McpRefused
-from remit.core.errors import ServiceError, StoreUnavailable, Unauthenticated
+from remit.core.errors import StoreUnavailable, Unauthenticated
 from remit.core.model import Subject
 from remit.listeners.egress_caller import Caller, Seat, seated
 from remit.listeners.egress_peer import identify
 from remit.listeners.egress_places import Place, place_of
 from remit.listeners.grpc_limits import Places
 from remit.listeners.pipeline import Identities, Pipeline
+from remit.listeners.refusal_counts import RefusalCounts
+from remit.listeners.working import Working
 from remit.pep.egress import Attempt, Egress, Passage
 from remit.pep.meter import End
 from remit.pep.outwait import Patience
@@ -81,7 +83,8 @@ class EgressDesk:
         self._waiting = (Places(MAX_WAITING, WAITING_PER_CALLER), Places(MAX_WAITING_BYTES, WAITING_BYTES_PER_CALLER))
         self._open = Places(MAX_OPEN, OPEN_PER_CALLER)
         self._echoes: dict[tuple[bytes, ...], Echoes] = {}
-        self._working: set[asyncio.Task[Any]] = set()
+        self._working = Working()
+        self._counts = RefusalCounts(pipeline, observer)
 
     def place(self, listener: str, pseudo: Mapping[str, str]) -> Place:
         """Where a request is meant to go."""
@@ -113,19 +116,11 @@ class EgressDesk:
 
     async def unidentified(self, peer: str, error: Unauthenticated) -> None:
         """Count a refused identity into the journal."""
-        self._observer.identity_failed(error.cause)
-        await self._tell(peer, "identity", f"{error.cause}: {error}")
+        await self._counts.count(peer, error)
 
     async def malformed(self, peer: str, details: str) -> None:
         """Count into the journal what never became a request."""
-        await self._tell(peer, "request", details)
-
-    async def _tell(self, peer: str, kind: str, detail: str) -> None:
-        try:
-            await self._pipeline.refused(peer, kind, detail)
-        except ServiceError as failed:
-            # The refusal stands all the same: a store that is down makes nobody known.
-            _log.error("a refused %s could not be recorded: %s", kind, failed)
+        await self._counts.malformed(peer, details)
 
     async def begin(self, subject: Subject, attempt: Attempt, caller: Caller | None = None) -> Passage | Answer:
         """Decide; a held call may wait for as long as its caller does. Raises StoreUnavailable, Overloaded."""
@@ -171,10 +166,7 @@ class EgressDesk:
 
     def work(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Do something that the end of its stream does not cancel."""
-        task = asyncio.get_running_loop().create_task(work)
-        self._working.add(task)
-        task.add_done_callback(self._working.discard)
-        return task
+        return self._working.begin(work)
 
     async def settle(self, passage: Passage, end: End) -> None:
         """Settle, as often as it takes: a store that is away for a moment must not cost a settlement."""
@@ -196,8 +188,7 @@ class EgressDesk:
 
     async def finish(self, grace: float) -> None:
         """Wait until all that was begun is settled, at most `grace` seconds."""
-        if self._working:
-            await asyncio.wait(self._working, timeout=grace)
+        await self._working.finish(grace)
 
 
 def _caller(subject: Subject) -> str:

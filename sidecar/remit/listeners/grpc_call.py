@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any, NoReturn, TypeAlias, TypeVar
@@ -28,15 +28,17 @@ from typing import Any, NoReturn, TypeAlias, TypeVar
 import grpc
 from google.protobuf.message import Message
 
-from remit.core.errors import BadRequest, RemitError, ServiceError, Unauthenticated, Violation
+from remit.core.errors import BadRequest, RemitError, ServiceError, Violation
 from remit.core.model import Subject
 from remit.listeners.grpc_fields import SECOND
 from remit.listeners.grpc_limits import Limits, Places
 from remit.listeners.grpc_peer import address, evidence
 from remit.listeners.grpc_read import message, waits
-from remit.listeners.grpc_status import MAX_VIOLATIONS, Overloaded, Stopping, TooSlow, WatchAgain, status_of
+from remit.listeners.grpc_status import Overloaded, Stopping, TooSlow, WatchAgain, status_of
 from remit.listeners.grpc_stream import Flow, bounded
 from remit.listeners.pipeline import Identities, Observer, Pipeline
+from remit.listeners.refusal_counts import RefusalCounts
+from remit.listeners.working import Working
 
 # Generic in the type stubs alone.
 Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
@@ -97,7 +99,8 @@ class Calls:
         self._waiting = Places(limits.waiting, limits.waiting_per_caller, "calls that wait")
         self._watching = Places(limits.watching, limits.watching_per_caller, "watches")
         self._stopping: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._working: set[asyncio.Task[Any]] = set()
+        self._working = Working()
+        self._counts = RefusalCounts(pipeline, observer)
 
     def served(self, rpc: Rpc | Streaming) -> grpc.RpcMethodHandler[Any, Any]:
         """What gRPC calls for a method."""
@@ -119,8 +122,7 @@ class Calls:
 
     async def finish(self, grace: float) -> None:
         """Wait until all work is done, at most `grace` seconds."""
-        if self._working:
-            await asyncio.wait(self._working, timeout=grace)
+        await self._working.finish(grace)
 
     async def _serve(self, rpc: Rpc | Streaming, context: Context) -> Answered:
         started = perf_counter()
@@ -128,7 +130,7 @@ class Calls:
             shown = evidence(context, certificates=self._certificates, limit=self._limits.metadata_bytes)
             subject = self._identities.identify(shown)
         except RemitError as error:
-            return await asyncio.shield(self._work(self._refuse(address(context), error)))
+            return await asyncio.shield(self._working.begin(self._refuse(address(context), error)))
         except Exception as error:
             return _unexpected(rpc, error)
         self._observer.stage("identify", perf_counter() - started)
@@ -139,12 +141,12 @@ class Calls:
                 return None
             return await self._admitted(rpc, context, subject, caller)
         except RemitError as error:
-            return await asyncio.shield(self._work(self._refuse(caller, error)))
+            return await asyncio.shield(self._working.begin(self._refuse(caller, error)))
 
     async def _admitted(self, rpc: Rpc, context: Context, subject: Subject, caller: str) -> Answered:
         request = await self._arrived(rpc, context, caller)
         wait = self._granted(rpc, request, caller)
-        work = self._work(self._answer(rpc, subject, request))
+        work = self._working.begin(self._answer(rpc, subject, request))
         self._give_back_after(work, self._places, caller)
         if wait:
             self._give_back_after(work, self._waiting, caller)
@@ -190,7 +192,7 @@ class Calls:
             if rpc.watches:
                 self._watching.give_back(caller)
             raise
-        work = self._work(self._parts(rpc, subject, request, flow))
+        work = self._working.begin(self._parts(rpc, subject, request, flow))
         try:
             if status := await self._flowed(rpc, work, flow):
                 await _end(context, status)
@@ -235,10 +237,10 @@ class Calls:
             async with asyncio.timeout(seconds):
                 raw: object = await context.read()
         except TimeoutError:
-            await asyncio.shield(self._work(self._tell(caller, "request", "message")))
+            await asyncio.shield(self._working.begin(self._counts.malformed(caller, "message")))
             raise TooSlow(f"the request did not arrive within {seconds:g} seconds") from None
         except asyncio.CancelledError:
-            self._work(self._tell(caller, "request", "message"))
+            self._working.begin(self._counts.malformed(caller, "message"))
             raise
         if not isinstance(raw, bytes):
             raise BadRequest(Violation("message", f"one whole message of at most {most} bytes"))
@@ -266,25 +268,8 @@ class Calls:
         """The status of an error; refused identities and malformed requests are counted into the journal."""
         if isinstance(error, ServiceError):
             _log.error("a call ended without a decision: %s", error)
-        if isinstance(error, Unauthenticated):
-            self._observer.identity_failed(error.cause)
-            await self._tell(peer, "identity", f"{error.cause}: {error}")
-        elif isinstance(error, BadRequest):
-            await self._tell(peer, "request", ", ".join(each.field for each in error.violations[:MAX_VIOLATIONS]))
+        await self._counts.count(peer, error)
         return status_of(error)
-
-    async def _tell(self, peer: str, kind: str, detail: str) -> None:
-        try:
-            await self._pipeline.refused(peer, kind, detail)
-        except ServiceError as error:
-            # The refusal stands all the same: a store that is down makes nobody known.
-            _log.error("a refused %s could not be recorded: %s", kind, error)
-
-    def _work(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        task = asyncio.get_running_loop().create_task(work)
-        self._working.add(task)
-        task.add_done_callback(self._working.discard)
-        return task
 
 
 async def _end(context: Context, status: grpc.Status) -> NoReturn:
