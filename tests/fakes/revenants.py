@@ -135,3 +135,10 @@ def on_postgres(machine: type[M], installation: Installation, *, hunted: bool = 
     if hunted:
         parts["teardown"] = lambda self: self.world.end()
     return type(machine.__name__, (machine,), parts)
+
+
+def planted(machine: type[M], **parts: type) -> type[M]:
+    """A state machine on SQLite, of whose store some parts have a bug; hunted, it need not come to a good end."""
+    store = type("Planted", (SqliteStore,), parts)
+    world = type("World", (Sqlite,), {"store_type": store})
+    return type(machine.__name__, (machine,), {"world_type": world, "teardown": lambda self: self.world.end()})

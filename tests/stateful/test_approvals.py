@@ -10,7 +10,7 @@ import pytest
 from counts import COUNTS, PROFILE
 from fakes.approvals import asked, item, vote
 from fakes.commits import SECOND, Desk
-from fakes.revenants import Memory, Sqlite, on_postgres
+from fakes.revenants import Memory, Sqlite, on_postgres, planted
 from fakes.store_postgres import Installation
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
@@ -22,7 +22,6 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from remit.backends.store_sqlite import SqliteStore
 from remit.backends.store_sqlite.approvals import Approvals
 from remit.backends.store_sqlite.refusal import Refusal
 from remit.core.approval import Approval, Bind, State, Terms, Verdict
@@ -413,21 +412,8 @@ class _Generous(Approvals):
 @pytest.mark.parametrize("approvals", [_Believing, _Blind, _Obedient, _Generous])
 def test_planted_bugs_are_found(approvals: type[Approvals]) -> None:
     """Lost uses, answers to what was not seen, grants that too few approved, and costs that nobody adds up."""
-
-    class Planted(SqliteStore):
-        approvals_type = approvals
-
-    class World(Sqlite):
-        store_type = Planted
-
-    class Machine(SqliteApprovals):
-        world_type = World
-
-        def teardown(self) -> None:
-            self.world.end()
-
     with pytest.raises((AssertionError, StoreUnavailable)):
-        run_state_machine_as_test(Machine, settings=HUNT)
+        run_state_machine_as_test(planted(SqliteApprovals, approvals_type=approvals), settings=HUNT)
 
 
 @pytest.mark.timeout(3600)

@@ -9,12 +9,11 @@ from dataclasses import dataclass, field
 import pytest
 from counts import COUNTS, PROFILE
 from fakes.commits import SECOND, START, Desk
-from fakes.revenants import Memory, Sqlite, on_postgres
+from fakes.revenants import Memory, Sqlite, on_postgres, planted
 from fakes.store_postgres import Installation
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
-from remit.backends.store_sqlite import SqliteStore
 from remit.backends.store_sqlite.sessions import Sessions
 from remit.core.effect import CloseWorkflow, JoinLabels
 from remit.core.errors import IllegalTransition, StoreUnavailable
@@ -211,21 +210,8 @@ class _Quiet(Sessions):
 @pytest.mark.parametrize("sessions", [_Washing, _Losing, _Quiet])
 def test_planted_bugs_are_found(sessions: type[Sessions]) -> None:
     """Washing by closing, labels lost after the end, and stale versions."""
-
-    class Planted(SqliteStore):
-        sessions_type = sessions
-
-    class World(Sqlite):
-        store_type = Planted
-
-    class Machine(SqliteLabels):
-        world_type = World
-
-        def teardown(self) -> None:
-            self.world.end()
-
     with pytest.raises((AssertionError, StoreUnavailable)):
-        run_state_machine_as_test(Machine, settings=HUNT)
+        run_state_machine_as_test(planted(SqliteLabels, sessions_type=sessions), settings=HUNT)
 
 
 @pytest.mark.timeout(3600)

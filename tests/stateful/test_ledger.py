@@ -8,12 +8,11 @@ from dataclasses import dataclass, field
 import pytest
 from counts import COUNTS, PROFILE
 from fakes.commits import EUR, SECOND, Desk, row
-from fakes.revenants import Memory, Sqlite, on_postgres
+from fakes.revenants import Memory, Sqlite, on_postgres, planted
 from fakes.store_postgres import Installation
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
-from remit.backends.store_sqlite import SqliteStore
 from remit.backends.store_sqlite.ledger import Ledger
 from remit.core.effect import AdjustBudget, Committed, EndReservation, ProlongReservation, Refused, Reserve
 from remit.core.errors import IllegalTransition, StoreUnavailable
@@ -247,21 +246,8 @@ class _Twice(Ledger):
 @pytest.mark.parametrize("ledger", [_Guardless, _Forgetful, _Twice])
 def test_planted_bugs_are_found(ledger: type[Ledger]) -> None:
     """A guard that is too wide, money that stays held, and a settlement that counts twice."""
-
-    class Planted(SqliteStore):
-        ledger_type = ledger
-
-    class World(Sqlite):
-        store_type = Planted
-
-    class Machine(SqliteLedger):
-        world_type = World
-
-        def teardown(self) -> None:
-            self.world.end()
-
     with pytest.raises((AssertionError, StoreUnavailable)):
-        run_state_machine_as_test(Machine, settings=HUNT)
+        run_state_machine_as_test(planted(SqliteLedger, ledger_type=ledger), settings=HUNT)
 
 
 @pytest.mark.timeout(3600)

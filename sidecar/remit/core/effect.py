@@ -262,6 +262,10 @@ class NoteAct:
     expires: int
 
 
+OversightEffect = (
+    OpenApproval | JoinApproval | MoveApproval | UseGrant | TakeClaim | ReleaseClaim | RespectClaims | NoteAct
+)
+
 Effect = (
     Reserve
     | EndReservation
@@ -277,14 +281,7 @@ Effect = (
     | LapseSlice
     | KeepAnswer
     | SeeSubjects
-    | OpenApproval
-    | JoinApproval
-    | MoveApproval
-    | UseGrant
-    | TakeClaim
-    | ReleaseClaim
-    | RespectClaims
-    | NoteAct
+    | OversightEffect
 )
 
 

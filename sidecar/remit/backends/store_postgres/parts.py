@@ -33,6 +33,7 @@ from remit.core.effect import (
     NoteAct,
     OpenApproval,
     OpenWorkflow,
+    OversightEffect,
     PlaceHalt,
     ProlongReservation,
     Record,
@@ -172,6 +173,11 @@ class Part:
                     "sight": SIGHTS.index(sight),
                     "subjects": _base64(b"".join(subjects)),
                 }
+        return self._oversight(effect)
+
+    def _oversight(self, effect: OversightEffect) -> dict[str, Any]:
+        """Of approvals, claims and acts: each names what it locks."""
+        match effect:
             case OpenApproval(approval):
                 self._lock(APPROVAL, approval.id, approval.like)
                 if len(approval.items) != 1:
