@@ -25,7 +25,7 @@ from remit.core.errors import BadRequest, Violation
 from remit.core.journal import Verification
 from remit.core.model import ActionName, BudgetRoom, BudgetRow, Halt, Subject
 from remit.core.query import ExecuteCall, Executed, QueryCall, QueryPart
-from remit.pep import audit, claims, failures, handoff, oversight, resolving, workflow
+from remit.pep import audit, claims, failures, handoff, oversight, resolving, showing, workflow
 from remit.pep import report as reports
 from remit.pep.decide import decide
 from remit.pep.execute import Executions
@@ -77,11 +77,11 @@ class Pipeline:
         self, subject: Subject, states: Sequence[State], id: str, before: str, limit: int
     ) -> Sequence[Shown]:
         """Approvals that the caller may see, the newest first."""
-        return await resolving.listed(self._world, subject, states, id, before=before, limit=limit)
+        return await showing.listed(self._world, subject, states, id, before=before, limit=limit)
 
     def watch_approvals(self, subject: Subject) -> AsyncGenerator[Shown | None, None]:
         """Pending ones that the caller may resolve, then None, then each that it may see as it changes."""
-        return resolving.watched(self._world, subject)
+        return showing.watched(self._world, subject)
 
     async def resolve(self, subject: Subject, resolution: Resolution) -> Resolved:
         """Approve, deny, take back, or pass on. Raises NotFound, IllegalTransition, BadRequest."""
