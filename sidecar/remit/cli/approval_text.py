@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from remit.cli.ages import ago, lasting, nanoseconds, still
-from remit.cli.decisions import money_document, money_text
+from remit.cli.decisions import money_document, money_text, people_text
 from remit.cli.text import clean, counted, moment
 from remit.core.canonical import MalformedJson, encode_exact, parse
 from remit.sdk.reading import read_money
@@ -55,7 +55,7 @@ def resource_text(resource: resources_pb2.Resource) -> str:
 
 def asked_of(approval: pb.Approval) -> str:
     """Who may answer now: the supervisor, or people with one of the roles."""
-    people = f"people with {' or '.join(map(clean, approval.roles))}" if approval.roles else ""
+    people = people_text(approval.roles)
     if not approval.supervisor:
         return people or "nobody: no role is named"
     return clean(approval.supervisor) + (f", or {people}" if people else "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 import click
@@ -95,12 +96,18 @@ def change_text(change: Change) -> str:
     return ", ".join(filter(None, words))
 
 
+def people_text(roles: Iterable[str]) -> str:
+    """Those who have one of these roles; "" where none is named."""
+    named = " or ".join(map(clean, roles))
+    return f"people with {named}" if named else ""
+
+
 def turning_text(approval: PendingApproval) -> str:
     """Where it stands, and who may say something until when."""
     words = f"{clean(approval.id)} {clean(approval.state)}"
     if approval.state != "pending":
         return words
-    people = f"people with {' or '.join(map(clean, approval.roles))}" if approval.roles else ""
+    people = people_text(approval.roles)
     asked = " or ".join(filter(None, [clean(approval.supervisor), people]))
     return f"{words}: {asked or 'nobody'} may answer until {moment(approval.expires)}"
 

@@ -272,6 +272,11 @@ def waits(approval: Approval, binding: str, *, labels: Collection[str], amount: 
     item = approval.item(binding)
     if item is None or approval.state is not State.PENDING or approval.deadline <= now:
         return False
+    return holds_all(item, labels=labels, amount=amount)
+
+
+def holds_all(item: Item, *, labels: Collection[str], amount: int) -> bool:
+    """Whether an item has all of what is asked in it: these labels or more, this amount or more."""
     return set(labels) <= set(item.labels) and amount <= item.amount
 
 
@@ -369,9 +374,12 @@ def _passed_on(approval: Approval, now: int) -> Approval:
 
 
 def _ended(approval: Approval, state: State, now: int) -> Approval:
+    return blanked(replace(approval, state=state, ended=now))
+
+
+def blanked(approval: Approval) -> Approval:
     """With nothing of what was asked for left to read."""
-    items = tuple(replace(each, shown="") for each in approval.items)
-    return replace(approval, state=state, ended=now, items=items)
+    return replace(approval, items=tuple(replace(each, shown="") for each in approval.items))
 
 
 def _listed(type: str) -> str:

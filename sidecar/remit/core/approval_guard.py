@@ -18,7 +18,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from remit.core.approval import MOVES, Approval, Bind, Item, State, Vote, approving, to_document
+from remit.core.approval import MOVES, Approval, Bind, Item, State, Vote, approving, blanked, holds_all, to_document
 from remit.core.errors import IllegalTransition
 
 _MOVING = frozenset({"state", "version", "votes", "level", "deadline", "expires", "ended", "alternative"})
@@ -42,7 +42,7 @@ def check_opened(approval: Approval, now: int) -> None:
 
 def same(there: Item | None, asked: Item) -> bool:
     """Whether an item is there that holds all of what is asked: the same labels or more, the same amount or more."""
-    return there is not None and set(asked.labels) <= set(there.labels) and asked.amount <= there.amount
+    return there is not None and holds_all(there, labels=asked.labels, amount=asked.amount)
 
 
 def moved(stored: Approval, wanted: Approval, now: int) -> Approval:
@@ -70,11 +70,6 @@ def moved(stored: Approval, wanted: Approval, now: int) -> Approval:
     if after.state is State.APPROVED and (not new or len(approving(after)) < stored.terms.quorum):
         raise IllegalTransition(f"approval {stored.id} needs {stored.terms.quorum} who approve")
     return after if after.state in (State.PENDING, State.APPROVED) else blanked(after)
-
-
-def blanked(approval: Approval) -> Approval:
-    """With nothing of what was asked for left to read."""
-    return replace(approval, items=tuple(replace(each, shown="") for each in approval.items))
 
 
 def _what(approval: Approval) -> dict[str, Any]:
