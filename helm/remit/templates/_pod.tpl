@@ -30,6 +30,9 @@ securityContext:
   seccompProfile: {type: RuntimeDefault}
 terminationMessagePath: /dev/termination-log
 terminationMessagePolicy: FallbackToLogsOnError
+{{- /* What lies at this path keeps the API server from putting the pod's token there, which this one needs least of all. */}}
+volumeMounts:
+  - {name: remit-config, mountPath: /var/run/secrets/kubernetes.io/serviceaccount, readOnly: true}
 {{- end }}
 
 {{- define "remit.pod.sidecar" -}}
