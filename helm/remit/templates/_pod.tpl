@@ -40,8 +40,9 @@ name: remit
 image: {{ include "remit.image" . | quote }}
 imagePullPolicy: {{ .Values.image.pullPolicy }}
 restartPolicy: Always
-args: [up, --catalogue, /etc/remit/config, {{ .Values.sidecar.egress | ternary "--egress" "--no-egress" }}]
+args: [up, {{ .Values.sidecar.egress | ternary "--egress" "--no-egress" }}]
 env:
+  - {name: REMIT_CATALOGUE, value: /etc/remit/config}
   - {name: REMIT_STATE, value: /var/lib/remit/state}
   - {name: TMPDIR, value: /var/lib/remit}
   - {name: REMIT_SOCKET, value: "off"}
