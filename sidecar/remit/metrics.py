@@ -135,6 +135,9 @@ class Metrics:
         self._store_up = self._gauge(
             "remit_store_up", "Whether the store answered and recorded when it was last asked to."
         )
+        self._certificate = self._gauge(
+            "remit_certificate_expiry_seconds", "When the certificate in force expires, since 1970.", "use"
+        )
         self._policy = self._gauge("remit_policy_info", "The policy revision in force.", "revision")
         self._reload = self._gauge("remit_reload_success", "Whether the last load of catalogue and policy succeeded.")
         self._gauge("remit_build_info", "This build.", "version").labels(version).set(1)
@@ -221,6 +224,10 @@ class Metrics:
     def store(self, *, up: bool) -> None:
         """Whether the store answers and records."""
         self._store_up.set(up)
+
+    def certificate(self, use: str, expires: float) -> None:
+        """When the certificate that is shown at `use` (grpc, desk, egress) expires, in seconds since 1970."""
+        self._certificate.labels(use).set(expires)
 
     def policy(self, revision: str) -> None:
         """The revision in force; the one before it is no longer told."""

@@ -14,7 +14,8 @@ from cryptography.hazmat.primitives.serialization import (
 from fakes.loop import in_loop
 from listeners.certificates import Authority, Pair
 from remit.backends.envoy_places import EgressPlaces, EgressTls
-from remit.backends.tls_files import TlsFiles, TlsUnusable
+from remit.backends.pem_files import TlsUnusable
+from remit.backends.tls_files import TlsFiles
 
 AUTHORITY = Authority()
 

@@ -42,6 +42,7 @@ CONTRACT = {
     "remit_journal_fsync_seconds_count": (),
     "remit_pdp_up": (),
     "remit_store_up": (),
+    "remit_certificate_expiry_seconds": ("use",),
     "remit_policy_info": ("revision",),
     "remit_reload_success": (),
     "remit_label_overflow_total": (),
@@ -129,6 +130,7 @@ async def test_every_metric_of_the_contract_is_there_with_its_labels() -> None:
     metrics.view_masked("analysis", "crm", ["customers.email"])
     metrics.identity_failed("missing")
     metrics.fsynced(0.001)
+    metrics.certificate("grpc", 1.0)
     metrics.failed("loop", "halt")
     metrics.policy("r1")
     await desk.must(OpenApproval(waiting("a_1")))

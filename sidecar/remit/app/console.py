@@ -9,11 +9,12 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+from remit.app.certificates import Certificates
 from remit.backends.htmx_install import obtain
 from remit.backends.program_install import InstallFailed
 from remit.config.desk_settings import DeskSettings
 from remit.config.desk_settings import OidcSettings as ProviderSettings
-from remit.config.listening import Address, TlsSettings
+from remit.config.listening import Address
 from remit.core.errors import RemitError
 from remit.listeners.console.app import Console
 from remit.listeners.console.oidc import OidcSettings, ProviderFailed
@@ -43,7 +44,7 @@ async def serve_console(
     clock: Clock,
     ids: Ids,
     desk: DeskSettings,
-    tls: TlsSettings | None,
+    certificates: Certificates | None,
     drain_seconds: float,
     progress: Progress,
     besides: Besides | None = None,
@@ -75,11 +76,14 @@ async def serve_console(
         ) from error
     listener = ConsoleListener(console.app)
     try:
-        bound = await listener.start(address.host, address.port, None if tls is None else (tls.cert, tls.key))
+        load = None if certificates is None else certificates.now.load
+        bound = await listener.start(address.host, address.port, load)
     except OSError as error:
         raise CannotListen(f"cannot listen on {address}: {error.strerror or error}") from error
     stack.push_async_callback(listener.stop, drain_seconds)
-    return f"{'http' if tls is None else 'https'}://{bound}"
+    if certificates is not None:
+        certificates.then(lambda pem: listener.show(pem.load))
+    return f"{'http' if certificates is None else 'https'}://{bound}"
 
 
 def _provider(settings: ProviderSettings) -> OidcSettings:

@@ -34,10 +34,11 @@ class Desk(Member):
 
     async def _serve(self, stack: AsyncExitStack, keys: Keys) -> None:
         desk = self._settings.desk
+        certificates = await self._certified("desk", desk.tls)
         if desk.grpc is not None:
-            await self._serve_grpc(stack, [tcp(desk.grpc, desk.tls)])
+            await self._serve_grpc(stack, [tcp(desk.grpc, certificates)])
         self._metrics.expose(self._store, self._clock)
         if desk.http is not None:
-            await self._serve_console(stack, desk.http, desk.tls)
+            await self._serve_console(stack, desk.http, certificates)
         await self._serve_ops(stack, self._settings.ops)
         await self._tell()

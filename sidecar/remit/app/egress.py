@@ -18,9 +18,10 @@ from remit.backends.envoy_install import obtain
 from remit.backends.envoy_places import EgressPlaces, EgressTls
 from remit.backends.envoy_process import EnvoyFailed
 from remit.backends.envoy_server import EnvoyServer
+from remit.backends.pem_files import TlsUnusable
 from remit.backends.resolver_system import SystemResolver
 from remit.backends.signing_files import SigningFiles
-from remit.backends.tls_files import TlsFiles, TlsUnusable
+from remit.backends.tls_files import TlsFiles
 from remit.backends.vault_file import FileVault
 from remit.config.settings import Address, EgressSettings, TlsSettings
 from remit.core.catalogue import Catalogue
@@ -107,6 +108,7 @@ class EgressParts:
         binary = await asyncio.to_thread(obtain, os.environ, self._settings.binary, progress)
         self._known = catalogue
         await self._tls.start()
+        self._tell_expiry()
         await self._signing.start()
         await self._signing.refresh(catalogue)
         await self._addresses.refresh(catalogue)
@@ -152,6 +154,10 @@ class EgressParts:
         self._metrics.envoy(up=up)
         _log.log(logging.INFO if up or self._stopping else logging.ERROR, "Envoy: %s", why)
 
+    def _tell_expiry(self) -> None:
+        if self._tls.expires is not None:
+            self._metrics.certificate("egress", self._tls.expires)
+
     async def _resolve(self) -> None:
         """Follow names to where they lead, judged anew each time."""
         while True:
@@ -173,6 +179,7 @@ class EgressParts:
                 _log.error("a key to sign with could not be written: %s", error)
             try:
                 if await self._tls.refresh():
+                    self._tell_expiry()
                     _log.info("Envoy reads its certificates anew")
             except (TlsUnusable, OSError) as error:
                 _log.error("Envoy keeps the certificates that it has: %s", error)

@@ -20,6 +20,7 @@ from typing import Any, ClassVar
 
 from joserfc.jwk import OKPKey
 
+from remit.app.certificates import Certificates
 from remit.app.files import Files
 from remit.app.secrets import Secrets
 from remit.app.stores import OpenedStore, open_store
@@ -44,7 +45,7 @@ from remit.core.errors import StoreUnavailable
 from remit.core.model import Context, Facts, Identity, Request, Resource, ResourceFacts, Subject
 from remit.listeners.grpc_call import Methods
 from remit.listeners.grpc_limits import Limits
-from remit.listeners.grpc_server import Address, CannotListen, GrpcListener, Tcp, Tls
+from remit.listeners.grpc_server import Address, CannotListen, GrpcListener, Tcp
 from remit.listeners.ops import Besides, OpsListener
 from remit.metrics import MeteredPdp, Metrics, metered_store
 from remit.pep.pipeline import Pipeline
@@ -260,7 +261,12 @@ class Member(ABC):
         self._servers["gRPC"] = grpc.ended
 
     async def _serve_console(
-        self, stack: AsyncExitStack, address: ListenOn, tls: TlsSettings | None, *, besides: Besides | None = None
+        self,
+        stack: AsyncExitStack,
+        address: ListenOn,
+        certificates: Certificates | None,
+        *,
+        besides: Besides | None = None,
     ) -> None:
         """Serve people's web pages, with health and metrics beside them, and what there is besides."""
         # What they are made with takes memory and time to load: a sidecar that serves none goes without.
@@ -275,7 +281,7 @@ class Member(ABC):
             clock=self._clock,
             ids=self._ids,
             desk=self._settings.desk,
-            tls=tls,
+            certificates=certificates,
             drain_seconds=self._settings.limits.drain_seconds,
             progress=self._progress,
             besides=besides,
@@ -294,6 +300,14 @@ class Member(ABC):
                 raise CannotListen(f"cannot listen on {address}: {error.strerror or error}") from error
             self.addresses += (f"http://{bound}",)
             stack.push_async_callback(ops.stop)
+
+    async def _certified(self, use: str, settings: TlsSettings | None) -> Certificates | None:
+        """The certificate that these settings name, kept as its files say. Raises TlsUnusable."""
+        if settings is None:
+            return None
+        found = await Certificates.read(use, settings, self._metrics)
+        self._run(found.follow())
+        return found
 
     async def _tell(self) -> None:
         """Tell chat tools of approvals, where the settings say so. Raises VaultFailed."""
@@ -371,17 +385,9 @@ class Member(ABC):
                 await self.reload()
 
 
-def tcp(address: ListenOn, tls: TlsSettings | None) -> Tcp:
-    """As the gRPC listener takes it, with the files of the certificate as they are now."""
-    return Tcp(address.host, address.port, read_tls(tls))
-
-
-def read_tls(settings: TlsSettings | None) -> Tls | None:
-    """The files that the settings name."""
-    if settings is None:
-        return None
-    client_ca = settings.client_ca.read_bytes() if settings.client_ca else b""
-    return Tls(settings.cert.read_bytes(), settings.key.read_bytes(), client_ca)
+def tcp(address: ListenOn, certificates: Certificates | None) -> Tcp:
+    """As the gRPC listener takes it."""
+    return Tcp(address.host, address.port, None if certificates is None else certificates.grpc())
 
 
 _NOBODY = Subject("agent", "probe", "", (), Identity("local", "probe"))

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from typing import Any, ClassVar
 
+from remit.app.certificates import Certificates
 from remit.app.egress import EgressParts
 from remit.app.member import Load, Member, Progress, tcp
 from remit.backends.databases import CatalogueDatabases
@@ -53,17 +54,19 @@ class App(Member):
         await self._databases.use(self._catalogue)
         stack.push_async_callback(self._databases.close)
         self._world.databases, self._world.tokenizer = self._databases, tokenizer
-        await self._serve_grpc(stack, self._listen_on())
+        settings = self._settings
+        served = settings.grpc is not None or (settings.console and settings.http is not None)
+        certificates = await self._certified("grpc", settings.tls if served else None)
+        await self._serve_grpc(stack, self._listen_on(certificates))
         await self._serve_egress(stack)
         if not self._shared:
             # What many members share, one of them tells: the desk.
             self._metrics.expose(self._store, self._clock)
             await self._tell()
-        settings = self._settings
         authzen = Authzen(self._pipeline, self._identity, self._metrics)
         stack.push_async_callback(authzen.finish, settings.limits.drain_seconds)
         if settings.console and settings.http is not None:
-            await self._serve_console(stack, settings.http, settings.tls, besides=authzen)
+            await self._serve_console(stack, settings.http, certificates, besides=authzen)
         else:
             await self._serve_ops(stack, settings.http, besides=authzen)
         await self._serve_ops(stack, settings.ops)
@@ -80,14 +83,14 @@ class App(Member):
             raise
         await self._databases.use(catalogue)
 
-    def _listen_on(self) -> Sequence[Address]:
+    def _listen_on(self, certificates: Certificates | None) -> Sequence[Address]:
         settings = self._settings
         addresses: list[Address] = []
         if settings.socket is not None:
             settings.socket.parent.mkdir(parents=True, exist_ok=True)
             addresses.append(UnixSocket(settings.socket))
         if settings.grpc is not None:
-            addresses.append(tcp(settings.grpc, settings.tls))
+            addresses.append(tcp(settings.grpc, certificates))
         return addresses
 
     async def _serve_egress(self, stack: AsyncExitStack) -> None:

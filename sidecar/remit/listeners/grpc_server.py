@@ -29,21 +29,40 @@ class CannotListen(RemitError):
     """An address that cannot be listened on; the message says which and why."""
 
 
-@dataclass(frozen=True, slots=True)
 class Tls:
     """PEM texts. With `client_ca`, every client must show a certificate that it signed; without, tokens alone."""
 
-    certificate: bytes
-    key: bytes
-    client_ca: bytes = b""
+    def __init__(self, certificate: bytes, key: bytes, client_ca: bytes = b"") -> None:
+        self.asks = bool(client_ca)
+        """Whether clients must show a certificate; for good."""
+        self._now = _configuration(certificate, key, client_ca)
+
+    def use(self, certificate: bytes, key: bytes, client_ca: bytes = b"") -> None:
+        """From now on new connections are made by these, and those there are go on. They must fit together."""
+        if bool(client_ca) is not self.asks:
+            raise ValueError("whether clients show certificates does not change while they are served")
+        self._now = _configuration(certificate, key, client_ca)
 
     def credentials(self) -> grpc.ServerCredentials:
         """As gRPC takes them."""
-        return grpc.ssl_server_credentials(
-            [(self.key, self.certificate)],
-            root_certificates=self.client_ca or None,
-            require_client_auth=bool(self.client_ca),
+        told = [self._now]
+
+        def changed() -> grpc.ServerCertificateConfiguration | None:
+            """Asked in gRPC's own threads, before each handshake."""
+            if (now := self._now) is told[0]:
+                return None
+            told[0] = now
+            return now
+
+        return grpc.dynamic_ssl_server_credentials(
+            told[0],
+            changed,  # type: ignore[arg-type]  # None is "as before", which its types do not know
+            require_client_authentication=self.asks,
         )
+
+
+def _configuration(certificate: bytes, key: bytes, client_ca: bytes) -> grpc.ServerCertificateConfiguration:
+    return grpc.ssl_server_certificate_configuration([(key, certificate)], root_certificates=client_ca or None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +114,7 @@ class GrpcListener:
         self._limits = limits or Limits()
         self._addresses = addresses
         self._services = services
-        certificates = any(isinstance(each, Tcp) and each.tls and each.tls.client_ca for each in addresses)
+        certificates = any(isinstance(each, Tcp) and each.tls and each.tls.asks for each in addresses)
         names = tuple(each.service for each in services)
         self._health = Health(names, self._limits)
         self._calls = Calls(pipeline, identities, observer, limits=self._limits, certificates=certificates)

@@ -297,7 +297,7 @@ async def desk(
         limits=limits,
     )
     listener = ConsoleListener(console.app, connections=connections, times=times)
-    address = await listener.start(host, port, tls)
+    address = await listener.start(host, port, tls and (lambda context: context.load_cert_chain(*tls)))
     try:
         yield Desk(console, listener, int(address.rpartition(":")[2]), clock, overview, observed, identities)
     finally:

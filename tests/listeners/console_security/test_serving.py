@@ -179,7 +179,7 @@ async def test_where_it_cannot_listen_it_says_so() -> None:
         with pytest.raises(OSError):
             await other.start("127.0.0.1", d.port)
         with pytest.raises(FileNotFoundError):
-            await other.start("127.0.0.1", 0, (Path("/nowhere/crt"), Path("/nowhere/key")))
+            await other.start("127.0.0.1", 0, lambda context: context.load_cert_chain("/nowhere/crt", "/nowhere/key"))
         await other.stop(0)
 
 

@@ -9,9 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import h11
@@ -22,6 +21,9 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from remit.listeners.console.security import BODY_SECONDS, MAX_HEAD_BYTES, REQUEST_SECONDS
 
 MAX_CONNECTIONS = 128
+
+Load = Callable[[ssl.SSLContext], None]
+"""Has a context show a certificate. Raises OSError (an ssl.SSLError is one), ValueError."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,16 +46,28 @@ class ConsoleListener:
         self._connections = connections
         self._times = times or Times()
         self._server: _Server | None = None
+        self._shown: ssl.SSLContext | None = None
 
-    async def start(self, host: str, port: int, tls: tuple[Path, Path] | None = None) -> str:
-        """Listen, and return the address with its port filled in. `tls` are the files of certificate and key.
+    async def start(self, host: str, port: int, tls: Load | None = None) -> str:
+        """Listen, and return the address with its port filled in.
 
-        Raises OSError where it cannot listen or the files cannot be read; ssl.SSLError (an OSError) where they do not
-        fit together.
+        Raises OSError where it cannot listen, and what `tls` raises.
         """
-        context = None if tls is None else _context(*tls)
+        context = None
+        if tls is not None:
+            context, self._shown = _context(tls), _context(tls)
+            context.sni_callback = self._show
         self._server = _Server(self._app, self._connections, self._times)
         return await self._server.begin(host, port, context)
+
+    def show(self, tls: Load) -> None:
+        """From now on new connections are shown this certificate, and those there are go on. Raises what it raises."""
+        self._shown = _context(tls)
+
+    def _show(self, connection: ssl.SSLObject, name: str | None, context: ssl.SSLContext) -> None:
+        # Another certificate put into the context that listens would stand beside one with another kind of key.
+        if self._shown is not None:
+            connection.context = self._shown
 
     async def stop(self, seconds: float) -> None:
         """Let go of the port, give what is being served so many seconds, and cut what is left."""
@@ -215,10 +229,9 @@ class _Protocol(H11Protocol):
             timer.cancel()
 
 
-def _context(certificate: Path, key: Path) -> ssl.SSLContext:
+def _context(load: Load) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
-    # A key with a passphrase cannot be used: nobody is there to type it.
-    context.load_cert_chain(certificate, key, password=lambda: "")
+    load(context)
     return context
