@@ -7,7 +7,7 @@ LOCKS := requirements/build.txt requirements/dev.txt
 # Compiled files are kept even where the environment says not to: tests and demo start Python hundreds of times.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test lint generate bench soak lock clean
+.PHONY: help setup demo test lint generate bench soak lock image clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
@@ -59,6 +59,9 @@ soak: setup ## the full counts of the crash, race and property harnesses (hours)
 
 lock: $(READY) ## resolve the dependencies anew and lock them with hashes
 	tests/lock.sh
+
+image: setup ## build the container image (BASE=python:3.13-slim-trixie TAG=remit:VERSION); see docs/images.md
+	@images/build.sh
 
 clean: ## remove the virtual environment and what tests leave behind
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis artefacts

@@ -18,3 +18,5 @@ printf 'litellm[proxy]==1.108.7\n' | compile - -o requirements/litellm.txt
 # What the console's live parts run in the browser: one script of this wheel is kept, nothing of its Python.
 printf 'django-htmx==1.29.0\n' | compile --no-deps - -o requirements/htmx.txt
 cp requirements/htmx.txt sidecar/remit/backends/htmx_requirements.txt
+# What installs the wheels in an image, whose base may have no pip.
+printf 'pip==26.3\n' | compile --no-deps - -o requirements/pip.txt
