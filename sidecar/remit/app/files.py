@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from remit.backends.mounted import make_private
+
 
 @dataclass(frozen=True, slots=True)
 class Files:
@@ -39,6 +41,5 @@ class Files:
 
     def make(self) -> None:
         """The directories, for this user alone."""
-        for each in (self.state, self.bundles):
-            each.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self.state.chmod(0o700)
+        make_private(self.state)
+        self.bundles.mkdir(exist_ok=True, mode=0o700)

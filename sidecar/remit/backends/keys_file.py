@@ -1,4 +1,5 @@
-"""The keys of an installation and of one of its members, in files that their owner alone can read.
+"""The keys of an installation and of one of its members, in files that their owner alone can read; or, where Kubernetes
+has mounted them, this container alone.
 
 What all members of an installation have, in the shared directory (`keys/` in the state directory, unless named):
 
@@ -18,6 +19,7 @@ import contextlib
 import hmac
 import os
 import secrets
+import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -31,6 +33,8 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
     load_pem_private_key,
 )
+
+from remit.backends.mounted import alone_reads, in_kubernetes, widened
 
 
 class KeysUnfit(Exception):
@@ -122,16 +126,31 @@ def _write_public(path: Path, key: Ed25519PrivateKey) -> None:
 def _bytes(path: Path, make: Callable[[], bytes]) -> bytes:
     if not path.exists():
         _create(path, make())
-    found = path.stat().st_mode & 0o077
-    if found and path.suffix != ".pub":
-        raise KeysUnfit(f"{path}: found mode {path.stat().st_mode & 0o777:o}, expected 600")
+    if path.suffix != ".pub":
+        _check_mode(path)
     return path.read_bytes()
+
+
+def _check_mode(path: Path) -> None:
+    """Raises KeysUnfit where others can read the file."""
+    found = path.stat()
+    mode = stat.S_IMODE(found.st_mode)
+    if not mode & 0o077 or alone_reads(path, mode):
+        return
+    if widened(found):
+        path.chmod(mode & 0o700)
+        return
+    expected = "600" + (", or a volume that is mounted read-only" if in_kubernetes() else "")
+    raise KeysUnfit(f"{path}: found mode {mode:o}, expected {expected}")
 
 
 def _create(path: Path, content: bytes) -> None:
     """Whole or not at all, also across a crash; never over a file that is there, or that another member makes now."""
     draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    file = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        file = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except OSError as error:
+        raise KeysUnfit(f"{path}: found none, and none can be made ({error.strerror}); expected it there") from error
     try:
         os.write(file, content)
         os.fsync(file)

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequenc
 from dataclasses import dataclass
 from pathlib import Path
 
+from remit.backends.mounted import alone_reads
 from remit.core.catalogue import Credential
 from remit.core.egress.echo import SHORTEST
 from remit.ports import Secret, VaultFailed
@@ -136,7 +137,7 @@ def _look(path: Path, kept: _Kept | None, looked: float) -> _Kept:
         raise VaultFailed(origin, found=os.strerror(error.errno or 0), expected="a file that can be read") from error
     try:
         found = os.fstat(file)
-        problem = _fit(origin, found)
+        problem = _fit(path, origin, found)
         mark = _Mark.of(found)
         if kept and kept.mark == mark:
             return _Kept(mark, kept.secret, problem, looked)
@@ -147,7 +148,7 @@ def _look(path: Path, kept: _Kept | None, looked: float) -> _Kept:
         os.close(file)
 
 
-def _fit(origin: str, found: os.stat_result) -> str:
+def _fit(path: Path, origin: str, found: os.stat_result) -> str:
     """What is questionable about how the file is kept, or "". Raises VaultFailed where it cannot be trusted."""
     mode = stat.S_IMODE(found.st_mode)
     if not stat.S_ISREG(found.st_mode):
@@ -158,7 +159,7 @@ def _fit(origin: str, found: os.stat_result) -> str:
         raise VaultFailed(origin, found=f"mode {mode:o}", expected="nobody but its owner to be able to write it")
     if found.st_uid not in (0, os.geteuid()):
         return f"{origin}: found owner {found.st_uid}, who can read and change it; expected the sidecar's user or root"
-    if mode & 0o004:
+    if mode & 0o004 and not alone_reads(path, mode):
         return f"{origin}: found mode {mode:o}, which every user can read; expected 600 or 640"
     return ""
 
