@@ -46,7 +46,7 @@ MAY_IMPORT = {
     "core": {"core"},
     "ports": {"core"},
     "pep": {"core", "ports", "pep"},
-    "metrics": {"core", "ports"},
+    "metrics": {"core", "ports", "metrics"},
     "config": {"core", "config"},
     "backends": {"core", "ports", "backends"},
     "listeners": {"core", "ports", "pep", "listeners", "v1", "_envoy"},

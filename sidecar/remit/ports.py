@@ -210,6 +210,11 @@ class Store(Protocol):
         """What an auditor pins: the log's name and the public key that signs its checkpoints."""
         ...
 
+    @property
+    def checkpoint(self) -> CheckpointRow | None:
+        """The last signed head of this writer's log; None before its first."""
+        ...
+
     def activate(self, revision: str) -> None:
         """From now on commits that were judged by another policy revision are refused as `facts_changed`."""
         ...

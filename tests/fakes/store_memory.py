@@ -134,6 +134,10 @@ class MemoryStore:
     def failed(self) -> bool:
         return self._closed
 
+    @property
+    def checkpoint(self) -> CheckpointRow | None:
+        return self._heads[-1] if self._heads else None
+
     def activate(self, revision: str) -> None:
         self._revision = revision
 

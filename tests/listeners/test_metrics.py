@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from remit.core.answer import Answer, GivenReason
 from remit.core.approval import Approval, Item, Terms, Vote, voted
 from remit.core.approval import Verdict as Said
-from remit.core.catalogue import Agent, Budget, Person
+from remit.core.catalogue import Agent, Budget, Person, Service, Team
 from remit.core.claim import Claim
 from remit.core.dataset import Dataset, Table
 from remit.core.decision import Effect, Verdict
@@ -24,9 +25,11 @@ from remit.core.effect import Commit, Committed, MoveApproval, OpenApproval, Pla
 from remit.core.errors import PolicyFailure, StoreUnavailable
 from remit.core.model import Halt, Mode
 from remit.core.reason import Reason
+from remit.core.selector import Selector
 from remit.core.view.model import EVERY_ROW, TableView
 from remit.core.window import window_at
 from remit.metrics import APPROVALS_AT_ONCE, MAX_VALUES, STAGES, MeteredPdp, Metrics, metered_store
+from remit.metrics.wrappers import Unsigned
 from remit.ports import ApprovalsQuery
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
@@ -64,6 +67,16 @@ CONTRACT = {
     "remit_unreported_effect_oldest_age_seconds": (),
     "remit_halted": ("scope",),
     "remit_checkpoint_age_seconds": (),
+    "remit_start_time_seconds": (),
+    "remit_unsigned_oldest_age_seconds": (),
+    "remit_unshipped_oldest_age_seconds": (),
+    "remit_egress_up": (),
+    "remit_budget_exhausted": ("budget", "currency"),
+    "remit_approval_waiting_seconds": ("queue", "team"),
+    "remit_unreported_overdue_seconds": ("agent",),
+    "remit_agent_info": ("agent", "team", "mode"),
+    "remit_service_info": ("service", "owner"),
+    "remit_budget_info": ("budget", "team", "per"),
 }
 
 
@@ -122,8 +135,11 @@ def waiting(id: str, subject: str = "analysis", *, time: int = START, **parts: A
 async def test_every_metric_of_the_contract_is_there_with_its_labels() -> None:
     """Names and labels are what dashboards are built on."""
     desk = Desk(MemoryStore(checkpoint_records=1))
-    metrics = metered()
+    metrics = metered(budgets={"month": Budget(limit=10 * EUR, window="month")})
     metrics.expose(desk.store, FakeClock())
+    metrics.started(START)
+    metrics.envoy(up=True)
+    metered_store(desk.store, metrics, lambda: 0.0)
     metrics.decided(subject("analysis"), "api.call", "model", answer())
     metrics.flow_denied("analysis", "email", ["pii"])
     metrics.view_answered("analysis", "crm", 2)
@@ -637,3 +653,128 @@ async def test_every_value_is_a_number() -> None:
     metrics.expose(Desk(MemoryStore()).store, FakeClock())
 
     assert all(math.isfinite(each) for each in (await samples(metrics)).values())
+
+
+@in_loop
+async def test_what_is_off_is_not_told_as_down() -> None:
+    """A desk has no Envoy, and who decides nothing ahead ships nothing."""
+    metrics = metered()
+    metered_store(Desk(MemoryStore()).store, metrics)
+
+    names = {name for name, _ in await samples(metrics)}
+
+    assert "remit_unsigned_oldest_age_seconds" in names
+    assert not {"remit_egress_up", "remit_unshipped_oldest_age_seconds"} & names
+
+
+@in_loop
+async def test_records_wait_until_they_are_signed() -> None:
+    """From the first that no head covers, to within a second; a head ends the waiting of what it covers alone."""
+    now = [100.0]
+    unsigned = Unsigned(lambda: now[0])
+    assert unsigned.seconds(0) == 0
+    for number in range(1, 51):
+        unsigned.recorded(number, 0)
+        now[0] += 0.1
+    assert 4.9 <= unsigned.seconds(0) <= 5.1
+    assert 1.9 <= unsigned.seconds(30) <= 3.0
+    assert unsigned.seconds(50) == 0
+    unsigned.recorded(51, 50)
+    now[0] += 60
+    assert unsigned.seconds(50) == 60
+
+    desk = Desk(MemoryStore())
+    metrics = metered()
+    desk.store = metered_store(desk.store, metrics)
+    desk.time += 1
+    await desk.reserve(EUR, row(10 * EUR), subject="analysis")
+    assert value(await samples(metrics), "remit_unsigned_oldest_age_seconds") > 0
+
+
+@in_loop
+async def test_each_agent_service_and_budget_has_who_answers_for_it() -> None:
+    """Once each, by names that the other metrics have too; a budget is the one team's that its `when` names."""
+    agents = {"analysis": Agent("ml"), "support": Agent("cx", mode="observe"), "spare": Agent("cx")}
+    services = {"model": Service(owner="ml"), "mail": Service(owner="it"), "nobody-s": Service()}
+    budgets = {
+        "by-team": Budget(limit=EUR, when=where(team=("cx",))),
+        "by-pattern": Budget(limit=EUR, when=where(agent=("s*",)), per="agent"),
+        "by-service": Budget(limit=EUR, when=where(service=("mail",)), caps={"*": Fraction(1, 2)}),
+        "of-two": Budget(limit=EUR, when=where(team=("cx", "ml"))),
+        "of-all": Budget(limit=EUR, per="workflow"),
+        "mixed": Budget(limit=EUR, when=where(agent=("*",), service=("model",))),
+    }
+    metrics = metered(
+        teams={"cx": Team(), "ml": Team(), "it": Team()},
+        agents=agents,
+        services=services,
+        datasets={"crm": Dataset(owner="cx")},
+        budgets=budgets,
+    )
+    metrics.expose(Desk(MemoryStore()).store, FakeClock())
+
+    found = await samples(metrics)
+
+    def told(name: str, *keys: str) -> set[tuple[str, ...]]:
+        each = [dict(labels) for (other, labels), one in found.items() if other == name and one == 1]
+        return {tuple(labels[key] for key in keys) for labels in each}
+
+    assert told("remit_agent_info", "agent", "team", "mode") == {
+        ("analysis", "ml", "enforce"),
+        ("support", "cx", "observe"),
+        ("spare", "cx", "enforce"),
+    }
+    assert told("remit_service_info", "service", "owner") == {
+        ("model", "ml"),
+        ("mail", "it"),
+        ("nobody-s", ""),
+        ("crm", "cx"),
+    }
+    assert told("remit_budget_info", "budget", "team", "per") == {
+        ("by-team", "cx", "none"),
+        ("by-pattern", "cx", "agent"),
+        ("by-service", "it", "none"),
+        ("by-service#cap", "it", "agent"),
+        ("of-two", "", "none"),
+        ("of-all", "", "workflow"),
+        ("mixed", "ml", "none"),
+    }
+
+
+def where(**terms: tuple[str, ...]) -> Selector:
+    return Selector(tuple(terms.items()))
+
+
+@in_loop
+async def test_a_budget_is_used_up_for_each_that_has_less_than_a_hundredth() -> None:
+    """What is set aside counts; of a budget that is counted per agent each by itself, though the sum has room."""
+    desk = Desk(MemoryStore())
+    metrics = metered(budgets={"each": Budget(limit=100 * EUR, per="agent")})
+    metrics.expose(desk.store, FakeClock())
+    for agent, amount in (("analysis", 99 * EUR), ("decision", EUR)):
+        await desk.reserve(amount, row(100 * EUR, "each", agent), subject=agent)
+    assert value(await samples(metrics), "remit_budget_exhausted", budget="each", currency="EUR") == 0
+    await desk.reserve(1, row(100 * EUR, "each", "analysis"), subject="analysis")
+    assert value(await samples(metrics), "remit_budget_exhausted", budget="each", currency="EUR") == 1
+
+
+@in_loop
+async def test_waiting_and_being_overdue_are_told_of_whose_they_are() -> None:
+    """By queue and team, and by agent: one that is late does not speak for another."""
+    desk, clock = Desk(MemoryStore()), FakeClock()
+    metrics = metered(people={"ana": Person(("finance",))})
+    metrics.expose(desk.store, clock)
+    for each in (waiting("a_1"), waiting("a_2", time=START - 40 * SECOND), waiting("a_3", chain=("decision",))):
+        await desk.must(OpenApproval(each))
+    await desk.reserve(EUR, row(9 * EUR), subject="analysis")
+    clock.pass_seconds(150)
+    desk.time = clock.now()
+    await desk.reserve(EUR, row(9 * EUR), subject="decision", deadline=clock.now() + 60 * SECOND)
+
+    found = await samples(metrics)
+
+    assert value(found, "remit_approval_waiting_seconds", queue="finance", team="cx") == 190
+    assert value(found, "remit_approval_waiting_seconds", queue="decision", team="cx") == 150
+    assert value(found, "remit_unreported_overdue_seconds", agent="analysis") == 90
+    assert value(found, "remit_unreported_overdue_seconds", agent="decision") == 0
+    assert value(found, "remit_unreported_effect_oldest_age_seconds") == 90

@@ -43,6 +43,7 @@ from remit.core.catalogue import Catalogue
 from remit.core.document import input_document
 from remit.core.errors import StoreUnavailable
 from remit.core.model import Context, Facts, Identity, Request, Resource, ResourceFacts, Subject
+from remit.core.money import NANOS
 from remit.listeners.grpc_call import Methods
 from remit.listeners.grpc_limits import Limits
 from remit.listeners.grpc_server import Address, CannotListen, GrpcListener, Tcp
@@ -109,6 +110,7 @@ class Member(ABC):
             self._stack = stack.pop_all()
 
     async def _start(self, stack: AsyncExitStack) -> None:
+        self._metrics.started(self._clock.now())
         self._files.make()
         self._secrets.take(self._catalogue)
         keys = open_keys(self._files.state, self._settings.keys)
@@ -222,7 +224,7 @@ class Member(ABC):
 
     def _make_world(self, keys: Keys, opened: OpenedStore, policy: Policy) -> World:
         return World(
-            store=metered_store(self._store, self._metrics),
+            store=metered_store(self._store, self._metrics, self._waits(opened)),
             clock=self._clock,
             ids=self._ids,
             signer=Ed25519Signer(OKPKey.import_key(keys.context), opened.issuer),
@@ -230,6 +232,21 @@ class Member(ABC):
             hmac=keys.seal,
             installation=self._installation(policy),
         )
+
+    def _waits(self, opened: OpenedStore) -> Callable[[], float] | None:
+        """For how many seconds the oldest record has been on this disk alone; None where none ever is."""
+        unshipped = opened.unshipped
+        if unshipped is None:
+            return None
+
+        def seconds() -> float:
+            # A disk that cannot be read has failed the store, which is told apart.
+            with contextlib.suppress(StoreUnavailable):
+                since = unshipped()
+                return 0.0 if since is None else (self._clock.now() - since) / NANOS
+            return 0.0
+
+        return seconds
 
     def _installation(self, policy: Policy) -> Installation:
         return Installation(self._catalogue, MeteredPdp(self._pdp.pdp, self._metrics), policy.messages, policy.failure)

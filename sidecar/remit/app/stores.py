@@ -14,6 +14,7 @@ from remit.backends.store_postgres.administration import join_installation
 from remit.backends.store_postgres.session import Password, Server
 from remit.backends.store_postgres.store import PostgresStore, Recall
 from remit.backends.store_shared.opening import open_alone, open_shared
+from remit.backends.store_shared.store import SharedStore
 from remit.backends.store_sqlite import SqliteStore
 from remit.backends.store_sqlite.lock import FileLock
 from remit.config import Settings
@@ -32,12 +33,14 @@ class OpenedStore:
     """`issuer` is who issues workflow contexts: all members that share the store have the same.
 
     `shared` says that other members may write to it too; then `lock` keeps others from this state directory.
+    `unshipped` tells when the oldest record was made that is on this disk alone, where decisions are made ahead.
     """
 
     store: Store
     issuer: str
     shared: bool
     lock: FileLock | None = None
+    unshipped: Callable[[], int | None] | None = None
 
     async def close(self) -> None:
         """Write a last checkpoint, and let go of everything."""
@@ -77,7 +80,8 @@ async def open_store(
     except BaseException:
         lock.release()
         raise
-    return OpenedStore(shared, issuer, shared=True, lock=lock)
+    ahead = shared.unshipped if isinstance(shared, SharedStore) else None
+    return OpenedStore(shared, issuer, shared=True, lock=lock, unshipped=ahead)
 
 
 async def _open_shared(

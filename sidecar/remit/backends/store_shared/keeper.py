@@ -91,6 +91,10 @@ class Keeper:
         """Whether decisions may be made here now."""
         return self.term.live and self._open.is_set()
 
+    def unshipped(self) -> int | None:
+        """When the oldest record was made that is here alone; None where none is."""
+        return self._shipping.since()
+
     async def opened(self) -> None:
         """Wait while one term is exchanged for another."""
         await self._open.wait()

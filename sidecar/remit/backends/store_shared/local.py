@@ -98,6 +98,12 @@ class LocalStore(SqliteStore):
         """The sequence of the last durable record."""
         return self._read.value("SELECT max(sequence) FROM journal") or 0
 
+    def first_after(self, sequence: int) -> int | None:
+        """When the first record after one was made; None where there is none."""
+        sql = "SELECT time FROM journal WHERE sequence > ? ORDER BY sequence LIMIT 1"
+        found: int | None = self._read.value(sql, sequence)
+        return found
+
     def left(self, row: BudgetRow) -> int:
         """What a slice has left to be reserved, in nanos; below 0 where it was overrun."""
         room = self._room(replace(row, limit=0))

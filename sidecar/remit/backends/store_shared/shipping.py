@@ -53,6 +53,10 @@ class Shipping:
                 f"has {self.shipped}: the file is an old copy; move it away to begin a new log"
             )
 
+    def since(self) -> int | None:
+        """When the oldest record was made that is not shipped; None where everything is."""
+        return self._local.first_after(self.shipped) if self._local.last > self.shipped else None
+
     async def ship(self) -> None:
         """Ship everything that is there now. Raises StoreUnavailable."""
         async with self._one_at_a_time:

@@ -104,6 +104,10 @@ class SharedStore:
         """The last signed head of `log`."""
         return self._remote.checkpoint
 
+    def unshipped(self) -> int | None:
+        """When the oldest record was made that is on this disk alone, in ns; None where none is."""
+        return self._keeper.unshipped()
+
     @property
     def failed(self) -> bool:
         """Whether one of the two has given up for good."""
