@@ -1,0 +1,285 @@
+"""The chart installed in a real API server, and pods that ask to be let in: dry runs, where nothing has to run."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import copy
+import http.client
+import json
+import shutil
+import ssl
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+from ruamel.yaml import YAML
+
+Json = Any
+RELEASE, HOME, AGENTS, ELSEWHERE = "remit", "remit", "agents", "elsewhere"
+ROOT = Path(__file__).resolve().parents[2]
+CHART = ROOT / "helm" / "remit"
+OWN = Path(__file__).parent / "own_chart"
+GROUP = "/apis/admissionregistration.k8s.io/v1"
+INJECTION = f"{GROUP}/mutatingadmissionpolicybindings/{RELEASE}-inject"
+REQUIREMENT = f"{GROUP}/validatingadmissionpolicies/{RELEASE}-require"
+VALUES: Json = {
+    "image": {"repository": "remit"},
+    "namespaces": [AGENTS],
+    "catalogue": {
+        "currency": "EUR",
+        "teams": {"cx": {}},
+        "services": {"openai": {"kind": "openai", "owner": "cx", "endpoints": {"eu": {"url": "https://o.example"}}}},
+    },
+    "store": {
+        "postgres": {"url": "postgresql://pods@db/remit", "deskUrl": "postgresql://desk@db/remit"},
+        "migrate": {"enabled": False},
+    },
+}
+
+
+class Cluster(Protocol):
+    """What is used of it."""
+
+    kubeconfig: Path
+
+    def helm(self, *arguments: str) -> str: ...
+
+
+def label(spec: Json, value: str = "true") -> Json:
+    """The pod's spec, to be labelled as governed."""
+    return {"label": value, "spec": spec}
+
+
+class Place:
+    """One API server with the chart in it; `swagger` are its own definitions."""
+
+    def __init__(self, cluster: Cluster, directory: Path) -> None:
+        self._cluster, self._directory = cluster, directory
+        self._address, self._tls = _reached(cluster.kubeconfig, directory)
+        self._connection = http.client.HTTPSConnection(self._address, context=self._tls, timeout=30)
+        self.swagger: Json = self.call("GET", "/openapi/v2")[1]["definitions"]
+        self.image = "remit:0.1.0"
+        for name in (HOME, AGENTS, ELSEWHERE):
+            self._must("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
+            self._must("POST", f"/api/v1/namespaces/{name}/serviceaccounts", {"metadata": {"name": "default"}})
+        self.install()
+
+    def call(self, method: str, path: str, body: Json = None, kind: str = "application/json") -> tuple[int, Json]:
+        """Status and answer."""
+        text = None if body is None else json.dumps(body)
+        self._connection.request(method, path, text, {"Content-Type": kind, "Accept": "application/json"})
+        answer = self._connection.getresponse()
+        read = answer.read()
+        try:
+            return answer.status, json.loads(read)
+        except ValueError:
+            return answer.status, {"message": read.decode(errors="replace")}
+
+    def _must(self, method: str, path: str, body: Json = None) -> Json:
+        status, answer = self.call(method, path, body)
+        assert status < 300 or answer.get("reason") == "AlreadyExists", answer
+        return answer
+
+    # -- the chart
+
+    def install(self) -> None:
+        """As a release; until pods are injected."""
+        self._helm("install")
+
+    def upgrade(self, image: str = "remit", **values: Json) -> None:
+        """To other values; until pods are made by them."""
+        self._helm("upgrade", {**values, "image": {"repository": image}})
+
+    def uninstall(self) -> None:
+        """Until pods are no longer injected."""
+        self._cluster.helm("uninstall", RELEASE, "--namespace", HOME)
+        self._until(lambda spec: "initContainers" not in spec)
+
+    def _helm(self, verb: str, values: Json = None) -> None:
+        file = self._directory / "values.json"
+        file.write_text(json.dumps({**VALUES, **(values or {})}))
+        self._cluster.helm(verb, RELEASE, str(CHART), "--namespace", HOME, "--values", str(file), "--no-hooks")
+        image = f"{(values or VALUES)['image']['repository']}:0.1.0"
+        required = bool((values or {}).get("injection", {}).get("required"))
+
+        def there(spec: Json) -> bool:
+            made = [each["image"] for each in spec.get("initContainers", [])] == [image, image]
+            refused = self.ask(self.pod({"containers": [{"name": "a", "image": "i"}]}))[0] != 201
+            foreign = self.ask(self.pod(label({"containers": [{"name": "a", "image": "i"}]}), ELSEWHERE))[0] != 201
+            return made and refused == required and foreign
+
+        self._until(there)
+
+    def _until(self, holds: Any) -> None:
+        """The API server takes policies a moment after they are written."""
+        end = time.monotonic() + 30
+        while True:
+            status, answer = self.ask(self.pod(label({"containers": [{"name": "a", "image": "i"}]})))
+            if status == 201 and holds(answer["spec"]):
+                return
+            assert time.monotonic() < end, answer
+            time.sleep(0.1)
+
+    def left(self) -> list[str]:
+        """Names of what is there of the release."""
+        kinds = [
+            *(f"{GROUP}/{kind}" for kind in ("mutatingadmissionpolicies", "mutatingadmissionpolicybindings")),
+            *(f"{GROUP}/{kind}" for kind in ("validatingadmissionpolicies", "validatingadmissionpolicybindings")),
+            *(f"/apis/rbac.authorization.k8s.io/v1/{kind}" for kind in ("clusterroles", "clusterrolebindings")),
+            *(f"/api/v1/{kind}" for kind in ("configmaps", "services", "secrets", "serviceaccounts")),
+            *(f"/apis/apps/v1/{kind}" for kind in ("deployments", "statefulsets")),
+            *(f"/apis/{kind}" for kind in ("policy/v1/poddisruptionbudgets", "networking.k8s.io/v1/networkpolicies")),
+        ]
+        found = []
+        for kind in kinds:
+            items = self.call("GET", kind)[1]["items"]
+            found += [f"{kind} {each['metadata']['name']}" for each in items if "remit" in each["metadata"]["name"]]
+        return found
+
+    def included(self) -> Json:
+        """The spec of a pod whose own chart has Remit's parts in it."""
+        chart = self._directory / "own"
+        shutil.rmtree(chart, ignore_errors=True)
+        shutil.copytree(OWN, chart)
+        shutil.copytree(CHART, chart / "charts" / "remit")
+        file = self._directory / "own.json"
+        file.write_text(json.dumps({"remit": VALUES}))
+        text = self._cluster.helm(
+            "template", "own", str(chart), "--namespace", HOME, "--values", str(file),
+            "--show-only", "templates/deployment.yaml",
+        )  # fmt: skip
+        return YAML(typ="safe").load(text)["spec"]["template"]["spec"]
+
+    @contextlib.contextmanager
+    def without_injection(self) -> Iterator[None]:
+        """Pods come as their author wrote them."""
+        binding = _clean(self._must("GET", INJECTION))
+        self._must("DELETE", INJECTION)
+        spec = label({"containers": [{"name": "a", "image": "i"}]})
+        self._wait_for(lambda: self.ask(self.pod(spec))[0] != 201)
+        try:
+            yield
+        finally:
+            self._must("POST", INJECTION.rsplit("/", 1)[0], binding)
+            self._wait_for(lambda: self.ask(self.pod(spec))[0] == 201)
+
+    @contextlib.contextmanager
+    def forgetting(self, field: str) -> Iterator[None]:
+        """A planted bug: no rule that looks at this field."""
+        policy = self._must("GET", REQUIREMENT)
+        changed = copy.deepcopy(policy)
+        rules = changed["spec"]["validations"]
+        kept = [each for each in rules if field not in each["expression"]]
+        assert len(kept) < len(rules)
+        for each in rules:
+            parts = [part for part in each["expression"].split(" && ") if field not in part]
+            each["expression"] = " && ".join(parts)
+        self._write(REQUIREMENT, changed)
+        time.sleep(1.0)  # nothing else tells when a policy with less in it is taken
+        try:
+            yield
+        finally:
+            self._write(REQUIREMENT, policy)
+            time.sleep(1.0)
+
+    def _write(self, path: str, thing: Json) -> None:
+        """As Helm does, that the release stays whole."""
+        whole = {**_clean(thing), "apiVersion": "admissionregistration.k8s.io/v1"}
+        query = "fieldManager=helm&force=true"
+        status, answer = self.call("PATCH", f"{path}?{query}", whole, "application/apply-patch+yaml")
+        assert status < 300, answer
+
+    def _wait_for(self, holds: Any) -> None:
+        end = time.monotonic() + 30
+        while not holds():
+            assert time.monotonic() < end
+            time.sleep(0.1)
+
+    # -- pods
+
+    def pod(self, spec: Json, namespace: str = AGENTS, name: str = "a") -> Json:
+        """A whole pod; a spec of `label` is labelled."""
+        if spec.get("kind") == "Pod":
+            return spec
+        labels = {"remit/governed": spec["label"]} if "label" in spec else {}
+        metadata = {"name": name, "namespace": namespace, "labels": labels}
+        return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec.get("spec", spec)}
+
+    def ask(self, pod: Json) -> tuple[int, Json]:
+        """What the API server says to it; nothing is made."""
+        namespace = pod["metadata"]["namespace"]
+        return self.call("POST", f"/api/v1/namespaces/{namespace}/pods?dryRun=All", pod)
+
+    def create(self, spec: Json, namespace: str = AGENTS) -> Json:
+        """The pod as it is let in, fit to be asked again."""
+        status, answer = self.ask(self.pod(spec, namespace))
+        assert status == 201, answer.get("message")
+        return _clean(answer)
+
+    def refused(self, spec: Json, namespace: str = AGENTS) -> str:
+        """Why it is not let in."""
+        status, answer = self.ask(self.pod(spec, namespace))
+        assert status != 201, "it was let in"
+        return str(answer["message"])
+
+    @contextlib.contextmanager
+    def running(self, spec: Json, name: str, namespace: str = AGENTS) -> Iterator[str]:
+        """A pod that is really made (no node takes it up)."""
+        self._must("POST", f"/api/v1/namespaces/{namespace}/pods", self.pod(spec, namespace, name))
+        try:
+            yield name
+        finally:
+            self.call("DELETE", f"/api/v1/namespaces/{namespace}/pods/{name}?gracePeriodSeconds=0")
+
+    def patch(self, name: str, change: Json) -> tuple[int, Json]:
+        """Change a pod for good: a merge patch, or a list of JSON patches."""
+        kind = "application/json-patch+json" if isinstance(change, list) else "application/merge-patch+json"
+        return self.call("PATCH", f"/api/v1/namespaces/{AGENTS}/pods/{name}", change, kind)
+
+    def debug(self, container: Json) -> tuple[int, Json]:
+        """Ask for an ephemeral container in a governed pod."""
+        with self.running(label({"containers": [{"name": "agent", "image": "i"}]}), "debugged") as name:
+            path = f"/api/v1/namespaces/{AGENTS}/pods/{name}"
+            pod = self._must("GET", path)
+            pod["spec"]["ephemeralContainers"] = [container]
+            return self.call("PUT", f"{path}/ephemeralcontainers", pod)
+
+    def refused_debugging(self, container: Json) -> str:
+        """Why it is not let in."""
+        status, answer = self.debug(container)
+        assert status != 200, "it was let in"
+        return str(answer["message"])
+
+    def connect(self, name: str, way: str, container: str) -> str:
+        """What is answered to `kubectl exec` or `attach`."""
+        query = f"container={container}&stdout=true" + ("&command=true" if way == "exec" else "")
+        return str(self.call("POST", f"/api/v1/namespaces/{AGENTS}/pods/{name}/{way}?{query}")[1].get("message", ""))
+
+
+_KEPT = ("name", "namespace", "labels", "annotations")
+
+
+def _clean(thing: Json) -> Json:
+    metadata = {key: thing["metadata"][key] for key in _KEPT if key in thing["metadata"]}
+    return {**{key: value for key, value in thing.items() if key != "status"}, "metadata": metadata}
+
+
+def _reached(kubeconfig: Path, directory: Path) -> tuple[str, ssl.SSLContext]:
+    """HOST:PORT and the administrator's TLS of a kubeconfig's one cluster."""
+    read = YAML(typ="safe").load(kubeconfig)
+    cluster, user = read["clusters"][0]["cluster"], read["users"][0]["user"]
+    context = ssl.create_default_context(cafile=_file(cluster, "certificate-authority", directory))
+    context.load_cert_chain(_file(user, "client-certificate", directory), _file(user, "client-key", directory))
+    return urlsplit(cluster["server"]).netloc, context
+
+
+def _file(section: Json, key: str, directory: Path) -> str:
+    if key in section:
+        return str(section[key])
+    file = directory / key
+    file.write_bytes(base64.b64decode(section[f"{key}-data"]))
+    file.chmod(0o600)
+    return str(file)
