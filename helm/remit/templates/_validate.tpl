@@ -24,7 +24,7 @@ is told at once.
 {{- if $url }}
 {{- if or (regexMatch "^[^/]*//[^/@]*:[^/]*@" $url) (regexMatch "[?&](password|passfile|sslpassword)=" $url) }}
 {{- $wrong = append $wrong (printf "store.%s: found a password in the URL (not shown); expected none: it is in a Secret, under the key password" $key) }}
-{{- else if not (regexMatch "^postgres(ql)?://[^@/]+@[^/]+/[^/]+$" $url) }}
+{{- else if not (regexMatch "^postgres(ql)?://[^@/]+@[^/?]+/[^/?]+([?].*)?$" $url) }}
 {{- $wrong = append $wrong (printf "store.%s: found another URL (not shown); expected postgresql://ROLE@HOST:PORT/DATABASE" $key) }}
 {{- end }}
 {{- end }}
@@ -68,8 +68,8 @@ is told at once.
 {{- if not .Values.bundle.key }}
 {{- $wrong = append $wrong "bundle.key: found none; expected the public key (PEM) that the bundle's signature must be of" }}
 {{- end }}
-{{- if regexMatch "^[^/]*//[^/]*@" .Values.bundle.url }}
-{{- $wrong = append $wrong "bundle.url: found a password or a user in it (not shown); expected none: bundle.tokenSecret names the Secret of its token" }}
+{{- if not (regexMatch "^https://[^@?#]+$" .Values.bundle.url) }}
+{{- $wrong = append $wrong "bundle.url: found another URL (not shown); expected https://HOST/PATH without user, password or query, which could be secrets: bundle.tokenSecret names the Secret of its token" }}
 {{- end }}
 {{- else }}
 {{- if not .Values.catalogue }}
