@@ -10,7 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 .PHONY: help setup demo test lint generate bench soak lock image clean
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
 
 setup: $(READY) opa envoy htmx ## virtual environment with locked dependencies, OPA, Envoy and htmx
 
@@ -36,9 +36,18 @@ htmx: $(READY)
 demo: setup ## the product at work: the same agents without Remit, then with it (ARGS=--keep leaves it running)
 	@$(BIN)/remit demo $(ARGS)
 
-test: setup lint ## everything that CI runs
+test: setup tools lint ## everything that CI runs
 	@tests/packages.sh
 	REMIT_PROFILE=$${REMIT_PROFILE:-ci} $(BIN)/python -m pytest -q -n auto --dist loadfile --no-loadscope-reorder
+
+.PHONY: test-cluster tools
+test-cluster: setup ## the chart on a real API server and a real node, without a container registry; the node needs root
+	@tests/cluster/packages.sh
+	@PYTHON=$(BIN)/python tests/cluster/tools/install.sh cluster >/dev/null
+	REMIT_CLUSTER=1 $(BIN)/python -m pytest -q --timeout=300 tests/cluster
+
+tools: $(READY) ## what the tests of the chart run: helm, kubeconform, promtool
+	@PYTHON=$(BIN)/python tests/cluster/tools/install.sh static >/dev/null
 
 lint: $(READY) opa ## formats, types, import directions, proto, policies, generated code
 	@tests/lint.sh

@@ -3,6 +3,7 @@
 #
 #   install.sh static    what `make test` needs: bin/{helm,kubeconform,promtool}, openapi/swagger.json, crds/*.yaml
 #   install.sh cluster   all of that, and bin/{kube-apiserver,kube-controller-manager,kube-scheduler,kubectl,kubelet}
+#                        and bin/probe, which the harness's own tests run in pods
 #
 # The folder is in the user's cache and named after what is pinned, so that only a change builds anew. It appears whole
 # or not at all, and of two installers at a time the second waits for the first. go.sum says what every module must
@@ -18,7 +19,7 @@ say() { printf 'remit: %s\n' "$*" >&2; }
 fail() { say "$*"; exit 1; }
 
 case ${1:-} in static | cluster) wanted=$1 ;; *) fail "found '${1:-}', expected: install.sh static|cluster" ;; esac
-pins=$(cd "$here" && cat install.sh crds.sum ./*/go.mod ./*/go.sum ./*/tools.go "$requirements" | sha256sum)
+pins=$(cd "$here" && cat install.sh crds.sum ./*/go.mod ./*/go.sum ./*/*.go "$requirements" | sha256sum)
 root=${XDG_CACHE_HOME:-$HOME/.cache}/remit/tools-${pins:0:16}
 done_already() { [ -d "$root/$wanted" ] && printf '%s\n' "$root/$wanted"; }
 done_already && exit
@@ -85,6 +86,7 @@ install_cluster() {
         -X $version.gitTreeState=clean -X $version.gitCommit=0000000000000000000000000000000000000000
         -X $version.buildDate=1970-01-01T00:00:00Z" "" \
         k8s.io/kubernetes/cmd/{kube-apiserver,kube-controller-manager,kube-scheduler,kubectl,kubelet}
+    build probe "" "" remit.test/tools/probe
 }
 
 # Each is put into place by a rename; the second begins as hard links to the first.

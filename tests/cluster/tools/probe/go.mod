@@ -1,0 +1,3 @@
+module remit.test/tools/probe
+
+go 1.26.0
