@@ -22,6 +22,7 @@ from typing import Any
 from remit.backends.opa_views import DatasetViews
 from remit.backends.policy_problem import BundleInvalid as BundleInvalid
 from remit.backends.policy_problem import Problem as Problem
+from remit.backends.policy_tree import files_below
 from remit.backends.view_package import (
     ViewPackage,
     dataset_of,
@@ -320,8 +321,7 @@ def _rego_below(root: Path) -> list[Path]:
         return [root]
     if not root.is_dir():
         raise BundleInvalid([Problem(str(root), 0, "expected a directory of .rego files, found nothing")])
-    found = (path for path in root.rglob("*.rego") if path.is_file())
-    return sorted(path for path in found if not any(part.startswith(".") for part in path.relative_to(root).parts))
+    return files_below(root, {".rego"})
 
 
 def _head_problems(path: Path, text: str) -> list[Problem]:

@@ -1,9 +1,13 @@
-"""The files of a catalogue: which they are, what is in them, and the one document that they make together."""
+"""The files of a catalogue: which they are, what is in them, and the one document that they make together.
+
+They may be a mounted ConfigMap: links through `..data`, which an update turns.
+"""
 
 from __future__ import annotations
 
 import stat
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
@@ -13,6 +17,8 @@ from remit.config.tree import Entries, Items, Node, parse
 
 MAX_BYTES = 1 << 20
 MAX_FILES = 256
+TRIES = 5
+TURNED = "..data"
 SUFFIXES = (".yaml", ".yml")
 _FILES = "a catalogue file, or a directory of them"
 
@@ -25,7 +31,7 @@ def read_document(paths: Sequence[Path], problems: Problems) -> Cursor:
     """
     if not paths:
         problems.add(Place("remit.yaml"), "", found="no path", expected=_FILES)
-    trees = [_read(path, problems) for path in _files(paths, problems)]
+    trees = [_read(each, problems) for each in _contents(paths, problems)]
     readable = [tree for tree in trees if tree is not None]
     if len(readable) < len(trees) or not readable:
         problems.raise_any()
@@ -38,17 +44,56 @@ def fingerprint(paths: Sequence[Path]) -> str:
     What cannot be read counts as such, and raises nothing: it is for whoever loads the files to say so.
     """
     digest = sha256()
-    for path in _files(paths, Problems()):
-        digest.update(f"{path}\0".encode(errors="surrogateescape"))
-        digest.update(sha256(_content(path)).digest())
+    for each in _contents(paths, Problems()):
+        digest.update(f"{each.path}\0".encode(errors="surrogateescape"))
+        told = b"+" + each.text if each.error is None else b"-" + type(each.error).__name__.encode()
+        digest.update(sha256(told).digest())
     return digest.hexdigest()
 
 
-def _content(path: Path) -> bytes:
+@dataclass(frozen=True, slots=True)
+class _Content:
+    """What is in a file, or why that cannot be read."""
+
+    path: Path
+    text: bytes
+    error: OSError | None = None
+
+
+def _contents(paths: Sequence[Path], problems: Problems) -> list[_Content]:
+    """All files, as they were at one moment: where something changes meanwhile, all are read again."""
+    wrong = Problems()
+    for _ in range(TRIES):
+        wrong, mark = Problems(), _mark(paths)
+        found = [_content(path) for path in _files(paths, wrong)]
+        if _mark(paths) == mark:
+            problems.take(wrong)
+            return found
+    problems.take(wrong)
+    problems.add(Place(str(paths[0])), "", found="files that do not stop changing", expected="files of one moment")
+    return []
+
+
+def _content(path: Path) -> _Content:
     try:
-        return b"+" + _bounded(path)
-    except OSError as e:
-        return b"-" + type(e).__name__.encode()
+        return _Content(path, _bounded(path))
+    except OSError as error:
+        return _Content(path, b"", error)
+
+
+def _mark(paths: Sequence[Path]) -> tuple[tuple[int, ...], ...]:
+    """Another one for whatever was changed, also if what is read is the same again."""
+    listed = [file for path in paths for file in (path, path / TURNED, *_listed(path, Problems()))]
+    return tuple(_state(path) for path in listed)
+
+
+def _state(path: Path) -> tuple[int, ...]:
+    """Of the link itself where it is the one that is turned."""
+    try:
+        found = path.lstat() if path.name == TURNED else path.stat()
+    except OSError:
+        return ()
+    return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
 def _files(paths: Sequence[Path], problems: Problems) -> list[Path]:
@@ -73,12 +118,11 @@ def _listed(path: Path, problems: Problems) -> list[Path]:
     return files
 
 
-def _read(path: Path, problems: Problems) -> Entries | None:
+def _read(content: _Content, problems: Problems) -> Entries | None:
+    path, raw = content.path, content.text
     place = Place(str(path))
-    try:
-        raw = _bounded(path)
-    except OSError as e:
-        problems.add(place, "", found=_failure(e), expected=_FILES)
+    if content.error is not None:
+        problems.add(place, "", found=_failure(content.error), expected=_FILES)
         return None
     if len(raw) > MAX_BYTES:
         problems.add(place, "", found=f"more than {MAX_BYTES} bytes", expected="at most 1 MiB a file")

@@ -70,6 +70,12 @@ class Problems:
         path = shown(path, _PATH)
         self._found.append(Problem(place.file, place.line, place.column, path, found, expected))
 
+    def take(self, others: Problems) -> None:
+        """Note those of another collection too."""
+        room = MAX_PROBLEMS - len(self._found)
+        self._found += others._found[:room]
+        self._more += others._more + len(others._found[room:])
+
     def __bool__(self) -> bool:
         return bool(self._found)
 
