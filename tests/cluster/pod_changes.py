@@ -42,7 +42,7 @@ _OTHER = {
 
 
 def changes(value: Json, type_: str, swagger: Mapping[str, Json], path: str) -> Iterator[tuple[str, Json]]:
-    """Each change as (where, the whole value with it). `type_` is the definition's name, "" for a map or a plain value."""
+    """Each change as (where, the whole value with it). `type_` names its definition, "" for a map or a plain value."""
     if isinstance(value, dict):
         fields = swagger.get(type_, {}).get("properties", {})
         for key, inner in value.items():

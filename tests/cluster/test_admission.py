@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from pod_changes import CORE, changes
-
-from admission_place import ELSEWHERE, Place, label
+from cluster.admission import ELSEWHERE, Admission, label
+from cluster.cluster import Cluster
+from cluster.pod_changes import CORE, changes
 
 Json = Any
-Change = Callable[[Json], None]
 
 
-def test_a_label_puts_remit_first_and_tells_the_others_where_it_is(place: Place) -> None:
-    pod = place.create(
+@pytest.fixture(scope="module")
+def admission(control_plane: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Admission]:
+    """The chart, installed."""
+    admission = Admission(control_plane, tmp_path_factory.mktemp("admission"))
+    yield admission
+    admission.uninstall()
+
+
+def test_a_label_puts_remit_first_and_tells_the_others_where_it_is(admission: Admission) -> None:
+    pod = admission.create(
         label({"initContainers": [{"name": "prepare", "image": "i"}], "containers": [{"name": "agent", "image": "i"}]})
     )
     spec = pod["spec"]
@@ -36,16 +43,16 @@ def test_a_label_puts_remit_first_and_tells_the_others_where_it_is(place: Place)
         }
 
 
-def test_what_an_author_says_of_its_own_is_kept(place: Place) -> None:
+def test_what_an_author_says_of_its_own_is_kept(admission: Admission) -> None:
     own = {"name": "OPENAI_API_KEY", "valueFrom": {"secretKeyRef": {"name": "mine", "key": "key"}}}
     agent = {"name": "agent", "image": "i", "env": [own], "securityContext": {"runAsUser": 1234}}
-    pod = place.create(label({"containers": [agent], "securityContext": {"runAsUser": 99}}))
+    pod = admission.create(label({"containers": [agent], "securityContext": {"runAsUser": 99}}))
     found = pod["spec"]["containers"][0]
     assert own in found["env"] and found["securityContext"]["runAsUser"] == 1234
     assert [each["name"] for each in found["env"]].count("OPENAI_API_KEY") == 1
 
 
-def test_what_an_author_calls_by_remits_names_is_replaced(place: Place) -> None:
+def test_what_an_author_calls_by_remits_names_is_replaced(admission: Admission) -> None:
     spec = {
         "initContainers": [{"name": "remit", "image": "evil"}, {"name": "remit-lockdown", "image": "evil"}],
         "containers": [
@@ -53,47 +60,47 @@ def test_what_an_author_calls_by_remits_names_is_replaced(place: Place) -> None:
         ],
         "volumes": [{"name": "remit-config", "configMap": {"name": "evil"}}],
     }
-    found = place.create(label(spec))["spec"]
-    assert [each["image"] for each in found["initContainers"]] == [place.image] * 2
+    found = admission.create(label(spec))["spec"]
+    assert [each["image"] for each in found["initContainers"]] == [admission.image] * 2
     assert (
         next(each for each in found["volumes"] if each["name"] == "remit-config")["configMap"]["name"] == "remit-config"
     )
     assert {"name": "REMIT_ADDRESS", "value": "127.0.0.1:7450"} in found["containers"][0]["env"]
 
 
-def test_a_pod_without_the_label_is_let_be(place: Place) -> None:
-    pod = place.create({"containers": [{"name": "any", "image": "i"}]})
+def test_a_pod_without_the_label_is_let_be(admission: Admission) -> None:
+    pod = admission.create({"containers": [{"name": "any", "image": "i"}]})
     assert "initContainers" not in pod["spec"]
 
 
-def test_each_change_of_what_remit_is_made_of_is_refused(place: Place) -> None:
-    genuine = place.create(label({"containers": [{"name": "agent", "image": "i"}]}))
-    with place.without_injection():
-        assert place.ask(genuine)[0] == 201, "what injection makes is the chart's own"
-        refused, passed, invalid = _tried(place, genuine)
+def test_each_change_of_what_remit_is_made_of_is_refused(admission: Admission) -> None:
+    genuine = admission.create(label({"containers": [{"name": "agent", "image": "i"}]}))
+    with admission.without_injection():
+        assert admission.ask(genuine)[0] == 201, "what injection makes is the chart's own"
+        refused, passed, invalid = _tried(admission, genuine)
         # Most others are no pods at all, for the API server.
         assert not passed and len(refused) > 300, (len(refused), len(invalid), passed)
 
 
-def test_the_changes_find_a_policy_that_forgets_one_field(place: Place) -> None:
-    genuine = place.create(label({"containers": [{"name": "agent", "image": "i"}]}))
-    with place.without_injection(), place.forgetting("variables.init[1].args"):
-        _, passed, _ = _tried(place, genuine, only="initContainers[remit].args")
+def test_the_changes_find_a_policy_that_forgets_one_field(admission: Admission) -> None:
+    genuine = admission.create(label({"containers": [{"name": "agent", "image": "i"}]}))
+    with admission.without_injection(), admission.forgetting("variables.init[1].args"):
+        _, passed, _ = _tried(admission, genuine, only="initContainers[remit].args")
         assert passed, "the planted gap is not found"
 
 
-def _tried(place: Place, genuine: Json, only: str = "") -> tuple[list[str], list[str], list[str]]:
+def _tried(admission: Admission, genuine: Json, only: str = "") -> tuple[list[str], list[str], list[str]]:
     refused, passed, invalid = [], [], []
     for kind, type_ in (("initContainers", "Container"), ("volumes", "Volume")):
         for i, part in enumerate(genuine["spec"][kind]):
             if not part["name"].startswith("remit"):
                 continue
-            for where, changed in changes(part, CORE + type_, place.swagger, f"{kind}[{part['name']}]"):
+            for where, changed in changes(part, CORE + type_, admission.swagger, f"{kind}[{part['name']}]"):
                 if not where.startswith(only):
                     continue
                 pod = copy.deepcopy(genuine)
                 pod["spec"][kind][i] = changed
-                status, answer = place.ask(pod)
+                status, answer = admission.ask(pod)
                 if status == 201 and answer["spec"][kind][i] == part:
                     continue  # the API server filled in again what was taken away, or dropped what is not known
                 told = answer.get("message", "")
@@ -141,26 +148,28 @@ CONTEXTS = [
 
 
 @pytest.mark.parametrize(("kind", "fields", "said"), CONTEXTS)
-def test_a_container_that_could_get_at_remit_is_refused(place: Place, kind: str, fields: Json, said: str) -> None:
+def test_a_container_that_could_get_at_remit_is_refused(
+    admission: Admission, kind: str, fields: Json, said: str
+) -> None:
     safe = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}, "runAsUser": 65532}
     bad = {"name": "other", "image": "i", **fields}
     if kind == "ephemeralContainers":
         # Nothing closes for it what it leaves open.
         bad = {**bad, "securityContext": {**safe, **fields.get("securityContext", {})}}
-        told = place.refused_debugging(bad)
+        told = admission.refused_debugging(bad)
     else:
         spec = _spec(**{kind: [*([_container()] if kind == "containers" else []), bad]})
-        told = place.refused(label(spec))
+        told = admission.refused(label(spec))
     # Without `said` the API server itself may be the one that refuses.
     assert not said or ("remit:" in told and said in told), told
 
 
-def test_an_ephemeral_container_that_is_closed_is_let_in_but_not_into_remit(place: Place) -> None:
+def test_an_ephemeral_container_that_is_closed_is_let_in_but_not_into_remit(admission: Admission) -> None:
     safe = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}, "runAsUser": 65532}
     debugger = {"name": "debugger", "image": "i", "securityContext": safe}
-    assert place.debug(debugger)[0] == 200
-    assert "targetContainerName" in place.refused_debugging({**debugger, "targetContainerName": "remit"})
-    assert "drop ALL" in place.refused_debugging(
+    assert admission.debug(debugger)[0] == 200
+    assert "targetContainerName" in admission.refused_debugging({**debugger, "targetContainerName": "remit"})
+    assert "drop ALL" in admission.refused_debugging(
         {"name": "debugger", "image": "i", "securityContext": {"runAsUser": 5, "allowPrivilegeEscalation": False}}
     )
 
@@ -195,97 +204,101 @@ PODS = [
 
 
 @pytest.mark.parametrize(("fields", "said"), PODS)
-def test_a_pod_that_opens_a_way_around_remit_is_refused(place: Place, fields: Json, said: str) -> None:
-    told = place.refused(label(_spec(**fields)))
+def test_a_pod_that_opens_a_way_around_remit_is_refused(admission: Admission, fields: Json, said: str) -> None:
+    told = admission.refused(label(_spec(**fields)))
     assert "remit:" in told and said in told, told
 
 
-def test_a_short_grace_is_lengthened_for_calls_to_end(place: Place) -> None:
-    pod = place.create(label(_spec(terminationGracePeriodSeconds=1)))
+def test_a_short_grace_is_lengthened_for_calls_to_end(admission: Admission) -> None:
+    pod = admission.create(label(_spec(terminationGracePeriodSeconds=1)))
     assert pod["spec"]["terminationGracePeriodSeconds"] == 15
 
 
 @pytest.mark.parametrize("value", ["false", "True", ""])
-def test_the_label_is_true_or_not_there(place: Place, value: str) -> None:
-    assert 'is "true" or not there' in place.refused(label(_spec(), value))
+def test_the_label_is_true_or_not_there(admission: Admission, value: str) -> None:
+    assert 'is "true" or not there' in admission.refused(label(_spec(), value))
 
 
-def test_where_the_chart_governs_nobody_the_label_is_refused(place: Place) -> None:
-    assert "not governed" in place.refused(label(_spec()), ELSEWHERE)
+def test_where_the_chart_governs_nobody_the_label_is_refused(admission: Admission) -> None:
+    assert "not governed" in admission.refused(label(_spec()), ELSEWHERE)
 
 
-def test_the_label_is_neither_taken_from_a_pod_nor_given_to_one(place: Place) -> None:
-    with place.running(label(_spec()), "stays") as name:
-        status, answer = place.patch(name, {"metadata": {"labels": {"remit/governed": None}}})
+def test_the_label_is_neither_taken_from_a_pod_nor_given_to_one(admission: Admission) -> None:
+    with admission.running(label(_spec()), "stays") as name:
+        status, answer = admission.patch(name, {"metadata": {"labels": {"remit/governed": None}}})
         assert status != 200 and "keeps it" in answer["message"]
         # What controllers write beside the spec goes on.
-        assert place.patch(name, {"metadata": {"finalizers": ["example.com/x"], "labels": {"a": "b"}}})[0] == 200
-        assert place.patch(name, {"metadata": {"finalizers": None}})[0] == 200
-    with place.running({"containers": [_container()]}, "free") as name:
-        status, answer = place.patch(name, {"metadata": {"labels": {"remit/governed": "true"}}})
+        assert admission.patch(name, {"metadata": {"finalizers": ["example.com/x"], "labels": {"a": "b"}}})[0] == 200
+        assert admission.patch(name, {"metadata": {"finalizers": None}})[0] == 200
+    with admission.running({"containers": [_container()]}, "free") as name:
+        status, answer = admission.patch(name, {"metadata": {"labels": {"remit/governed": "true"}}})
         assert status != 200 and "from its creation" in answer["message"]
 
 
-def test_a_running_sidecar_is_not_exchanged_for_another(place: Place) -> None:
-    with place.running(label(_spec()), "exchange") as name:
+def test_a_running_sidecar_is_not_exchanged_for_another(admission: Admission) -> None:
+    with admission.running(label(_spec()), "exchange") as name:
         images = [{"op": "replace", "path": "/spec/initContainers/1/image", "value": "evil"}]
-        status, answer = place.patch(name, images)
+        status, answer = admission.patch(name, images)
         assert status != 200 and "not the chart's own" in answer["message"]
         agent = [{"op": "replace", "path": "/spec/containers/0/image", "value": "newer"}]
-        assert place.patch(name, agent)[0] == 200
+        assert admission.patch(name, agent)[0] == 200
 
 
-def test_nobody_runs_commands_in_remits_container(place: Place) -> None:
-    with place.running(label(_spec()), "exec") as name:
+def test_nobody_runs_commands_in_remits_container(admission: Admission) -> None:
+    with admission.running(label(_spec()), "exec") as name:
         for way in ("exec", "attach"):
-            assert "nobody runs commands" in place.connect(name, way, "remit")
-            assert "remit:" not in place.connect(name, way, "agent")
+            assert "nobody runs commands" in admission.connect(name, way, "remit")
+            assert "remit:" not in admission.connect(name, way, "agent")
 
 
-def test_pods_beside_the_governed_cannot_have_remits_secrets(place: Place) -> None:
+def test_pods_beside_the_governed_cannot_have_remits_secrets(admission: Admission) -> None:
     volume = {"volumes": [{"name": "k", "secret": {"secretName": "remit-keys"}}]}
     variable = {"containers": [_container(envFrom=[{"secretRef": {"name": "remit-store"}}])]}
     for spec in (_spec(**volume), variable):
-        assert "remit:" in place.refused(spec)
-        assert place.ask(place.pod(spec, ELSEWHERE))[0] == 201, "elsewhere it is another secret of that name"
+        assert "remit:" in admission.refused(spec)
+        assert admission.ask(admission.pod(spec, ELSEWHERE))[0] == 201, "elsewhere it is another secret of that name"
 
 
-def test_an_upgrade_lets_older_pods_end_and_gives_newer_ones_its_own(place: Place) -> None:
-    with place.running(label(_spec()), "older") as name:
-        place.upgrade(image="newer")
+def test_an_upgrade_lets_older_pods_end_and_gives_newer_ones_its_own(admission: Admission) -> None:
+    with admission.running(label(_spec()), "older") as name:
+        admission.upgrade(image="newer")
         try:
-            assert place.create(label(_spec()))["spec"]["initContainers"][1]["image"].startswith("newer:")
-            assert place.patch(name, {"metadata": {"annotations": {"x": "y"}}})[0] == 200
-            assert place.patch(name, [{"op": "replace", "path": "/spec/containers/0/image", "value": "n"}])[0] == 200
-            status, _ = place.patch(name, [{"op": "replace", "path": "/spec/initContainers/1/image", "value": "evil"}])
+            assert admission.create(label(_spec()))["spec"]["initContainers"][1]["image"].startswith("newer:")
+            assert admission.patch(name, {"metadata": {"annotations": {"x": "y"}}})[0] == 200
+            assert (
+                admission.patch(name, [{"op": "replace", "path": "/spec/containers/0/image", "value": "n"}])[0] == 200
+            )
+            status, _ = admission.patch(
+                name, [{"op": "replace", "path": "/spec/initContainers/1/image", "value": "evil"}]
+            )
             assert status != 200
         finally:
-            place.upgrade()
+            admission.upgrade()
 
 
-def test_pods_that_carry_the_parts_themselves_need_no_injection(place: Place) -> None:
+def test_pods_that_carry_the_parts_themselves_need_no_injection(admission: Admission) -> None:
     """What a chart of one's own includes is what the policy wants: for clusters without injection."""
-    parts = place.included()
-    with place.without_injection():
-        place.create(label(parts))
+    parts = admission.included()
+    with admission.without_injection():
+        admission.create(label(parts))
         bare = label({"containers": [{"name": "agent", "image": "i"}]})
-        assert "init container number 1 must be remit-lockdown" in place.refused(bare)
+        assert "init container number 1 must be remit-lockdown" in admission.refused(bare)
 
 
-def test_required_namespaces_take_no_pod_without_the_label(place: Place) -> None:
-    place.upgrade(injection={"required": True})
+def test_required_namespaces_take_no_pod_without_the_label(admission: Admission) -> None:
+    admission.upgrade(injection={"required": True})
     try:
-        assert "must be governed" in place.refused(_spec())
-        assert place.ask(place.pod(label(_spec())))[0] == 201
+        assert "must be governed" in admission.refused(_spec())
+        assert admission.ask(admission.pod(label(_spec())))[0] == 201
     finally:
-        place.upgrade()
+        admission.upgrade()
 
 
-def test_all_that_was_installed_is_gone_after_uninstalling(place: Place) -> None:
-    place.uninstall()
+def test_all_that_was_installed_is_gone_after_uninstalling(admission: Admission) -> None:
+    admission.uninstall()
     try:
-        left = place.left()
+        left = admission.left()
         assert not left, json.dumps(left)
-        assert "initContainers" not in place.create(label(_spec()))["spec"]
+        assert "initContainers" not in admission.create(label(_spec()))["spec"]
     finally:
-        place.install()
+        admission.install()

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import copy
-import http.client
 import json
 import shutil
-import ssl
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Protocol
-from urllib.parse import urlsplit
+from typing import Any
 
+from cluster.cluster import Cluster
 from ruamel.yaml import YAML
 
 Json = Any
@@ -40,26 +37,16 @@ VALUES: Json = {
 }
 
 
-class Cluster(Protocol):
-    """What is used of it."""
-
-    kubeconfig: Path
-
-    def helm(self, *arguments: str) -> str: ...
-
-
 def label(spec: Json, value: str = "true") -> Json:
     """The pod's spec, to be labelled as governed."""
     return {"label": value, "spec": spec}
 
 
-class Place:
+class Admission:
     """One API server with the chart in it; `swagger` are its own definitions."""
 
     def __init__(self, cluster: Cluster, directory: Path) -> None:
         self._cluster, self._directory = cluster, directory
-        self._address, self._tls = _reached(cluster.kubeconfig, directory)
-        self._connection = http.client.HTTPSConnection(self._address, context=self._tls, timeout=30)
         self.swagger: Json = self.call("GET", "/openapi/v2")[1]["definitions"]
         self.image = "remit:0.1.0"
         for name in (HOME, AGENTS, ELSEWHERE):
@@ -69,14 +56,8 @@ class Place:
 
     def call(self, method: str, path: str, body: Json = None, kind: str = "application/json") -> tuple[int, Json]:
         """Status and answer."""
-        text = None if body is None else json.dumps(body)
-        self._connection.request(method, path, text, {"Content-Type": kind, "Accept": "application/json"})
-        answer = self._connection.getresponse()
-        read = answer.read()
-        try:
-            return answer.status, json.loads(read)
-        except ValueError:
-            return answer.status, {"message": read.decode(errors="replace")}
+        answer = self._cluster.request(method, path, body, kind=kind)
+        return answer.status, answer.body if isinstance(answer.body, dict) else {"message": str(answer.body)}
 
     def _must(self, method: str, path: str, body: Json = None) -> Json:
         status, answer = self.call(method, path, body)
@@ -243,9 +224,12 @@ class Place:
         """Ask for an ephemeral container in a governed pod."""
         with self.running(label({"containers": [{"name": "agent", "image": "i"}]}), "debugged") as name:
             path = f"/api/v1/namespaces/{AGENTS}/pods/{name}"
-            pod = self._must("GET", path)
-            pod["spec"]["ephemeralContainers"] = [container]
-            return self.call("PUT", f"{path}/ephemeralcontainers", pod)
+            while True:
+                pod = self._must("GET", path)
+                pod["spec"]["ephemeralContainers"] = [container]
+                status, answer = self.call("PUT", f"{path}/ephemeralcontainers", pod)
+                if status != 409:  # the scheduler wrote to it meanwhile
+                    return status, answer
 
     def refused_debugging(self, container: Json) -> str:
         """Why it is not let in."""
@@ -265,21 +249,3 @@ _KEPT = ("name", "namespace", "labels", "annotations")
 def _clean(thing: Json) -> Json:
     metadata = {key: thing["metadata"][key] for key in _KEPT if key in thing["metadata"]}
     return {**{key: value for key, value in thing.items() if key != "status"}, "metadata": metadata}
-
-
-def _reached(kubeconfig: Path, directory: Path) -> tuple[str, ssl.SSLContext]:
-    """HOST:PORT and the administrator's TLS of a kubeconfig's one cluster."""
-    read = YAML(typ="safe").load(kubeconfig)
-    cluster, user = read["clusters"][0]["cluster"], read["users"][0]["user"]
-    context = ssl.create_default_context(cafile=_file(cluster, "certificate-authority", directory))
-    context.load_cert_chain(_file(user, "client-certificate", directory), _file(user, "client-key", directory))
-    return urlsplit(cluster["server"]).netloc, context
-
-
-def _file(section: Json, key: str, directory: Path) -> str:
-    if key in section:
-        return str(section[key])
-    file = directory / key
-    file.write_bytes(base64.b64decode(section[f"{key}-data"]))
-    file.chmod(0o600)
-    return str(file)
