@@ -28,18 +28,33 @@ cleanup() {
     [ -z "$started" ] || images/daemon.sh stop "$started"
 }
 trap cleanup EXIT
+provide_base() {
+    docker image inspect "$base" >/dev/null 2>&1 && return
+    local made
+    made=$kept/image-base-$({ printf '%s\n' "$base" && cat images/base.sh; } | sha256sum | cut -c 1-16).tar
+    if [ ! -s "$made" ]; then
+        images/base.sh "$base" >&2
+        part=$(mktemp "$kept/image-build-XXXXXX")
+        docker save --output "$part" "$base"
+        mv "$part" "$made"
+        part=''
+    fi
+    docker load --quiet --input "$made" >&2
+}
 if [ ! -s "$archive" ]; then
     if ! docker version >/dev/null 2>&1; then
         started=$(mktemp -d /tmp/remit-docker-XXXXXX)
         images/daemon.sh start "$started" 9>&-
         export DOCKER_HOST=unix://$started/docker.sock
     fi
-    [ -n "${BASE:-}" ] || docker image inspect "$base" >/dev/null 2>&1 || images/base.sh "$base" >&2
+    [ -n "${BASE:-}" ] || provide_base
     BASE=$base TAG=remit:$version images/build.sh >&2
     part=$(mktemp "$kept/image-build-XXXXXX")
     docker save --output "$part" "remit:$version"
     chmod 644 "$part"
     mv "$part" "$archive"
     part=''
+    # Each is half a gigabyte: what nobody has built for a day goes.
+    find "$kept" -maxdepth 1 -name 'image-*.tar' ! -name 'image-base-*' -mtime +0 -delete
 fi
 printf '%s\n' "$archive"
