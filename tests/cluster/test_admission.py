@@ -84,7 +84,9 @@ def test_each_change_of_what_remit_is_made_of_is_refused(admission: Admission) -
 
 def test_the_changes_find_a_policy_that_forgets_one_field(admission: Admission) -> None:
     genuine = admission.create(label({"containers": [{"name": "agent", "image": "i"}]}))
-    with admission.without_injection(), admission.forgetting("variables.init[1].args"):
+    other = copy.deepcopy(genuine)
+    other["spec"]["initContainers"][1]["args"] = ["desk"]
+    with admission.without_injection(), admission.forgetting("variables.init[1].args", by=other):
         _, passed, _ = _tried(admission, genuine, only="initContainers[remit].args")
         assert passed, "the planted gap is not found"
 
