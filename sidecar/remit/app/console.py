@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 from remit.app.certificates import Certificates
+from remit.app.draining import Draining
 from remit.backends.htmx_install import obtain
 from remit.backends.program_install import InstallFailed
 from remit.config.desk_settings import DeskSettings
@@ -45,7 +46,7 @@ async def serve_console(
     ids: Ids,
     desk: DeskSettings,
     certificates: Certificates | None,
-    drain_seconds: float,
+    draining: Draining,
     progress: Progress,
     besides: Besides | None = None,
 ) -> str:
@@ -80,7 +81,7 @@ async def serve_console(
         bound = await listener.start(address.host, address.port, load)
     except OSError as error:
         raise CannotListen(f"cannot listen on {address}: {error.strerror or error}") from error
-    stack.push_async_callback(listener.stop, drain_seconds)
+    stack.push_async_callback(draining.alone, listener.stop)
     if certificates is not None:
         certificates.then(lambda pem: listener.show(pem.load))
     return f"{'http' if certificates is None else 'https'}://{bound}"

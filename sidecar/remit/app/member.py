@@ -21,6 +21,7 @@ from typing import Any, ClassVar
 from joserfc.jwk import OKPKey
 
 from remit.app.certificates import Certificates
+from remit.app.draining import Draining
 from remit.app.files import Files
 from remit.app.secrets import Secrets
 from remit.app.stores import OpenedStore, open_store
@@ -96,6 +97,7 @@ class Member(ABC):
         self._failed = asyncio.Event()
         self._reloading = asyncio.Lock()
         self._stopping = False
+        self._draining = Draining(settings.limits.drain_seconds)
         self._tasks: set[asyncio.Task[None]] = set()
         self._stack = AsyncExitStack()
         self._grpc: GrpcListener | None = None
@@ -153,6 +155,7 @@ class Member(ABC):
     async def stop(self) -> None:
         """In the reverse order: no new calls, those under way end, the last counts and checkpoint are written."""
         self._stopping = True
+        self._draining.begin()
         for each in self._tasks:
             each.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -274,7 +277,7 @@ class Member(ABC):
             services=self.services,
         )
         self.addresses += await grpc.start()
-        stack.push_async_callback(grpc.stop, limits.drain_seconds)
+        self._draining.add(stack, grpc.stop)
         self._servers["gRPC"] = grpc.ended
 
     async def _serve_console(
@@ -299,7 +302,7 @@ class Member(ABC):
             ids=self._ids,
             desk=self._settings.desk,
             certificates=certificates,
-            drain_seconds=self._settings.limits.drain_seconds,
+            draining=self._draining,
             progress=self._progress,
             besides=besides,
         )
@@ -341,7 +344,7 @@ class Member(ABC):
         """What must be well for this member to be ready: "" where it is."""
         return {
             "opa": "" if self._pdp.up else "OPA does not answer",
-            "store": "the store has failed" if self._store.failed else "",
+            "store": "the store has failed" if self._store.failed else self._metrics.store_problem(),
         }
 
     async def _settle(self) -> None:

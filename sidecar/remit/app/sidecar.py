@@ -64,7 +64,7 @@ class App(Member):
             self._metrics.expose(self._store, self._clock)
             await self._tell()
         authzen = Authzen(self._pipeline, self._identity, self._metrics)
-        stack.push_async_callback(authzen.finish, settings.limits.drain_seconds)
+        stack.push_async_callback(self._draining.alone, authzen.finish)
         if settings.console and settings.http is not None:
             await self._serve_console(stack, settings.http, certificates, besides=authzen)
         else:
@@ -108,7 +108,7 @@ class App(Member):
             resolver=self._resolver,
             longest=self._settings.approvals.wait,
         )
-        stack.push_async_callback(egress.stop, self._settings.limits.drain_seconds)
+        self._draining.add(stack, egress.stop)
         await egress.start(self._catalogue, self._progress)
         self._egress = egress
         self._servers["egress"] = egress.ended

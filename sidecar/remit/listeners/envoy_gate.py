@@ -15,6 +15,7 @@ from remit.listeners.envoy_check import CHECK, Checker
 from remit.listeners.envoy_proc import PROCESS, Processor
 from remit.listeners.grpc_core import Server
 from remit.listeners.grpc_server import CannotListen
+from remit.listeners.working import RECORD_SECONDS
 from remit.pep.egress import Egress
 
 MODE = 0o600
@@ -50,6 +51,7 @@ class EnvoyGate:
 
     async def stop(self, grace: float) -> None:
         """Let exchanges end within `grace` seconds, cut the others, and settle all of them. Nothing waits any more."""
+        end = asyncio.get_running_loop().time() + grace
         self._processor.release()
         self._checker.release()
         if self._watching is not None:
@@ -57,7 +59,7 @@ class EnvoyGate:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._watching
         await self._server.stop(grace)
-        await self._desk.finish(grace)
+        await self._desk.finish(max(RECORD_SECONDS, end - asyncio.get_running_loop().time()))
         self._socket.unlink(missing_ok=True)
 
 

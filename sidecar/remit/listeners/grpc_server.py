@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import socket
 from collections.abc import Sequence
@@ -19,6 +20,7 @@ from remit.listeners.grpc_oversight import OVERSIGHT
 from remit.listeners.grpc_sidecar import SIDECAR
 from remit.listeners.grpc_standard import Handlers, Health, Reflection
 from remit.listeners.pipeline import Identities, Observer, Pipeline
+from remit.listeners.working import RECORD_SECONDS
 
 SERVICES = (SIDECAR, OVERSIGHT, AUDIT)
 FOR_PEOPLE = (OVERSIGHT, AUDIT)
@@ -149,10 +151,11 @@ class GrpcListener:
 
     async def stop(self, grace: float) -> None:
         """Say NOT_SERVING, take no more calls, let those under way end within `grace` seconds, and record them."""
+        end = asyncio.get_running_loop().time() + grace
         await self._health.drain()
         self._calls.stop_waiting()
         await self._server.stop(grace)
-        await self._calls.finish(grace)
+        await self._calls.finish(max(RECORD_SECONDS, end - asyncio.get_running_loop().time()))
 
     def _handlers(self) -> Handlers:
         return {f"/{each.service}/{rpc.name}": self._calls.served(rpc) for each in self._services for rpc in each.rpcs}

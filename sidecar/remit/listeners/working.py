@@ -8,6 +8,9 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
+RECORD_SECONDS = 1.0
+"""What is left for recording a call that took all the time there was."""
+
 
 class Working:
     """The tasks of one listener, until they are done."""

@@ -39,6 +39,8 @@ class Metrics:
         self.registry = CollectorRegistry()
         self.catalogue = Catalogue(currency="")
         self._stored: StoreMetrics | None = None
+        self.store_problem: Callable[[], str] = lambda: ""
+        """Why calls would end with UNAVAILABLE for the store's sake; "" where they would not, as far as is known."""
         self._envoy_up: Gauge | None = None
         self._decisions = self._counter(
             "remit_decisions", "Decisions that were recorded.", "agent", "action", "effect", "reason", "mode"

@@ -16,6 +16,8 @@ from remit.core.view.model import TableView
 from remit.metrics.registry import Metrics
 from remit.ports import Pdp, Reservation, Store
 
+REFUSED_SECONDS = 10.0
+
 
 class MeteredPdp:
     """A Pdp that tells whether it is up. A verdict that cannot be used says nothing of that."""
@@ -87,6 +89,7 @@ class _MeteredStore:
         self._metrics = metrics
         self._records = not store.failed
         self._answers = True
+        self._refused = system_monotonic()
         self._unsigned = Unsigned()
         self._tell()
 
@@ -97,7 +100,7 @@ class _MeteredStore:
         try:
             done = await self._store.commit(commit)
         except StoreUnavailable:
-            self._records = False
+            self._records, self._refused = False, system_monotonic()
             raise
         else:
             self._records = self._answers = True
@@ -120,6 +123,14 @@ class _MeteredStore:
             self._tell()
         return found
 
+    def problem(self) -> str:
+        if not self._answers:
+            return "the store does not answer"
+        # For a while only: who is asked nothing for it would never show that it records again.
+        if not self._records and system_monotonic() - self._refused < REFUSED_SECONDS:
+            return "the store does not record"
+        return ""
+
     def unsigned(self) -> float:
         return self._unsigned.seconds(self._signed())
 
@@ -138,4 +149,5 @@ def metered_store(store: Store, metrics: Metrics, unshipped: Callable[[], float]
     """
     metered = _MeteredStore(store, metrics)
     metrics.journal(metered.unsigned, unshipped)
+    metrics.store_problem = metered.problem
     return cast(Store, metered)
