@@ -41,3 +41,8 @@ bundle:
   poll_seconds: {{ .Values.bundle.pollSeconds }}
 {{- end }}
 {{- end }}
+
+{{- /* The catalogue as text: YAML. */}}
+{{- define "remit.catalogue" -}}
+{{- .Values.catalogueText | default (toYaml .Values.catalogue) | trim }}
+{{- end }}

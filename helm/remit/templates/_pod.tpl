@@ -171,7 +171,7 @@ volumeMounts:
 
 {{- /* Services of the kinds that official clients know, by id: of the catalogue, or as told where it comes in a bundle. */}}
 {{- define "remit.pod.services" -}}
-{{- range $id, $service := .Values.catalogue.services | default dict }}
+{{- range $id, $service := (include "remit.catalogue" . | fromYaml).services | default dict }}
 {{- if has ($service.kind | default "") (list "openai" "anthropic" "gemini" "azure" "bedrock") }}
 {{ $id }}: {{ $service.kind }}
 {{- end }}

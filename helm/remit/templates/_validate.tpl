@@ -61,8 +61,15 @@ is told at once.
 
 {{- define "remit.validate.policy" -}}
 {{- $wrong := list }}
+{{- $catalogue := include "remit.catalogue" . | fromYaml }}
+{{- if and .Values.catalogue .Values.catalogueText }}
+{{- $wrong = append $wrong "catalogueText: found it beside catalogue; expected one of them" }}
+{{- end }}
+{{- if and .Values.catalogueText (hasKey $catalogue "Error") }}
+{{- $wrong = append $wrong "catalogueText: found no YAML mapping; expected what stands in remit.yaml" }}
+{{- end }}
 {{- if .Values.bundle.url }}
-{{- if or .Values.catalogue .Values.policies }}
+{{- if or .Values.catalogue .Values.catalogueText .Values.policies }}
 {{- $wrong = append $wrong "bundle.url: found it beside catalogue or policies; expected one of the two: they come in the bundle" }}
 {{- end }}
 {{- if not .Values.bundle.key }}
@@ -72,8 +79,8 @@ is told at once.
 {{- $wrong = append $wrong "bundle.url: found another URL (not shown); expected https://HOST/PATH without user, password or query, which could be secrets: bundle.tokenSecret names the Secret of its token" }}
 {{- end }}
 {{- else }}
-{{- if not .Values.catalogue }}
-{{- $wrong = append $wrong "catalogue: found neither catalogue nor bundle.url; expected one of them" }}
+{{- if not (or .Values.catalogue .Values.catalogueText) }}
+{{- $wrong = append $wrong "catalogue: found neither a catalogue nor bundle.url; expected catalogue, catalogueText or bundle.url" }}
 {{- end }}
 {{- range $key := list "key" "ca" "tokenSecret" }}
 {{- if get $.Values.bundle $key }}
@@ -87,11 +94,11 @@ is told at once.
 {{- if contains "PRIVATE KEY" .Values.bundle.key }}
 {{- $wrong = append $wrong "bundle.key: found a private key (not shown); expected the public one. Whoever has seen it can sign policies: make a new pair" }}
 {{- end }}
-{{- if hasKey .Values.catalogue "sidecar" }}
+{{- if hasKey $catalogue "sidecar" }}
 {{- $wrong = append $wrong "catalogue.sidecar: found settings in the catalogue; expected them below settings" }}
 {{- end }}
 {{- /* A ConfigMap holds 1 MiB, and what it is written in is more than the text itself. */}}
-{{- range $key := list "catalogue" "policies" }}
+{{- range $key := list "catalogue" "catalogueText" "policies" }}
 {{- $size := len (toJson (get $.Values $key)) }}
 {{- if gt $size 1000000 }}
 {{- $wrong = append $wrong (printf "%s: found %d bytes; expected at most 1000000, which a ConfigMap holds. More comes in a bundle (bundle.url)" $key $size) }}
