@@ -39,6 +39,11 @@ class Files:
         """Policy bundles by their revision."""
         return self.state / "bundles"
 
+    @property
+    def remote(self) -> Path:
+        """The signed bundle that catalogue and policies came from, where they came from one."""
+        return self.state / "bundle"
+
     def make(self) -> None:
         """The directories, for this user alone."""
         make_private(self.state)

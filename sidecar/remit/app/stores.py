@@ -9,8 +9,11 @@ from dataclasses import dataclass
 from hashlib import sha256
 
 from remit.app.files import Files
+from remit.backends.bundle_contents import Signed
+from remit.backends.bundle_kept import Highest, check_serial
+from remit.backends.bundle_remote import Guard
 from remit.backends.keys_file import Keys, KeysUnfit
-from remit.backends.store_postgres.administration import join_installation
+from remit.backends.store_postgres.administration import accept_bundle, join_installation
 from remit.backends.store_postgres.session import Password, Server
 from remit.backends.store_postgres.store import PostgresStore, Recall
 from remit.backends.store_shared.opening import open_alone, open_shared
@@ -126,6 +129,22 @@ async def _open_shared(
     )
 
 
+async def bundle_guard(settings: StoreSettings, vault: Vault) -> Guard | None:
+    """What keeps all that share a store from an older bundle than any of them had; None where nobody shares it.
+
+    Raises StoreUnavailable.
+    """
+    if not settings.shared:
+        return None
+    secret = await _secret(password_of(settings, vault))
+
+    def accept(signed: Signed) -> None:
+        found = accept_bundle(settings.place, secret, serial=signed.serial, digest=signed.digest)
+        check_serial(signed, Highest(*found), "was accepted in this installation")
+
+    return accept
+
+
 def log_name(kind: str, keys: Keys) -> str:
     """The log that goes with a member's own key: who has lost the key begins another log."""
     return f"{kind}-{sha256(keys.journal.public_key().public_bytes_raw()).hexdigest()[:24]}"
@@ -145,12 +164,16 @@ def password_of(settings: StoreSettings, vault: Vault) -> Password:
     return password
 
 
-async def _join(place: PostgresPlace, password: Password, keys: Keys, ids: Ids) -> str:
-    """The installation's id. Raises StoreUnavailable, and KeysUnfit where its members have other keys."""
+async def _secret(password: Password) -> bytes:
     try:
-        secret = await password()
+        return await password()
     except DatabaseFailed as error:
         raise StoreUnavailable(f"the store's password cannot be had: {error.detail}") from error
+
+
+async def _join(place: PostgresPlace, password: Password, keys: Keys, ids: Ids) -> str:
+    """The installation's id. Raises StoreUnavailable, and KeysUnfit where its members have other keys."""
+    secret = await _secret(password)
     joined = await asyncio.to_thread(join_installation, place, secret, id=ids.new("i"), keys=keys.fingerprints)
     if joined.differing:
         named = ", ".join(joined.differing)

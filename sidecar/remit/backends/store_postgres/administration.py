@@ -20,6 +20,7 @@ STATEMENT_SECONDS = 30
 
 _VERSION = "SELECT CASE WHEN to_regclass('remit.migration') IS NOT NULL THEN 1 END"
 _JOIN = "SELECT remit.join_installation(%s)"
+_BUNDLE = "SELECT remit.accept_bundle(%s)"
 # A writer holds the advisory lock (2, number) of its log for as long as it runs.
 _MEMBERS = """
 SELECT l.name, l.kind, l.revision, l.sequence,
@@ -75,6 +76,16 @@ def join_installation(place: PostgresPlace, password: bytes, *, id: str, keys: M
         check_version(_version(connection))
         (told,) = _one(connection, _JOIN, [Jsonb({"id": id, "time": time.time_ns(), "keys": dict(keys)})])
     return Joined(told["id"], tuple(told["differing"]))
+
+
+def accept_bundle(place: PostgresPlace, password: bytes, *, serial: int, digest: str) -> tuple[int, str]:
+    """Have the installation accept a bundle, unless it has a newer one; serial and digest of the one it has then.
+
+    Raises StoreUnavailable.
+    """
+    with connected(place, password) as connection:
+        (told,) = _one(connection, _BUNDLE, [Jsonb({"serial": serial, "digest": digest, "time": time.time_ns()})])
+    return int(told["serial"]), str(told["digest"])
 
 
 def migrate_store(place: PostgresPlace, password: bytes) -> Migrated:
