@@ -132,6 +132,7 @@ def _api_flags(authority: Authority, address: Address, store: str) -> list[str]:
         "--enable-admission-plugins=NodeRestriction",
         f"--kubelet-client-certificate={to_nodes}",
         f"--kubelet-client-key={to_nodes_key}",
+        "--kubelet-preferred-address-types=InternalIP",  # nobody resolves a node's name
         f"--service-cluster-ip-range={_SERVICES}",
         "--allow-privileged=true",
     ]

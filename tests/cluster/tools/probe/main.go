@@ -3,6 +3,8 @@
 //	probe pause               hold a pod's namespaces: the sandbox image
 //	probe sidecar ADDRESS     listen there after a while; end when told to
 //	probe agent ADDRESS       dial that at the start, and again a while after being told to end
+//	probe eternal             run until killed
+//	probe read FILE           for exec
 //	probe write FILE TEXT     for exec
 //	probe eat                 take memory until stopped
 //
@@ -37,6 +39,8 @@ func main() {
 	switch role := os.Args[1]; role {
 	case "pause":
 		<-ended
+	case "eternal":
+		select {}
 	case "sidecar":
 		tell(role, "started")
 		time.Sleep(delay)
@@ -63,6 +67,13 @@ func main() {
 		time.Sleep(delay)
 		tell(role, dial(os.Args[2]))
 		tell(role, "ended")
+	case "read":
+		read, err := os.ReadFile(os.Args[2])
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Stdout.Write(read)
 	case "write":
 		if err := os.WriteFile(os.Args[2], []byte(os.Args[3]), 0o644); err != nil {
 			fmt.Fprintln(os.Stderr, err)

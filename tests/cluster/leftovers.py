@@ -1,0 +1,143 @@
+"""What a node may leave on the machine, found by the node's name and namespaces, and taken away.
+
+A node's processes end with the first one in its namespace of processes, and its mounts and network with the last of
+them. Control groups and the folder have to be taken away; a test process that was killed cannot, so the next one does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from cluster.processes import wait
+
+PREFIX = "remit-node-"
+FOLDERS = Path("/tmp")  # short, as paths of sockets must be
+_KINDS = ("pid", "net", "mnt")
+_SYSCTLS = ("vm/overcommit_memory", "vm/panic_on_oom", "kernel/panic", "kernel/panic_on_oops")
+_WATCHED = ("/var/lib/cni", "/var/lib/kubelet", "/var/log/containers", "/var/log/pods", "/etc/cni", "/run/netns")
+
+
+@dataclass(frozen=True)
+class Namespaces:
+    """A node's own, each as the kernel names it: `net:[4026532300]`."""
+
+    own: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, pid: int) -> Namespaces:
+        """Those of a process that are not ours."""
+        return cls(frozenset(_namespaces(pid) - _namespaces("self")))
+
+
+NONE = Namespaces()
+
+
+def _namespaces(pid: int | str) -> set[str]:
+    return {str(Path("/proc", str(pid), "ns", kind).readlink()) for kind in _KINDS}
+
+
+def hierarchies() -> list[Path]:
+    """Where control groups are mounted: one folder, or with version 1 one a controller."""
+    mounts = (line.split() for line in Path("/proc/self/mounts").read_text().splitlines())
+    return [Path(mount[1]) for mount in mounts if mount[2] in ("cgroup", "cgroup2")]
+
+
+def found(name: str, namespaces: Namespaces = NONE) -> list[str]:
+    """What is left of a node, a line each."""
+    left = [f"process {pid}: {told}" for pid, told in _processes(name, namespaces)]
+    left += [f"mount {each}" for each in _mounts(name)]
+    left += [f"network namespace {each}" for each in _named_networks(name)]
+    left += [f"namespace {each}" for each in sorted(_pinned(namespaces))]
+    left += [f"control group {each}" for each in _groups(name)]
+    return left + ([f"folder {FOLDERS / name}"] if (FOLDERS / name).exists() else [])
+
+
+def remove(name: str, namespaces: Namespaces = NONE) -> None:
+    """Take all of it away; AssertionError says what did not go."""
+    for pid, _ in _processes(name, namespaces):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    wait(f"the processes of {name} are gone", lambda: not list(_processes(name, namespaces)), 20)
+    for mount in reversed(_mounts(name)):
+        subprocess.run(["umount", "--lazy", mount], check=False)
+    for network in _named_networks(name):
+        subprocess.run(["ip", "netns", "delete", network.name], check=False)
+    wait(f"the control groups of {name} are gone", lambda: _groups_removed(name), 20)
+    shutil.rmtree(FOLDERS / name, ignore_errors=True)
+    left = found(name, namespaces)
+    assert not left, f"left of {name}: {left}"
+
+
+def sweep() -> list[str]:
+    """Remove what nodes of test processes that are no more have left; their names."""
+    places = [FOLDERS, Path("/run/netns"), *hierarchies()]
+    names = {each.name for place in places for each in place.glob(f"{PREFIX}*")}
+    ended = sorted(name for name in names if not _lives(name))
+    for name in ended:
+        remove(name)
+    return ended
+
+
+def machine() -> dict[str, object]:
+    """What a node could change of the whole machine without its name on it: the same before and after."""
+    state: dict[str, object] = {each: Path("/proc/sys", each).read_text() for each in _SYSCTLS}
+    return state | {each: sorted(map(str, Path(each).rglob("*"))) for each in _WATCHED}
+
+
+def _lives(name: str) -> bool:
+    """Whether the test process that a node is named after still runs."""
+    matched = re.fullmatch(rf"{PREFIX}(\d+)(-.*)?", name)
+    return matched is not None and Path("/proc", matched[1]).exists()
+
+
+def _processes(name: str, namespaces: Namespaces) -> Iterator[tuple[int, str]]:
+    """Processes in the node's control groups or namespaces, and those that its folder is told to."""
+    folder = str(FOLDERS / name)
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdecimal() or int(entry.name) == os.getpid():
+            continue
+        with contextlib.suppress(OSError):  # it may just have ended
+            told = (entry / "cmdline").read_text(errors="replace").replace("\0", " ").strip()
+            groups = {line.split(":", 2)[2] for line in (entry / "cgroup").read_text().splitlines()}
+            within = any(group == f"/{name}" or group.startswith(f"/{name}/") for group in groups)
+            ours = within or f"{folder}/" in told or namespaces.own & _namespaces(entry.name)
+            if ours and (entry / "stat").read_text().rpartition(")")[2].split()[0] != "Z":
+                yield int(entry.name), told
+
+
+def _mounts(name: str) -> list[str]:
+    mounts = (line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines())
+    folder = str(FOLDERS / name)
+    return [mount for mount in mounts if mount == folder or mount.startswith(f"{folder}/")]
+
+
+def _pinned(namespaces: Namespaces) -> set[str]:
+    """The node's namespaces that a mount keeps, with nobody in them."""
+    held = {line.split()[3] for line in Path("/proc/self/mountinfo").read_text().splitlines()}
+    return set(namespaces.own & held)
+
+
+def _named_networks(name: str) -> list[Path]:
+    return sorted(Path("/run/netns").glob(f"{name}*"))
+
+
+def _groups(name: str) -> list[Path]:
+    """The tops only."""
+    return [each / name for each in hierarchies() if (each / name).is_dir()]
+
+
+def _groups_removed(name: str) -> bool:
+    """Deepest first; a group whose last process has only just ended refuses for a moment."""
+    for top in _groups(name):
+        for each, _, _ in os.walk(top, topdown=False):
+            with contextlib.suppress(OSError):
+                Path(each).rmdir()
+    return not _groups(name)
