@@ -154,10 +154,22 @@ is told at once.
 
 {{- define "remit.validate.rest" -}}
 {{- $wrong := list }}
+{{- /* Names become keys, paths and directories. */}}
+{{- range $key, $rule := dict
+  "policies" (list "^([A-Za-z0-9_-]+/)*[A-Za-z0-9_-]+(\\.[A-Za-z0-9_-]+)*\\.(rego|json)$" "a path such as hours/night/night.rego: letters, digits, _ and -, and .rego or .json at the end")
+  "credentials" (list "^[a-z0-9]([-a-z0-9]{0,44}[a-z0-9])?$" "at most 46 small letters, digits and -")
+  "injection.agent.services" (list "^[a-z0-9][a-z0-9._-]{0,62}$" "a service's id in the catalogue")
+}}
+{{- range $name := keys (eq $key "injection.agent.services" | ternary $.Values.injection.agent.services (get $.Values $key)) | sortAlpha }}
+{{- if or (gt (len $name) 200) (not (regexMatch (first $rule) $name)) }}
+{{- $wrong = append $wrong (printf "%s: found the name %q; expected %s" $key $name (last $rule)) }}
+{{- end }}
+{{- end }}
+{{- end }}
 {{- if eq (int64 .Values.sidecar.runAsUser) (int64 .Values.injection.agent.runAsUser) }}
 {{- $wrong = append $wrong (printf "injection.agent.runAsUser: found %v, the sidecar's own user; expected another: by their users the two are told apart" .Values.injection.agent.runAsUser) }}
 {{- end }}
-{{- if has (int64 .Values.sidecar.opsPort) (list 7450 7451 7452 7453 7460 7461) }}
+{{- if has (int .Values.sidecar.opsPort) (list 7450 7451 7452 7453 7460 7461) }}
 {{- $wrong = append $wrong (printf "sidecar.opsPort: found %v; expected none of 7450 to 7453, 7460 and 7461, where Remit listens already" .Values.sidecar.opsPort) }}
 {{- end }}
 {{- with .Values.desk }}
