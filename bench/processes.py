@@ -27,6 +27,15 @@ def resident_mb(pid: int) -> dict[str, float]:
     return {name: size / 1024 for name, size in resident.items()}
 
 
+def proportional_mb(pid: int) -> dict[str, float]:
+    """The same, where a page that several processes have counts for each with its share (PSS)."""
+    proportional: Counter[str] = Counter()
+    for each in _tree(pid):
+        lines = Path(f"/proc/{each}/smaps_rollup").read_text(encoding="ascii").splitlines()
+        proportional[_program(each)] += int(next(line for line in lines if line.startswith("Pss:")).split()[1])
+    return {name: size / 1024 for name, size in proportional.items()}
+
+
 def private_mb(pid: int) -> float:
     """Memory in MB that no other process shares, of this process alone."""
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines()

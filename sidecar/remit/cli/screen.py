@@ -7,25 +7,30 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 import click
-from rich.console import Console, RenderableType
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from remit.cli.text import clean
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
 
 Told = Callable[[str, float], None]
 """Called with what is being done, and the share done (0 to 1; what is unknown stays 0)."""
 
 _PIPED_WIDTH = 160
+_ACTING = dict.fromkeys(b"\a\b\v\f\r")  # bell, backspace and the like: tables leave them out too
 
 
 def show(*parts: RenderableType) -> None:
     """Print tables, trees and texts on stdout. A plain str is taken as it is: no markup, no emoji codes."""
-    console = _console(stderr=False)
     for part in parts:
-        console.print(part, soft_wrap=isinstance(part, str))
+        if isinstance(part, str):
+            click.echo(part.translate(_ACTING))
+        else:
+            _console(stderr=False).print(part)
 
 
 def note(text: str) -> None:
@@ -50,8 +55,10 @@ def progress(title: str) -> Iterator[Told]:
     if not sys.stderr.isatty():
         yield _silent
         return
-    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(30), TimeElapsedColumn())
-    with Progress(*columns, console=_console(stderr=True), transient=True) as bar:
+    bars = import_module("rich.progress")
+    text = bars.TextColumn("{task.description}", markup=False)
+    columns = (bars.SpinnerColumn(), text, bars.BarColumn(30), bars.TimeElapsedColumn())
+    with bars.Progress(*columns, console=_console(stderr=True), transient=True) as bar:
         task = bar.add_task(title, total=None)
 
         def tell(what: str, share: float) -> None:
@@ -69,4 +76,6 @@ def _console(*, stderr: bool) -> Console:
     stream = sys.stderr if stderr else sys.stdout
     # Where nobody watches, lines are not broken at the width of a terminal that is not there.
     width = None if stream.isatty() or "COLUMNS" in os.environ else _PIPED_WIDTH
-    return Console(file=stream, width=width, markup=False, highlight=False, emoji=False)
+    # What draws tables takes memory and time to load: a sidecar in a pod draws none.
+    console: type[Console] = import_module("rich.console").Console
+    return console(file=stream, width=width, markup=False, highlight=False, emoji=False)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
+from functools import cached_property
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 from remit.core.answer import (
     Accepted,
@@ -29,11 +32,13 @@ from remit.pep import audit, claims, failures, handoff, oversight, resolving, sh
 from remit.pep import report as reports
 from remit.pep.decide import decide
 from remit.pep.execute import Executions
-from remit.pep.query import Queries
 from remit.pep.refusals import Refusals
 from remit.pep.waiting import decide_waiting
 from remit.pep.world import World
 from remit.ports import Burn, JournalRow, Reservation, Sighting, WorkflowState
+
+if TYPE_CHECKING:
+    from remit.pep.query import Queries
 
 
 class Pipeline:
@@ -42,8 +47,16 @@ class Pipeline:
     def __init__(self, world: World) -> None:
         self._world = world
         self._refusals = Refusals(world)
-        self._queries = Queries(world)
         self._executions = Executions(world)
+        if world.catalogue.datasets:
+            _ = self._queries  # before anybody waits
+
+    @cached_property
+    def _queries(self) -> Queries:
+        """What answers queries. What reads SQL takes 10 MB and a quarter of a second to load: who has none goes
+        without."""
+        found: Queries = import_module("remit.pep.query").Queries(self._world)
+        return found
 
     @property
     def currency(self) -> str:
