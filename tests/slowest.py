@@ -31,6 +31,8 @@ SLOWEST = (
     "race/test_approval_replays.py",
     "integration/test_store_million.py",
     "integration/test_installation_page.py",
+    "chart/test_refusals.py",
+    "chart/test_rendered.py",
     "stateful/test_ledger.py",
     "stateful/test_approvals.py",
     "contracts/test_store_approvals.py",
@@ -46,6 +48,7 @@ SLOWEST = (
     "integration/test_egress_held.py",
     "integration/test_policy_mutation.py",
     "cli/test_mcp.py",
+    "chart/test_values.py",
 )
 
 
