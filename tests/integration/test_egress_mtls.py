@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import socket
 import ssl
-from collections.abc import Iterator, Mapping
+import subprocess
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from hashlib import sha256
 from http.client import HTTPSConnection
 from pathlib import Path
-from threading import Event
+from threading import Event, Thread, get_ident
+from time import monotonic
 from urllib.parse import quote
 
 import pytest
@@ -102,6 +106,14 @@ class Up(EgressUp):
         text = CATALOGUE.replace(":API", f":{self.api.port}").replace(":TUNNEL", f":{self.wire.port}")
         (self.place / "remit.yaml").write_text(text)
 
+    def kill_envoy(self) -> None:
+        """End its Envoy; the sidecar starts another."""
+        found = subprocess.run(
+            ["pgrep", "-P", str(self._process.pid), "-f", "/envoy"], capture_output=True, text=True, check=True
+        )
+        for each in found.stdout.split():
+            os.kill(int(each), signal.SIGKILL)
+
     def close(self) -> None:
         """End it all."""
         try:
@@ -135,7 +147,10 @@ def context(place: Path, pair: Pair | None = None, *protocols: str) -> ssl.SSLCo
         made.set_alpn_protocols(list(protocols))
     if pair is not None:
         path = place / f"{sha256(pair.key).hexdigest()[:16]}.pem"
-        path.write_bytes(pair.certificate + pair.key)
+        if not path.exists():
+            new = path.with_suffix(f".{get_ident()}")
+            new.write_bytes(pair.certificate + pair.key)
+            new.replace(path)
         made.load_cert_chain(path)
     return made
 
@@ -410,6 +425,72 @@ def test_who_signs_agents_certificates_is_changed_without_a_restart(up: Up) -> N
     up.turn("again")
     until(lambda: not shut(up, SUPPORTS))
     assert shut(up, strangers)
+
+
+def test_certificates_and_authorities_rotate_under_load_and_no_call_fails(up: Up) -> None:
+    """Connections that last and new ones, while each turn of the link brings another certificate, and a second
+    authority beside the first. Each is shown within two seconds."""
+    ended, failed, calls = Event(), list[BaseException](), [0, 0]
+
+    def lasting() -> None:
+        with connected(up, SUPPORTS) as connection:
+            while not ended.is_set():
+                assert ask(connection).status == 200
+                calls[0] += 1
+
+    def anew() -> None:
+        while not ended.is_set():
+            assert get(up, SUPPORTS).status == 200
+            calls[1] += 1
+
+    def kept(work: Callable[[], None]) -> None:
+        try:
+            work()
+        except BaseException as error:
+            failed.append(error)
+
+    running = [Thread(target=kept, args=(work,)) for work in (lasting, anew)]
+    for each in running:
+        each.start()
+    try:
+        for turn in range(4):
+            pair, before = server(), list(calls)
+            up.write(up.place / f"turn{turn}", pair, AUTHORITY.certificate + STRANGERS.certificate)
+            up.turn(f"turn{turn}")
+            began = monotonic()
+            while served(up) != der(pair):
+                assert monotonic() - began < 2
+            until(lambda before=before: failed or all(now > then for now, then in zip(calls, before, strict=True)))  # type: ignore[misc]
+    finally:
+        ended.set()
+        for each in running:
+            each.join()
+    assert not failed
+    assert get(up, STRANGERS.sign(uris=["spiffe://x/support"])).status == 200
+    up.write(up.place / "alone", server())
+    up.turn("alone")
+    until(lambda: shut(up, STRANGERS.sign(uris=["spiffe://x/support"])))
+
+
+def test_an_envoy_that_is_started_anew_halfway_through_a_rotation_serves_once_it_is_over(up: Up) -> None:
+    """With a key that is not the certificate's it has nothing to serve with, and nothing is served without."""
+    second, files = server(), (up.place / "tls").resolve()
+    (files / "server.crt").write_bytes(second.certificate)
+    until(lambda: up.log.count("Envoy keeps the certificates that it has") > 0)
+    before = up.log.count("Envoy: serving")
+    up.kill_envoy()
+    until(lambda: not reaches(up))
+    (files / "server.key").write_bytes(second.key)
+    until(lambda: reaches(up) and served(up) == der(second))
+    assert up.log.count("Envoy: serving") > before
+
+
+def reaches(up: Up) -> bool:
+    """Whether a connection can be made."""
+    try:
+        return bool(served(up))
+    except OSError:
+        return False
 
 
 def test_no_key_is_in_what_envoy_is_told(up: Up) -> None:
