@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from remit.cli.main import COMMANDS
-from remit.sdk.address import Target
+from remit.sdk.address import Credential, Target
 from remit.sdk.agent import Agent
 
 from .conftest import Remit
@@ -48,7 +48,7 @@ def test_the_examples_work(remit: Remit, place: Path) -> None:
     assert remit("policy", "new", "views/crm", "--dir", "views").code == 0
     up = Up(place, "--policy", "views")
     try:
-        support = Target(up.said["addresses"][0], (place / "made.token").read_text().strip())
+        support = Target(up.said["addresses"][0], Credential((place / "made.token").read_text().strip()))
         environment = {**os.environ, "WORKFLOW": asyncio.run(_workflow(support))}
         for command, code in EXAMPLES:
             ran = subprocess.run(

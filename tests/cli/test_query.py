@@ -14,7 +14,7 @@ import pytest
 from fakes.sidecar_fake import SidecarFake, sidecar_in_thread
 from remit.cli.cells import document, shown
 from remit.cli.connection import explained_error
-from remit.sdk.address import Target
+from remit.sdk.address import Credential, Target
 from remit.sdk.errors import Unavailable
 from remit.v1 import sidecar_pb2 as s
 
@@ -160,7 +160,7 @@ def test_a_limit_that_was_reached_is_told(remit: Remit, sidecar: SidecarFake) ->
 )
 def test_only_a_sidecar_that_is_not_there_is_to_be_started(why: str, told: str) -> None:
     """Nobody starts a second one beside one that is late, or that fails."""
-    failure = explained_error(Unavailable(why), Target("127.0.0.1:7450", ""))
+    failure = explained_error(Unavailable(why), Target("127.0.0.1:7450", Credential("")))
 
     assert failure.exit_code == 3
     assert told in str(failure)

@@ -20,6 +20,7 @@ from remit.config.reading import Section
 from remit.core.canonical import encode
 from remit.core.catalogue import Approval, Catalogue, Conflicts, Credential, Identity, Price, Rate
 from remit.core.dataset import DataSource, NamedStatement, ReadLimits, Table
+from remit.core.kubernetes import ServiceAccount
 from remit.core.model import Resource
 from remit.core.price import estimate
 from remit.core.selector import Selector
@@ -187,6 +188,7 @@ def test_identities_are_read_from_one_value_or_a_list(full: Catalogue) -> None:
         uris=("spiffe://example.org/ns/cx/sa/support",),
         dns=("support.cx.svc", "support.cx.svc.cluster.local"),
         fingerprints=(f"sha256:{'d' * 64}",),
+        kubernetes=(ServiceAccount("agents", "support", fresh=True),),
     )
     assert full.people["ana"].identity == Identity(
         token_hashes=(f"sha256:{'a' * 64}",), uris=("spiffe://example.org/people/ana",), oidc=("ana@example.com",)

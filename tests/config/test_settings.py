@@ -10,6 +10,7 @@ import pytest
 from remit.config import CatalogueInvalid, Settings, load
 from remit.config.approval_settings import ApprovalSettings, WebhookSettings
 from remit.config.desk_settings import DeskSettings, OidcSettings
+from remit.config.kubernetes_settings import KubernetesSettings
 from remit.config.settings import DEFAULTS, FLAGS, VARIABLES, Address, EgressSettings, Limits, OpaSettings, TlsSettings
 from remit.config.store_settings import StoreSettings
 
@@ -86,6 +87,14 @@ def test_every_setting_can_be_written_in_the_file() -> None:
         egress=EgressSettings(on=True, binary=Path("/usr/local/bin/envoy"), access_log=True, tls=True),
         opa=OpaSettings(socket=here / "opa.sock", binary=Path("/usr/local/bin/opa"), timeout_ms=500, batch=16),
         tls=TlsSettings(cert=here / "tls/tls.crt", key=here / "tls/tls.key", client_ca=here / "tls/ca.crt"),
+        kubernetes=KubernetesSettings(
+            audience="remit",
+            issuer="https://kubernetes.default.svc.cluster.local",
+            api="https://10.96.0.1:443",
+            credentials=Path("/var/run/secrets/kubernetes.io/serviceaccount"),
+            jwks=Path("/etc/remit/jwks.json"),
+            token_file=Path("/var/run/remit/token/token"),
+        ),
         limits=Limits(message_bytes=131072, metadata_bytes=4096, concurrency=256, call_seconds=20, drain_seconds=5),
         policies=(here / "policies",),
         watch=False,
@@ -133,6 +142,12 @@ VALUES: dict[str, tuple[str, object]] = {
     "tls.cert": ("c", Path("c")),
     "tls.key": ("k", Path("k")),
     "tls.client_ca": ("ca", Path("ca")),
+    "kubernetes.audience": ("a", "a"),
+    "kubernetes.issuer": ("https://i", "https://i"),
+    "kubernetes.api": ("https://k:1", "https://k:1"),
+    "kubernetes.credentials": ("kc", Path("kc")),
+    "kubernetes.jwks": ("kj", Path("kj")),
+    "kubernetes.token_file": ("kt", Path("kt")),
     "limits.message_bytes": ("5000", 5000),
     "limits.metadata_bytes": ("2048", 2048),
     "limits.concurrency": ("3", 3),
@@ -147,6 +162,7 @@ VALUES: dict[str, tuple[str, object]] = {
 NEEDED = """{
   tls: {cert: "/f.crt", key: "/f.key"},
   store: {url: "postgresql://remit@db/remit"},
+  kubernetes: {issuer: "https://k"},
   approvals: {webhook: {url: "https://chat/hook", secret_file: a}},
   desk: {
     tls: {cert: "/f.crt", key: "/f.key"},

@@ -89,7 +89,7 @@ class FakeDesk:
     def fault(self, service: str, request: HttpRequest) -> McpRefused | None:
         return None
 
-    def identified(self, request: HttpRequest, peer: str, *, proxied: bool, certificate: str = "") -> Subject:
+    async def identified(self, request: HttpRequest, peer: str, *, proxied: bool, certificate: str = "") -> Subject:
         name = "proxy-authorization" if proxied else "authorization"
         if request.header(name) == f"Bearer {TOKEN}" or request.header("remit-token") == TOKEN:
             return AGENT

@@ -69,7 +69,7 @@ def of(id: str, **parts: object) -> dict[str, Any]:
 class Users:
     """An identity provider that is no catalogue: whoever has the token `token-of-NAME` is the user of that name."""
 
-    def identify(self, evidence: Evidence) -> Subject:
+    async def identify(self, evidence: Evidence) -> Subject:
         if not evidence.token.startswith("token-of-"):
             raise Unauthenticated(Cause.UNKNOWN, "nobody's")
         name = evidence.token.removeprefix("token-of-")
@@ -78,7 +78,7 @@ class Users:
     def person(self, proof: Proof) -> Subject:
         raise Unauthenticated(Cause.UNKNOWN, "no people")
 
-    def pod(self) -> Subject | None:
+    async def pod(self) -> Subject | None:
         return None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from datetime import timedelta
 from urllib.parse import quote
@@ -31,7 +32,7 @@ def who(pair: Pair | str, *headers: tuple[str, str], proxied: bool = False, pod:
     shown = pair if isinstance(pair, str) else quote(pair.certificate.decode(), safe="")
     request = HttpRequest("GET", "https", "x", "/", headers)
     try:
-        return identify(request, identities, "peer", proxied=proxied, certificate=shown).id
+        return asyncio.run(identify(request, identities, "peer", proxied=proxied, certificate=shown)).id
     except Unauthenticated as error:
         return str(error.cause)
 

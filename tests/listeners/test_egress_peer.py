@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from dataclasses import replace
 
@@ -27,7 +28,8 @@ def who(*headers: tuple[str, str], proxied: bool = False, pod: bool = False) -> 
     """The subject's id, or the cause why nobody was proved."""
     identities = CatalogueIdentity(POD if pod else CATALOGUE, SystemClock(), hashed(OPERATOR))
     try:
-        return identify(HttpRequest("GET", "https", "x", "/", headers), identities, "peer", proxied=proxied).id
+        request = HttpRequest("GET", "https", "x", "/", headers)
+        return asyncio.run(identify(request, identities, "peer", proxied=proxied)).id
     except Unauthenticated as error:
         return str(error.cause)
 
@@ -73,7 +75,7 @@ def test_a_credential_given_twice_is_none(name: str) -> None:
     identities = CatalogueIdentity(POD, SystemClock(), hashed(OPERATOR))
     twice = ((name, f"Bearer {SUPPORT}"), (name, f"Bearer {SUPPORT}"))
     with pytest.raises(Duplicate):
-        identify(HttpRequest("GET", "https", "x", "/", twice), identities, "peer", proxied=False)
+        asyncio.run(identify(HttpRequest("GET", "https", "x", "/", twice), identities, "peer", proxied=False))
 
 
 @pytest.mark.parametrize(
@@ -101,7 +103,7 @@ def test_a_credential_that_is_nobody_s_proves_nobody_but_where_all_is_one_agent_
 
 def test_two_agents_in_one_pod_are_no_pod() -> None:
     two = replace(POD, agents={**POD.agents, "second": Agent("cx", identity=Identity(pod=True))})
-    assert CatalogueIdentity(two, SystemClock()).pod() is None
+    assert asyncio.run(CatalogueIdentity(two, SystemClock()).pod()) is None
 
 
 def test_at_the_proxy_the_proxy_s_credential_counts_and_the_upstream_s_does_not() -> None:

@@ -30,6 +30,7 @@ from remit.backends.identity_catalogue import CatalogueIdentity
 from remit.core.catalogue import Identity
 from remit.core.egress.exchange import HttpRequest
 from remit.core.errors import StoreUnavailable
+from remit.core.model import Subject
 from remit.listeners.egress_desk import EgressDesk
 from remit.listeners.envoy_check import CHECK, Checker
 from remit.listeners.envoy_gate import EnvoyGate
@@ -282,8 +283,12 @@ async def test_the_search_finds_a_desk_that_knows_everybody() -> None:
     """A planted bug: whoever shows nothing is taken for the agent."""
     desk = make()
     proof = HttpRequest("GET", "http", "x", "/", tuple(BEARER.items()))
-    known = desk.desk.identified(proof, "peer", proxied=False)
-    desk.desk.identified = lambda request, peer, *, proxied: known  # type: ignore[method-assign]
+    known = await desk.desk.identified(proof, "peer", proxied=False)
+
+    async def everybody(request: HttpRequest, peer: str, *, proxied: bool, certificate: str = "") -> Subject:
+        return known
+
+    desk.desk.identified = everybody  # type: ignore[method-assign]
     with pytest.raises(AssertionError, match="allowed to nobody"):
         await search(desk, dice("planted"), [request().SerializeToString()] * 2000)
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from typing import Any, ClassVar
 
 from remit.app.certificates import Certificates
+from remit.app.cluster import find_cluster
 from remit.app.egress import EgressParts
 from remit.app.member import Load, Member, Progress, tcp
 from remit.backends.databases import CatalogueDatabases
 from remit.backends.envoy_process import EnvoyFailed
+from remit.backends.identity_kubernetes import Cluster
 from remit.backends.keys_file import Keys
 from remit.backends.opa_bundle import Bundle
 from remit.backends.opa_process import OpaFailed
@@ -47,6 +50,9 @@ class App(Member):
         super().__init__(settings, catalogue, load=load, **parts)
         self._resolver = resolver
         self._egress: EgressParts | None = None
+
+    def _cluster(self) -> Cluster | None:
+        return find_cluster(self._settings.kubernetes, os.environ, self._clock)
 
     async def _serve(self, stack: AsyncExitStack, keys: Keys) -> None:
         tokenizer = AesSivTokenizer(keys.views)
@@ -116,4 +122,5 @@ class App(Member):
 
     def _checks(self) -> dict[str, str]:
         egress = {"egress": self._egress.problem} if self._egress is not None else {}
-        return super()._checks() | egress
+        pod = {"identity": self._identity.problem} if self._settings.kubernetes.token_file is not None else {}
+        return super()._checks() | egress | pod

@@ -21,7 +21,7 @@ from remit.cli.failure import Failure, Refused, Unreachable
 from remit.cli.local import find_settings, operator_token
 from remit.config.settings import Address, Settings
 from remit.core.reason import Reason
-from remit.sdk.address import Target, Tls, find_target
+from remit.sdk.address import Credential, Target, Tls, find_target
 from remit.sdk.errors import InvalidRequest, RemitError, Unauthenticated, Unavailable
 from remit.sdk.failures import failure
 from remit.v1 import audit_pb2_grpc, oversight_pb2_grpc
@@ -64,7 +64,7 @@ class Connection:
         except InvalidRequest as error:
             raise Failure(str(error)) from error
         if person and not target.token and tls is None:
-            target = replace(target, token=operator_token(settings.state))
+            target = replace(target, credential=Credential(operator_token(settings.state)))
         return target
 
     def call(self, service: str, rpc: str, request: Message) -> Any:

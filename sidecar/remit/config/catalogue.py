@@ -26,10 +26,11 @@ from remit.config.reading import (
     secret_text,
     section,
     text,
+    truth,
     whole,
 )
 from remit.config.services import exchange, price, rates, service
-from remit.config.tree import Entries, Leaf, Node
+from remit.config.tree import Entries, Items, Leaf, Node
 from remit.config.values import (
     Known,
     by_currency,
@@ -42,6 +43,7 @@ from remit.config.values import (
     share,
 )
 from remit.core.catalogue import Actor, Agent, Budget, Catalogue, Identity, Person, Team
+from remit.core.kubernetes import ServiceAccount
 from remit.core.selector import EVERYTHING
 from remit.core.window import KINDS as WINDOWS
 
@@ -52,6 +54,8 @@ _HASH = re.compile(r"sha256:[0-9a-f]{64}", re.ASCII)
 _HASH_EXPECTED = "sha256: and 64 hex digits (0-9 a-f), the hash of the credential and never itself"
 _URI = re.compile(r"[a-z][a-z0-9+.-]{0,31}://[!-~]{1,2000}", re.ASCII)
 _OIDC = re.compile(r"[^\x00-\x20\x7f]([^\x00-\x1f\x7f]{0,253}[^\x00-\x20\x7f])?")
+_NAMESPACE = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
+_ACCOUNT = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?", re.ASCII)
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?", re.ASCII)
 
 
@@ -102,7 +106,32 @@ def _person(keys: Section) -> Person:
 def _agent_identity(at: Cursor) -> Identity:
     if isinstance(at.node, Leaf) and at.node.text == "pod":
         return Identity(pod=True)
-    return section(_credentials("token_hash", "mtls"))(at)
+    return section(_agents_own)(at)
+
+
+def _agents_own(keys: Section) -> Identity:
+    # People have none: who runs as a service account is a program.
+    found = _credentials("token_hash", "mtls", "kubernetes")(keys)
+    return replace(found, kubernetes=keys.read("kubernetes", _accounts, ()))
+
+
+def _accounts(at: Cursor) -> tuple[ServiceAccount, ...]:
+    one = section(_account)
+    found = items(one, least=1)(at) if isinstance(at.node, Items) else (one(at),)
+    names = [each.subject for each in found]
+    if twice := sorted({each for each in names if names.count(each) > 1}):
+        raise at.wrong("each once", f'"{twice[0]}" twice')
+    return found
+
+
+def _account(keys: Section) -> ServiceAccount:
+    namespace = text(_NAMESPACE, "a namespace's name")
+    account = text(_ACCOUNT, "a service account's name")
+    return ServiceAccount(
+        namespace=keys.require("namespace", namespace, ""),
+        service_account=keys.require("service_account", account, ""),
+        fresh=keys.read("fresh", truth, False),
+    )
 
 
 def _person_identity(keys: Section) -> Identity:

@@ -67,6 +67,7 @@ def _credentials(identity: Identity) -> Iterator[tuple[str, str]]:
     yield from (("dns", value.lower()) for value in identity.dns)
     yield from (("fingerprint", value) for value in identity.fingerprints)
     yield from (("oidc", value) for value in identity.oidc)
+    yield from (("kubernetes account", value.subject) for value in identity.kubernetes)
 
 
 def _one_pod(catalogue: Catalogue, root: Cursor) -> None:
@@ -75,6 +76,13 @@ def _one_pod(catalogue: Catalogue, root: Cursor) -> None:
     for name in pods[1:]:
         at = way_to(root, "agents", name, "identity")
         at.wrong("pod for one agent at most", f"a second one (the first: agents.{pods[0]})")
+    # A catalogue for the pods of a cluster would make each of them this agent.
+    bound = next((name for name, agent in catalogue.agents.items() if agent.identity.kubernetes), "")
+    if pods and bound:
+        at = way_to(root, "agents", pods[0], "identity")
+        at.wrong(
+            "kubernetes for all of a cluster's pods, or pod for one sidecar", f"pod, and agents.{bound} is of a cluster"
+        )
 
 
 def _one_price_each(catalogue: Catalogue, root: Cursor) -> None:

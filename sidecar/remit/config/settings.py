@@ -9,6 +9,7 @@ from pathlib import Path
 
 from remit.config.approval_settings import ApprovalSettings, approvals
 from remit.config.desk_settings import DeskSettings, desk
+from remit.config.kubernetes_settings import KubernetesSettings, kubernetes
 from remit.config.listening import Address as Address
 from remit.config.listening import TlsSettings as TlsSettings
 from remit.config.listening import listener, off, tls, unix_socket
@@ -85,6 +86,7 @@ class Settings:
     egress: EgressSettings = field(default_factory=EgressSettings)
     opa: OpaSettings = field(default_factory=OpaSettings)
     tls: TlsSettings | None = None
+    kubernetes: KubernetesSettings = field(default_factory=KubernetesSettings)
     limits: Limits = field(default_factory=Limits)
     policies: tuple[Path, ...] = ()
     watch: bool = True
@@ -131,6 +133,12 @@ VARIABLES: Mapping[str, str] = {
     "tls.cert": "REMIT_TLS_CERT",
     "tls.key": "REMIT_TLS_KEY",
     "tls.client_ca": "REMIT_TLS_CLIENT_CA",
+    "kubernetes.audience": "REMIT_KUBERNETES_AUDIENCE",
+    "kubernetes.issuer": "REMIT_KUBERNETES_ISSUER",
+    "kubernetes.api": "REMIT_KUBERNETES_API",
+    "kubernetes.credentials": "REMIT_KUBERNETES_CREDENTIALS",
+    "kubernetes.jwks": "REMIT_KUBERNETES_JWKS",
+    "kubernetes.token_file": "REMIT_KUBERNETES_TOKEN_FILE",
     "limits.message_bytes": "REMIT_LIMITS_MESSAGE_BYTES",
     "limits.metadata_bytes": "REMIT_LIMITS_METADATA_BYTES",
     "limits.concurrency": "REMIT_LIMITS_CONCURRENCY",
@@ -253,6 +261,7 @@ def _settings(keys: Section) -> Settings:
         egress=keys.read("egress", section(_egress(certified=keys.has("tls"))), DEFAULTS.egress),
         opa=keys.read("opa", section(_opa), DEFAULTS.opa),
         tls=keys.read("tls", section(tls), DEFAULTS.tls),
+        kubernetes=keys.read("kubernetes", section(kubernetes), DEFAULTS.kubernetes),
         limits=keys.read("limits", section(_limits), DEFAULTS.limits),
         policies=keys.read("policies", items(path), DEFAULTS.policies),
         watch=keys.read("watch", truth, DEFAULTS.watch),

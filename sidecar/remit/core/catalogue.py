@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 
 from remit.core.dataset import Dataset
 from remit.core.egress.mcp_message import PLUMBING
+from remit.core.kubernetes import ServiceAccount
 from remit.core.model import ActionName, Link, Resource, ResourceFacts
 from remit.core.money import NANOS
 from remit.core.plain import everything, plain
@@ -39,7 +40,8 @@ class Identity:
     """What proves who somebody is; any of them suffices.
 
     `token_hashes` and `fingerprints` are "sha256:HEX"; `uris` and `dns` are names in a client certificate. `oidc` are a
-    person's names at the identity provider. `pod` says that everything on this sidecar's loopback is this one agent.
+    person's names at the identity provider, `kubernetes` an agent's accounts in a cluster. `pod` says that everything
+    on this sidecar's loopback is this one agent.
     """
 
     token_hashes: tuple[str, ...] = ()
@@ -48,6 +50,7 @@ class Identity:
     fingerprints: tuple[str, ...] = ()
     oidc: tuple[str, ...] = ()
     pod: bool = False
+    kubernetes: tuple[ServiceAccount, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,12 @@ class Cause(StrEnum):
     MALFORMED = "malformed"  # a credential that cannot be read
     UNKNOWN = "unknown"  # nobody in the catalogue has it
     AMBIGUOUS = "ambiguous"  # several credentials, or one of several subjects
-    EXPIRED = "expired"  # a certificate outside its time
-    MISMATCH = "mismatch"  # another agent than the request claims to come from
+    EXPIRED = "expired"  # a certificate or a cluster's token outside its time
+    MISMATCH = "mismatch"  # another agent than the request claims to come from, or than the one of this sidecar's pod
+    REVOKED = "revoked"  # a token that the cluster no longer vouches for
+    UNAVAILABLE = (
+        "unavailable"  # a token that cannot be looked at, because the cluster cannot be asked: our own failure
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +37,15 @@ class PeerCertificate:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """`token` is "" for none; `peer` tells where the call came from, for people."""
+    """`token` is "" for none; `peer` tells where the call came from, for people.
+
+    `near` says that it came from this machine (or pod) itself.
+    """
 
     token: str
     certificate: PeerCertificate | None
     peer: str
+    near: bool = False
 
 
 class Proved(StrEnum):

@@ -37,7 +37,10 @@ class Mode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """How a caller proved who it is: `method` is token, mtls, oidc or local; `subject` is the name that was proved."""
+    """How a caller proved who it is: `subject` is the name that was proved.
+
+    `method` is token, mtls, oidc, kubernetes, pod or local.
+    """
 
     method: str
     subject: str

@@ -35,7 +35,7 @@ from remit.core.evidence import Cause, Evidence
 from remit.core.model import Subject
 from remit.listeners import authzen_read
 from remit.listeners.grpc_limits import Places
-from remit.listeners.grpc_peer import AUTHORIZATION, credential
+from remit.listeners.grpc_peer import AUTHORIZATION, credential, is_near
 from remit.listeners.grpc_status import Overloaded
 from remit.listeners.ops import Asked, Told
 from remit.listeners.pipeline import Identities, Observer, Pipeline
@@ -107,7 +107,7 @@ class Authzen:
             return self._configuration(asked)
         caller = asked.peer
         try:
-            subject = self._identify(asked)
+            subject = await self._identify(asked)
             caller = _name(subject)
             self._places.take(caller)
             try:
@@ -125,10 +125,10 @@ class Authzen:
             return _error(400, "Host: expected a host and a port")
         return _json(write_configuration(base))
 
-    def _identify(self, asked: Asked) -> Subject:
+    async def _identify(self, asked: Asked) -> Subject:
         started = perf_counter()
         token = credential((AUTHORIZATION, each) for each in asked.all(AUTHORIZATION))
-        subject = self._identities.identify(Evidence(token, None, asked.peer))
+        subject = await self._identities.identify(Evidence(token, None, asked.peer, is_near(asked.peer)))
         self._observer.stage("identify", perf_counter() - started)
         return subject
 
@@ -241,6 +241,8 @@ def _check_keys(calls: Iterable[Call | BadRequest]) -> None:
 def _status(error: Exception) -> tuple[int, str]:
     """The status and what is said of an error. What went wrong inside is not told."""
     match error:
+        case Unauthenticated(cause=Cause.UNAVAILABLE):
+            return 503, str(error)[:_MAX_MESSAGE]
         case Unauthenticated():
             return 403 if error.cause == Cause.MISMATCH else 401, str(error)[:_MAX_MESSAGE]
         case Forbidden():

@@ -110,9 +110,9 @@ class EgressDesk:
             return fault
         return None
 
-    def identified(self, request: HttpRequest, peer: str, *, proxied: bool, certificate: str = "") -> Subject:
+    async def identified(self, request: HttpRequest, peer: str, *, proxied: bool, certificate: str = "") -> Subject:
         """Who calls. Raises Unauthenticated, Duplicate."""
-        return identify(request, self._identities, peer, proxied=proxied, certificate=certificate)
+        return await identify(request, self._identities, peer, proxied=proxied, certificate=certificate)
 
     async def unidentified(self, peer: str, error: Unauthenticated) -> None:
         """Count a refused identity into the journal."""

@@ -4,7 +4,7 @@ In this order: the client certificate of the connection; `Remit-Token`; the toke
 agent's `OPENAI_API_KEY` simply is its Remit token), or at the forward proxy in `Proxy-Authorization`; else, where the
 sidecar's catalogue binds exactly one agent to it, that agent. A credential that is nobody's proves nobody, except where
 a certificate names an agent or everything here is one agent's anyway: client libraries insist on a key, whatever it
-says. One that is another agent's than the certificate is refused.
+says. One that is another agent's than the certificate is refused, and in a cluster's pod one of another agent or pod.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _SIGNED = re.compile(
 _BASIC = re.compile(r"[Bb]asic ([A-Za-z0-9+/=]{1,8192})", re.ASCII)
 
 
-def identify(
+async def identify(
     request: HttpRequest, identities: Identities, peer: str, *, proxied: bool, certificate: str = ""
 ) -> Subject:
     """The subject that the request proves; `certificate` is that of its connection: PEM, percent-encoded, "" for none.
@@ -48,15 +48,17 @@ def identify(
     if own is not None:
         if not _TOKEN.fullmatch(own):
             raise Unauthenticated(Cause.MALFORMED, f"expected a token of printable characters in {TOKEN}")
-        return identities.identify(Evidence(own, shown, peer))
-    pod = identities.pod()
-    named = _by_certificate(identities, shown, peer) if shown is not None else None
+        return await identities.identify(Evidence(own, shown, peer))
+    pod = await identities.pod()
+    named = await _by_certificate(identities, shown, peer) if shown is not None else None
     found = {(named.type, named.id): named} if named is not None else {}
     refused: Unauthenticated | None = None
     for token in _tokens(request, proxied=proxied):
         try:
-            subject = identities.identify(Evidence(token, None, peer))
+            subject = await identities.identify(Evidence(token, None, peer))
         except Unauthenticated as error:
+            if error.cause == Cause.MISMATCH:
+                raise
             refused = error
         else:
             found[subject.type, subject.id] = subject
@@ -72,10 +74,10 @@ def identify(
     raise refused or Unauthenticated(Cause.MISSING, f"expected the agent's token {where}")
 
 
-def _by_certificate(identities: Identities, certificate: PeerCertificate, peer: str) -> Subject | None:
+async def _by_certificate(identities: Identities, certificate: PeerCertificate, peer: str) -> Subject | None:
     """Whom it names, None where it is nobody's: then it does no harm."""
     try:
-        return identities.identify(Evidence("", certificate, peer))
+        return await identities.identify(Evidence("", certificate, peer))
     except Unauthenticated as error:
         if error.cause is Cause.UNKNOWN:
             return None

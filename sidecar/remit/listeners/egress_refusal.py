@@ -15,6 +15,8 @@ from remit.core.egress.mcp_message import McpRefused
 from remit.core.egress.mcp_refusal import mcp_refused
 from remit.core.egress.refusal import refused
 from remit.core.egress.turning import NOTHING, Turned, turned
+from remit.core.errors import Unauthenticated
+from remit.core.evidence import Cause
 from remit.core.reason import Reason
 
 FORBIDDEN, UNAUTHENTICATED, TOO_LARGE, OVERLOADED, BAD_UPSTREAM, UNAVAILABLE = 403, 401, 413, 429, 502, 503
@@ -30,6 +32,11 @@ class Refusal:
     status: int
     headers: Headers
     body: bytes
+
+
+def unproved(error: Unauthenticated) -> int:
+    """The status for who proved no identity: where that is our own failure, retrying can cure it."""
+    return UNAVAILABLE if error.cause == Cause.UNAVAILABLE else UNAUTHENTICATED
 
 
 def of_answer(

@@ -37,11 +37,11 @@ from remit.listeners.egress_desk import EgressDesk
 from remit.listeners.egress_places import Place
 from remit.listeners.egress_refusal import (
     OVERLOADED,
-    UNAUTHENTICATED,
     UNAVAILABLE,
     Refusal,
     of_answer,
     own,
+    unproved,
 )
 from remit.listeners.envoy_exchange import MOST_WAIT_SECONDS, leaving
 from remit.listeners.grpc_status import Overloaded
@@ -137,11 +137,11 @@ class Checker:
     ) -> pb.CheckResponse:
         kind = self._desk.kind(place.service)
         try:
-            subject = self._desk.identified(request, peer, proxied=False)
+            subject = await self._desk.identified(request, peer, proxied=False)
         except (Unauthenticated, Duplicate) as error:
             told = error if isinstance(error, Unauthenticated) else Unauthenticated(Cause.AMBIGUOUS, str(error))
             await self._desk.unidentified(peer, told)
-            return self._denied(own(kind, request, status=UNAUTHENTICATED, code="unauthenticated", message=str(told)))
+            return self._denied(own(kind, request, status=unproved(told), code="unauthenticated", message=str(told)))
         surroundings = read_surroundings(request)
         attempt = Attempt(
             service=place.service,

@@ -53,6 +53,7 @@ from remit.listeners.egress_refusal import (
     Refusal,
     of_answer,
     own,
+    unproved,
 )
 from remit.listeners.grpc_status import Overloaded
 from remit.pep.egress import Attempt, Passage
@@ -119,7 +120,7 @@ class Desk(Protocol):
     @property
     def nonce(self) -> str: ...
     def place(self, listener: str, pseudo: Mapping[str, str]) -> Place: ...
-    def identified(self, request: HttpRequest, peer: str, *, proxied: bool, certificate: str = "") -> Subject: ...
+    async def identified(self, request: HttpRequest, peer: str, *, proxied: bool, certificate: str = "") -> Subject: ...
     async def unidentified(self, peer: str, error: Unauthenticated) -> None: ...
     async def malformed(self, peer: str, details: str) -> None: ...
     async def begin(self, subject: Subject, attempt: Attempt, caller: Caller | None = None) -> Passage | Answer: ...
@@ -210,7 +211,7 @@ class Exchange:
             headers,
         )
         try:
-            self._subject = self._desk.identified(
+            self._subject = await self._desk.identified(
                 self._request, self._peer, proxied=self._listener == PROXY, certificate=self._certificate
             )
         except Duplicate as twice:
@@ -449,7 +450,7 @@ class Exchange:
 
     async def _unidentified(self, error: Unauthenticated) -> pb.ProcessingResponse:
         await self._desk.unidentified(self._peer, error)
-        return self._refuse(self._own(UNAUTHENTICATED, Reason.UNAUTHENTICATED.value, str(error)))
+        return self._refuse(self._own(unproved(error), Reason.UNAUTHENTICATED.value, str(error)))
 
     def _refuse(self, refusal: Refusal) -> pb.ProcessingResponse:
         self.state = State.OVER

@@ -128,7 +128,7 @@ class Calls:
         started = perf_counter()
         try:
             shown = evidence(context, certificates=self._certificates, limit=self._limits.metadata_bytes)
-            subject = self._identities.identify(shown)
+            subject = await self._identities.identify(shown)
         except RemitError as error:
             return await asyncio.shield(self._working.begin(self._refuse(address(context), error)))
         except Exception as error:

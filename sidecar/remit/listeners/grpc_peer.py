@@ -11,7 +11,9 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
 from hashlib import sha256
+from ipaddress import ip_address
 from typing import Protocol
+from urllib.parse import unquote
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -48,7 +50,8 @@ def evidence(context: CallContext, *, certificates: bool, limit: int = MAX_METAD
     Raises Unauthenticated for a credential that cannot be read, BadRequest for too much metadata.
     """
     token = credential(context.invocation_metadata() or (), limit)
-    return Evidence(token, _certificate(context) if certificates else None, address(context))
+    peer = address(context)
+    return Evidence(token, _certificate(context) if certificates else None, peer, is_near(peer))
 
 
 def credential(metadata: Metadata, limit: int = MAX_METADATA_BYTES) -> str:
@@ -95,6 +98,18 @@ def address(context: CallContext) -> str:
     if kind not in ("ipv4", "ipv6"):
         return kind if kind == "unix" else "unknown"
     return f"{kind}:{rest.rpartition(':')[0][:64]}"
+
+
+def is_near(peer: str) -> bool:
+    """Whether a call, by its coarse address, came from this machine (or pod) itself."""
+    kind, _, host = peer.partition(":")
+    if kind == "unix":
+        return True
+    try:
+        # gRPC encodes the brackets of an IPv6 address.
+        return ip_address(unquote(host).strip("[]")).is_loopback
+    except ValueError:
+        return False
 
 
 def _certificate(context: CallContext) -> PeerCertificate | None:

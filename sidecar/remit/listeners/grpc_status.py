@@ -23,6 +23,7 @@ from remit.core.errors import (
     ServiceError,
     Unauthenticated,
 )
+from remit.core.evidence import Cause
 
 DOMAIN = "remit"
 MAX_VIOLATIONS = 16
@@ -73,6 +74,8 @@ def status_of(error: Exception) -> grpc.Status:
     if isinstance(error, ServiceError):
         # Its detail is for the operator's log: it may name files and hosts.
         return _status(StatusCode.UNAVAILABLE, f"{error.reason}: ask again", error.reason.name, _retry())
+    if isinstance(error, Unauthenticated) and error.cause == Cause.UNAVAILABLE:
+        return _status(StatusCode.UNAVAILABLE, str(error), "IDENTITY_UNAVAILABLE", _retry())
     for kind, (code, reason) in _CODES.items():
         if isinstance(error, kind):
             return _status(code, str(error), reason, *_details(error))

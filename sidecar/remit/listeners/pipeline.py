@@ -225,16 +225,19 @@ class Overview(Protocol):
 class Identities(Protocol):
     """Who is calling."""
 
-    def identify(self, evidence: Evidence) -> Subject:
-        """The subject that the evidence proves; raises Unauthenticated."""
+    async def identify(self, evidence: Evidence) -> Subject:
+        """The subject that the evidence proves; raises Unauthenticated. A cluster may have to be asked."""
         ...
 
     def person(self, proof: Proof) -> Subject:
         """The person whom a sign-in proved, as the catalogue knows them now; raises Unauthenticated."""
         ...
 
-    def pod(self) -> Subject | None:
-        """The one agent that everything on this sidecar's loopback is, where the catalogue says so."""
+    async def pod(self) -> Subject | None:
+        """The one agent that everything on this sidecar's loopback is, where catalogue or cluster say so.
+
+        Raises Unauthenticated where the cluster should, and does not.
+        """
         ...
 
 

@@ -41,18 +41,51 @@ class Tls:
     server_name: str = ""
 
 
+class Credential:
+    """A token, or a file with one: that is read anew whenever it has changed (a cluster's tokens live for an hour).
+
+    A file that is gone, or has no token in it, leaves the one before: it may be in the middle of a change.
+    """
+
+    def __init__(self, token: str, file: Path | None = None) -> None:
+        self._token, self._file = token, file
+        self._seen: tuple[int, ...] = ()
+        if file is not None:
+            self._seen = _state(file)
+            self._token = _usable(_content(file, "REMIT_TOKEN_FILE").decode("ascii", "replace").strip(), str(file))
+
+    def now(self) -> str:
+        """The token, "" for none."""
+        if self._file is not None:
+            try:
+                state = _state(self._file)
+                if state != self._seen:
+                    found = self._file.read_bytes().decode("ascii", "replace").strip()
+                    # Seen before it was read: what changes meanwhile is read again.
+                    self._token, self._seen = _usable(found, "") or self._token, state
+            except (OSError, InvalidRequest):
+                pass
+        return self._token
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """What to connect to, and as whom."""
 
     address: str
-    token: str = field(repr=False)
+    credential: Credential = field(repr=False)
     tls: Tls | None = None
+
+    @property
+    def token(self) -> str:
+        """The credential as it is now, "" for none."""
+        return self.credential.now()
 
     @property
     def metadata(self) -> tuple[tuple[str, str], ...]:
         """What every call carries."""
-        return (("authorization", f"Bearer {self.token}"),) if self.token else ()
+        token = self.token
+        return (("authorization", f"Bearer {token}"),) if token else ()
 
     def channel(self) -> aio.Channel:
         """A channel of the running event loop."""
@@ -75,7 +108,7 @@ def find_target(
     """What is given, else what the environment names, else the defaults; InvalidRequest where it cannot be."""
     found = address or environment.get("REMIT_ADDRESS") or (f"unix:./{SOCKET}" if exists(SOCKET) else LOOPBACK)
     _check_address(found, tls)
-    return Target(found, _token(token, environment), tls)
+    return Target(found, _credential(token, environment), tls)
 
 
 def _check_address(address: str, tls: Tls | None) -> None:
@@ -96,14 +129,25 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _token(token: str | None, environment: Mapping[str, str]) -> str:
-    """The credential, "" for none. Its text is in no message."""
-    given, source = token or environment.get("REMIT_TOKEN", ""), "token"
-    if not given and (file := environment.get("REMIT_TOKEN_FILE")):
-        given, source = _content(Path(file), "REMIT_TOKEN_FILE").decode("ascii", "replace").strip(), file
-    if given and not _TOKEN.fullmatch(given):
+def _credential(token: str | None, environment: Mapping[str, str]) -> Credential:
+    given = token or environment.get("REMIT_TOKEN", "")
+    file = environment.get("REMIT_TOKEN_FILE")
+    return Credential("", Path(file)) if file and not given else Credential(_usable(given, "token"))
+
+
+def _usable(token: str, source: str) -> str:
+    """The token, "" for none. Its text is in no message."""
+    if token and not _TOKEN.fullmatch(token):
         raise InvalidRequest(Violation(source, "1 to 4096 printable ASCII characters without spaces"))
-    return given
+    return token
+
+
+def _state(file: Path) -> tuple[int, ...]:
+    try:
+        found = file.stat()
+    except OSError:
+        return ()
+    return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
 
 
 def _credentials(tls: Tls) -> grpc.ChannelCredentials:

@@ -55,8 +55,9 @@ class Carrier:
         self, egress: str | None = None, *, credential: bool = False, environment: Mapping[str, str] = os.environ
     ) -> None:
         self._services = Services([], egress=egress or environment.get("REMIT_EGRESS") or EGRESS)
-        token = find_target(LOOPBACK, None, tls=None, environment=environment).token if credential else ""
-        self._credential = {"Remit-Token": token} if token and self._services.egress_is_private else {}
+        private = credential and self._services.egress_is_private
+        found = find_target(LOOPBACK, None, tls=None, environment=environment).credential if credential else None
+        self._credential = found if private else None
 
     def carry(self, request: Any) -> None:
         """For a request with `url` and `headers`; a header that its sender has set stays."""
@@ -65,7 +66,8 @@ class Carrier:
     def apply(self, url: str, headers: MutableMapping[str, str]) -> None:
         """The same for headers alone."""
         if self._services.takes_to_egress(url):
-            for name, value in {**self._credential, **egress_headers()}.items():
+            token = self._credential.now() if self._credential is not None else ""
+            for name, value in {**({"Remit-Token": token} if token else {}), **egress_headers()}.items():
                 headers.setdefault(name, value)
         else:
             for name in [name for name in headers if name.lower().startswith(_OURS)]:

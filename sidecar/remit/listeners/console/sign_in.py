@@ -103,17 +103,17 @@ class SignIn:
         if not self._attempts.allowed(address(request)):
             return self._too_often(request, onward)
         try:
-            subject, proof = self._token(fields.get("token", "").strip(), peer(request))
+            subject, proof = await self._token(fields.get("token", "").strip(), peer(request))
         except Unauthenticated as error:
             await self._failed(request, error)
             told = "Nobody who may sign in here has that token."
             return self._form(request, onward, told, HTTPStatus.UNAUTHORIZED)
         return self._welcome(request, subject, proof, RedirectResponse(onward, HTTPStatus.SEE_OTHER))
 
-    def _token(self, token: str, peer: str) -> tuple[Subject, Proof]:
+    async def _token(self, token: str, peer: str) -> tuple[Subject, Proof]:
         if not _TOKEN.fullmatch(token):
             raise Unauthenticated(Cause.MALFORMED if token else Cause.MISSING, "expected a token in the form")
-        subject = self._identities.identify(Evidence(token, None, peer))
+        subject = await self._identities.identify(Evidence(token, None, peer))
         if subject.type != "person":
             raise Unauthenticated(Cause.UNKNOWN, "the token is an agent's, and people alone sign in")
         return subject, Proof(Proved.TOKEN, f"sha256:{sha256(token.encode()).hexdigest()}")
