@@ -11,7 +11,7 @@ import contextlib
 import logging
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
 from importlib import import_module
 from importlib.metadata import version
@@ -20,11 +20,15 @@ from typing import Any, ClassVar
 
 from joserfc.jwk import OKPKey
 
+from remit.app.bundled import Bundled, FilesAlone
 from remit.app.certificates import Certificates
 from remit.app.draining import Draining
 from remit.app.files import Files
 from remit.app.secrets import Secrets
-from remit.app.stores import OpenedStore, open_store
+from remit.app.stores import OpenedStore, bundle_guard, open_store
+from remit.backends.bundle_archive import BundleRefused
+from remit.backends.bundle_fetch import BundleAway
+from remit.backends.bundle_signature import KeyUnusable
 from remit.backends.clock_system import SystemClock
 from remit.backends.identity_catalogue import CatalogueIdentity
 from remit.backends.identity_kubernetes import Cluster
@@ -74,7 +78,16 @@ class Member(ABC):
     services: ClassVar[Sequence[Methods]]
     """What its gRPC serves."""
 
-    refusals: ClassVar[tuple[type[Exception], ...]] = (CatalogueInvalid, BundleInvalid, OpaFailed, OSError)
+    refusals: ClassVar[tuple[type[Exception], ...]] = (
+        CatalogueInvalid,
+        BundleInvalid,
+        BundleAway,
+        BundleRefused,
+        KeyUnusable,
+        StoreUnavailable,
+        OpaFailed,
+        OSError,
+    )
     """What a reload may end with: then everything stays as it was."""
 
     def __init__(
@@ -84,11 +97,13 @@ class Member(ABC):
         *,
         load: Load,
         fingerprint: Callable[[], str] = lambda: "",
+        bundled: Bundled | None = None,
         progress: Progress = lambda text, share: None,
         store_type: Callable[..., SqliteStore] = SqliteStore,
     ) -> None:
         self._settings, self._catalogue = settings, catalogue
         self._load, self._fingerprint, self._progress = load, fingerprint, progress
+        self._bundled = bundled or FilesAlone()
         self._store_type = store_type
         self._files = Files(settings.state.absolute())
         self._clock = SystemClock()
@@ -114,6 +129,8 @@ class Member(ABC):
 
     async def _start(self, stack: AsyncExitStack) -> None:
         self._metrics.started(self._clock.now())
+        # Of now, not of when it is watched: what is changed while this starts is seen as well.
+        self._seen = await asyncio.to_thread(self._fingerprint)
         self._files.make()
         self._secrets.take(self._catalogue)
         keys = open_keys(self._files.state, self._settings.keys)
@@ -122,7 +139,8 @@ class Member(ABC):
         stack.push_async_callback(opened.close)
         self._metrics.know(self._catalogue)
         self._opa = await asyncio.to_thread(obtain, os.environ, self._settings.opa.binary, self._progress)
-        policy = await self._prepare(self._catalogue)
+        policy = await self._first_policy()
+        bundle = await self._accept()
         self._pdp = self._server()
         await self._pdp.start(policy.bundle)
         stack.push_async_callback(self._pdp.stop)
@@ -132,10 +150,10 @@ class Member(ABC):
         if cluster is not None:
             await cluster.start()
         self._pipeline = Pipeline(self._world)
-        await self._activate(policy, f"{self.kind}.started")
+        await self._activate(policy, f"{self.kind}.started", bundle)
         stack.push_async_callback(self._settle)
         await self._serve(stack, keys)
-        self._metrics.reloaded(well=True)
+        self._metrics.reloaded(well=not self._bundled.behind)
         if self._grpc is not None:
             await self._grpc.serving(True)
         minding = (self._mind(name, end) for name, end in self._servers.items())
@@ -180,6 +198,7 @@ class Member(ABC):
             settings, catalogue = await asyncio.to_thread(self._load)
             self._secrets.take(catalogue)
             policy = await self._prepare(catalogue, settings.policies)
+            accepted = await self._accept()
             await self._take(catalogue, policy.bundle)
         except self.refusals as error:
             self._metrics.reloaded(well=False)
@@ -190,7 +209,7 @@ class Member(ABC):
         self._identity.use(catalogue)
         # From here without a pause: no decision is judged by one and committed under the other.
         self._world.installation = self._installation(policy)
-        await self._activate(policy, "policy.activated")
+        await self._activate(policy, "policy.activated", accepted)
         self._metrics.reloaded(well=True)
         _log.info("reloaded: policy revision %s", policy.bundle.revision)
 
@@ -220,6 +239,28 @@ class Member(ABC):
     async def _prepare(self, catalogue: Catalogue, policies: tuple[Path, ...] | None = None) -> Policy:
         chosen = self._settings.policies if policies is None else policies
         return await asyncio.to_thread(prepare, catalogue, chosen, opa=self._opa.path, directory=self._files.bundles)
+
+    async def _first_policy(self) -> Policy:
+        """Of what was loaded; where that is a bundle that cannot be used, of the one that was accepted before."""
+        try:
+            return await self._prepare(self._catalogue)
+        except BundleInvalid as error:
+            before = await asyncio.to_thread(self._bundled.retreat)
+            if before is None:
+                raise
+            _log.error("not used:\n%s", error)
+        self._settings, self._catalogue = before
+        self._secrets.take(self._catalogue)
+        self._metrics.know(self._catalogue)
+        return await self._prepare(self._catalogue)
+
+    async def _accept(self) -> Mapping[str, object]:
+        """A bundle that has proved good is the oldest that may be used from now on: what the journal says of it.
+
+        Raises BundleRefused where a newer one was in force before, StoreUnavailable, OSError.
+        """
+        guard = await bundle_guard(self._settings.store, self._secrets.vault)
+        return await asyncio.to_thread(self._bundled.accept, guard)
 
     def _server(self) -> PdpServer:
         opa = self._settings.opa
@@ -263,11 +304,11 @@ class Member(ABC):
     def _installation(self, policy: Policy) -> Installation:
         return Installation(self._catalogue, MeteredPdp(self._pdp.pdp, self._metrics), policy.messages, policy.failure)
 
-    async def _activate(self, policy: Policy, kind: str) -> None:
+    async def _activate(self, policy: Policy, kind: str, bundle: Mapping[str, object]) -> None:
         self._store.activate(policy.bundle.revision)
         self._metrics.policy(policy.bundle.revision)
         body = {"revision": policy.bundle.revision, "catalogue": self._catalogue.digest, "version": version("remit")}
-        await must_write(self._world, Entry(kind, "", body))
+        await must_write(self._world, Entry(kind, "", {**body, **({"bundle": bundle} if bundle else {})}))
 
     async def _serve_grpc(self, stack: AsyncExitStack, addresses: Sequence[Address]) -> None:
         """Serve the pipeline at these addresses; calls under way end before what stands below it."""
@@ -357,7 +398,9 @@ class Member(ABC):
         }
 
     async def _settle(self) -> None:
-        """The last words, once nothing is served any more."""
+        """The last words, once nothing is served any more; none where the store is away: nobody waits for it."""
+        if self._metrics.store_problem():
+            return
         with contextlib.suppress(StoreUnavailable):
             await self._pipeline.drain()
             await must_write(self._world, Entry(f"{self.kind}.stopped", "", {}))
@@ -401,7 +444,7 @@ class Member(ABC):
         """Reload when the files have changed."""
         if not self._settings.watch:
             return
-        seen = await asyncio.to_thread(self._fingerprint)
+        seen = self._seen
         while True:
             await asyncio.sleep(WATCH_SECONDS)
             try:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from typing import Any, ClassVar
 
+from remit.app.bundled import Bundled
 from remit.app.certificates import Certificates
 from remit.app.cluster import find_cluster
 from remit.app.egress import EgressParts
@@ -42,11 +43,17 @@ class App(Member):
         *,
         load: Load,
         fingerprint: Callable[[], str] = lambda: "",
+        bundled: Bundled | None = None,
         progress: Progress = lambda text, share: None,
         store_type: Callable[..., SqliteStore] = SqliteStore,
         resolver: Resolver | None = None,
     ) -> None:
-        parts: dict[str, Any] = {"fingerprint": fingerprint, "progress": progress, "store_type": store_type}
+        parts: dict[str, Any] = {
+            "fingerprint": fingerprint,
+            "bundled": bundled,
+            "progress": progress,
+            "store_type": store_type,
+        }
         super().__init__(settings, catalogue, load=load, **parts)
         self._resolver = resolver
         self._egress: EgressParts | None = None

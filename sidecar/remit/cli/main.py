@@ -32,6 +32,7 @@ COMMANDS = {
     "halt": Lazily("remit.cli.halt", "Stop an agent, a workflow, a service or everything."),
     "resume": Lazily("remit.cli.resume", "Resume what was stopped."),
     "policy": Lazily("remit.cli.policy", "Start a rule of your own, and test policies."),
+    "bundle": Lazily("remit.cli.bundle", "Sign catalogue and policies for all sidecars; verify what was signed."),
     "views": Lazily("remit.cli.views", "See what agents see of data."),
     "mcp": Lazily("remit.cli.mcp", "Run an MCP server with a decision before each call."),
     "opa": Lazily("remit.cli.opa", "Find or build the Open Policy Agent that Remit runs."),

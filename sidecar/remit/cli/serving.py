@@ -14,13 +14,20 @@ from typing import Any, Protocol
 import click
 import uvloop
 
+from remit.app.bundled import Bundled
+from remit.app.files import Files as Places
 from remit.app.member import Load, Member
+from remit.backends.bundle_archive import BundleRefused
+from remit.backends.bundle_fetch import BundleAway, Origin
+from remit.backends.bundle_remote import Guard, RemoteBundle, Taken
+from remit.backends.bundle_signature import KeyUnusable
 from remit.backends.envoy_binary import EnvoyUnusable
 from remit.backends.envoy_process import EnvoyFailed
 from remit.backends.keys_file import KeysUnfit
 from remit.backends.opa_binary import OpaUnusable
 from remit.backends.opa_bundle import BundleInvalid
 from remit.backends.opa_process import OpaFailed
+from remit.backends.policy_files import at_one_moment, policy_files
 from remit.backends.program_install import InstallFailed
 from remit.backends.store_postgres.administration import NotReached
 from remit.cli.addresses import forget_addresses, write_addresses
@@ -30,12 +37,14 @@ from remit.cli.screen import Told, emit_line, progress, show
 from remit.cli.text import clean
 from remit.config import CatalogueInvalid, Settings, fingerprint, load
 from remit.config.files import MAX_FILES
+from remit.config.loading import load_bundled
 from remit.core.catalogue import Catalogue
 from remit.core.errors import RemitError, StoreUnavailable
 
 PATH = click.Path(path_type=Path)
 _WRONG = (RemitError, KeysUnfit, OpaUnusable, EnvoyUnusable)
 NOT_STARTED = "the {} did not start: the policies do not compile, or a test of theirs fails"
+_log = logging.getLogger("remit")
 _UNREACHABLE = (InstallFailed, OpaFailed, EnvoyFailed)
 
 
@@ -52,6 +61,7 @@ class MakesMember(Protocol):
         *,
         load: Load,
         fingerprint: Callable[[], str],
+        bundled: Bundled,
         progress: Told,
     ) -> Member: ...
 
@@ -112,43 +122,103 @@ def run_member(
     Raises Failure, Unreachable.
     """
     files = Files(catalogue_paths(catalogue), {**flags, "policies": [*flags["policies"]] or None})
+    _log_to_stderr()
     try:
         settings, read = files.load()
-    except CatalogueInvalid as error:
+    except (CatalogueInvalid, BundleRefused, KeyUnusable) as error:
         raise Failure(*str(error).splitlines()) from error
-    _log_to_stderr()
+    except BundleAway as error:
+        raise Unreachable(str(error)) from error
+    except OSError as error:
+        raise Failure(f"{error.filename}: {error.strerror or error}") from error
 
     def make(tell: Told) -> Member:
-        return kind(settings, read, load=files.load, fingerprint=files.fingerprint, progress=tell)
+        return kind(settings, read, load=files.load, fingerprint=files.fingerprint, bundled=files, progress=tell)
 
     if not uvloop.run(_serve(make, settings, as_json=as_json, remark=remark)):
         raise Unreachable("the store has failed; a restart recovers what is durable")
 
 
 class Files:
-    """What a member is started with, and reloaded from: catalogue files, flags, and the policies that they name."""
+    """What a member is started with, and reloaded from: catalogue files, flags, and the policies that they name.
+
+    Where the settings name a bundle, catalogue and policies are in it.
+    """
 
     def __init__(self, paths: Sequence[Path], flags: Mapping[str, object]) -> None:
         self._paths, self._flags = paths, flags
         self._policies: tuple[Path, ...] = ()
+        self._remote: RemoteBundle | None = None
+        self._settings: Settings | None = None
+        self._accepted = False
 
     def load(self) -> tuple[Settings, Catalogue]:
-        """Read them anew. Raises CatalogueInvalid."""
-        settings, catalogue = load(self._paths, os.environ, self._flags)
-        self._policies = settings.policies
+        """Read them anew. Raises CatalogueInvalid; of a bundle, BundleAway, BundleRefused, KeyUnusable, OSError."""
+        try:
+            settings, catalogue = load(self._paths, os.environ, self._flags, self._fetched)
+        except CatalogueInvalid as error:
+            before = None if self._accepted else self.retreat()
+            if before is None:
+                raise
+            _log.error("not used:\n%s", error)
+            settings, catalogue = before
+        if settings.bundle is None:
+            self._remote = None
+        # What lies in a bundle is watched where it comes from.
+        self._policies = settings.policies if self._remote is None else ()
         return settings, catalogue
 
     def fingerprint(self) -> str:
-        """Another one means that a catalogue file or a policy has changed."""
-        found = [path for root in self._policies for path in _files_of(root)]
+        """Another one means that a catalogue file or a policy has changed, or that there is another bundle.
+
+        Raises OSError where the files do not stop changing.
+        """
+        remote = "" if self._remote is None else self._remote.fingerprint()
+        try:
+            return at_one_moment(self._policies, self._local) + remote
+        except BundleInvalid as error:
+            raise OSError(str(error)) from error
+
+    def _local(self) -> str:
+        found = [path for root in self._policies for path in policy_files(root)]
         parts = [self._paths, *(found[start : start + MAX_FILES] for start in range(0, len(found), MAX_FILES))]
         return "".join(map(fingerprint, parts))
 
+    @property
+    def behind(self) -> bool:
+        """As Bundled says."""
+        return self._remote is not None and self._remote.behind
 
-def _files_of(root: Path) -> list[Path]:
-    if not root.is_dir():
-        return [root]
-    return sorted(path for path in root.rglob("*") if path.suffix in (".rego", ".json") and path.is_file())
+    def accept(self, guard: Guard | None) -> Mapping[str, object]:
+        """As Bundled says."""
+        said = {} if self._remote is None else self._remote.accept(guard)
+        self._accepted = True
+        return said
+
+    def retreat(self) -> tuple[Settings, Catalogue] | None:
+        """As Bundled says."""
+        before = None if self._remote is None else self._remote.retreat()
+        if before is None or self._settings is None:
+            return None
+        return load_bundled(self._settings, lambda settings: _places(before))
+
+    def _fetched(self, settings: Settings) -> tuple[Path, Path | None]:
+        if self._remote is None or self._settings is None or self._settings.bundle != settings.bundle:
+            self._remote = _remote(settings)
+        self._settings = settings
+        return _places(self._remote.take())
+
+
+def _remote(settings: Settings) -> RemoteBundle:
+    bundle = settings.bundle
+    assert bundle is not None
+    origin = Origin(bundle.url, bundle.token_file, bundle.ca)
+    directory = Places(settings.state.absolute()).remote
+    return RemoteBundle(origin, bundle.key, directory, poll_seconds=bundle.poll_seconds)
+
+
+def _places(taken: Taken) -> tuple[Path, Path | None]:
+    return taken.catalogue, taken.policies
 
 
 async def _serve(

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from remit.config.approval_settings import ApprovalSettings, approvals
+from remit.config.bundle_settings import BundleSettings, bundle
 from remit.config.desk_settings import DeskSettings, desk
 from remit.config.kubernetes_settings import KubernetesSettings, kubernetes
 from remit.config.listening import Address as Address
@@ -69,6 +70,7 @@ class Limits:
 @dataclass(frozen=True, slots=True)
 class Settings:
     """How one sidecar, or desk, runs. A listener that is None is off; `policies` are users' own policy directories.
+    With a `bundle`, catalogue and policies come from there.
 
     `keys` is the directory of the keys that all members of an installation have; None: the state directory's.
     """
@@ -88,6 +90,7 @@ class Settings:
     tls: TlsSettings | None = None
     kubernetes: KubernetesSettings = field(default_factory=KubernetesSettings)
     limits: Limits = field(default_factory=Limits)
+    bundle: BundleSettings | None = None
     policies: tuple[Path, ...] = ()
     watch: bool = True
 
@@ -144,6 +147,11 @@ VARIABLES: Mapping[str, str] = {
     "limits.concurrency": "REMIT_LIMITS_CONCURRENCY",
     "limits.call_seconds": "REMIT_LIMITS_CALL_SECONDS",
     "limits.drain_seconds": "REMIT_LIMITS_DRAIN_SECONDS",
+    "bundle.url": "REMIT_BUNDLE_URL",
+    "bundle.key": "REMIT_BUNDLE_KEY",
+    "bundle.token_file": "REMIT_BUNDLE_TOKEN_FILE",
+    "bundle.ca": "REMIT_BUNDLE_CA",
+    "bundle.poll_seconds": "REMIT_BUNDLE_POLL_SECONDS",
     "policies": "REMIT_POLICIES",
     "watch": "REMIT_WATCH",
 }
@@ -156,6 +164,7 @@ FLAGS: Mapping[str, str] = {key.replace(".", "_"): key for key in VARIABLES}
 DEFAULTS = Settings()
 
 _NUMBERS_AND_TRUTHS = {key for key in VARIABLES if key.startswith("limits.")} | {
+    "bundle.poll_seconds",
     "opa.timeout_ms",
     "opa.batch",
     "egress.on",
@@ -263,11 +272,14 @@ def _settings(keys: Section) -> Settings:
         tls=keys.read("tls", section(tls), DEFAULTS.tls),
         kubernetes=keys.read("kubernetes", section(kubernetes), DEFAULTS.kubernetes),
         limits=keys.read("limits", section(_limits), DEFAULTS.limits),
+        bundle=keys.read("bundle", section(bundle), None),
         policies=keys.read("policies", items(path), DEFAULTS.policies),
         watch=keys.read("watch", truth, DEFAULTS.watch),
     )
     if settings.console and settings.http is None:
         keys.wrong("console", "false, or an address (`sidecar.http`) for it")
+    if settings.bundle is not None and settings.policies:
+        keys.wrong("policies", "policies here or in the `bundle`, not both", "both")
     return settings
 
 
