@@ -11,8 +11,21 @@ from typing import Any
 import pytest
 import yaml
 from chart import schemas
-from chart.rendering import NAMESPACE, USES, Document, by_hand, merged, of_kind, parsed, rendered, template, values_of
+from chart.rendering import (
+    NAMESPACE,
+    USES,
+    Document,
+    at,
+    by_hand,
+    merged,
+    of_kind,
+    parsed,
+    rendered,
+    template,
+    values_of,
+)
 from chart.tools import CHART, ROOT, folder, helm, opa, run
+from chart.values_described import described
 from remit.config import load
 
 POLICY = ROOT / "tests" / "chart" / "policy"
@@ -57,6 +70,23 @@ def test_every_object_is_one_that_kubernetes_knows_to_the_last_field(known: Path
     told = conform(known, rendered(use))
     assert told["resources"] == []
     assert told["summary"] == {"valid": len(rendered(use)), "invalid": 0, "errors": 0, "skipped": 0}
+
+
+@pytest.mark.parametrize("nothing", ["empty", "null"])
+def test_it_is_so_too_where_lists_and_mappings_have_nothing_in_them(known: Path, tmp_path: Path, nothing: str) -> None:
+    """Also where an example's are taken away again, which helm does with null."""
+    values = values_of("team")
+    for value in described():
+        if value.default in ({}, []) or (isinstance(value.default, list) and nothing == "empty"):
+            values = merged(values, at(value.key, None))
+            if nothing == "empty":
+                values = merged(values, at(value.key, type(value.default)()))
+    bare = {"catalogueText": "currency: EUR", "desk": {"certificate": {"enabled": False}}}
+    file = tmp_path / "values.yaml"
+    file.write_text(yaml.safe_dump(merged(values, bare)), encoding="utf-8")
+    objects = parsed(template(file))
+    assert conform(known, objects)["summary"] == {"valid": len(objects), "invalid": 0, "errors": 0, "skipped": 0}
+    assert denied(objects) == []
 
 
 def test_a_misspelt_field_and_a_kind_that_is_not_known_are_found(known: Path) -> None:

@@ -5,7 +5,7 @@ their environment.
 
 {{- define "remit.settings" -}}
 {{- $ours := include "remit.settings.ours" . | fromYaml }}
-{{- dict "sidecar" (mustMergeOverwrite (deepCopy .Values.settings) $ours) | toYaml }}
+{{- dict "sidecar" (mustMergeOverwrite (deepCopy (.Values.settings | default dict)) $ours) | toYaml }}
 {{- end }}
 
 {{- define "remit.settings.ours" -}}
@@ -44,5 +44,5 @@ bundle:
 
 {{- /* The catalogue as text: YAML. */}}
 {{- define "remit.catalogue" -}}
-{{- .Values.catalogueText | default (toYaml .Values.catalogue) | trim }}
+{{- .Values.catalogueText | default (.Values.catalogue | default dict | toYaml) | trim }}
 {{- end }}

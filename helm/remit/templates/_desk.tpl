@@ -6,7 +6,7 @@ The desk's parts.
 {{- define "remit.desk.names" -}}
 {{- $service := printf "%s-desk" .Release.Name }}
 {{- $own := list $service (printf "%s.%s" $service .Release.Namespace) (printf "%s.%s.svc" $service .Release.Namespace) }}
-{{- concat .Values.desk.certificate.dnsNames $own | uniq | toJson }}
+{{- concat (.Values.desk.certificate.dnsNames | default list) $own | uniq | toJson }}
 {{- end }}
 
 {{- /* Each is at /etc/remit/NAME. Modes are decimal: 292 is 0444, for a user who is not the files' owner. */}}
@@ -28,7 +28,7 @@ The desk's parts.
 {{- with .Values.bundle.tokenSecret }}
 - {name: bundle, secret: {secretName: {{ . }}, defaultMode: 292}}
 {{- end }}
-{{- with .Values.desk.oidc.clientSecret }}
+{{- with (.Values.desk.oidc).clientSecret }}
 - {name: oidc, secret: {secretName: {{ . }}, defaultMode: 292}}
 {{- end }}
 {{- with .Values.desk.webhookSecret }}

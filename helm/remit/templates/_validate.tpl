@@ -39,8 +39,8 @@ is told at once.
 {{- if $.Values.desk.enabled }}
 {{- $wrong = append $wrong "desk.enabled: found true with the embedded store; expected false: its one sidecar serves people itself (settings.console: true)" }}
 {{- end }}
-{{- if gt (len $.Values.namespaces) 1 }}
-{{- $wrong = append $wrong (printf "namespaces: found %d with the embedded store; expected one: its volume is in one namespace" (len $.Values.namespaces)) }}
+{{- if gt (len ($.Values.namespaces | default list)) 1 }}
+{{- $wrong = append $wrong (printf "namespaces: found %d with the embedded store; expected one: its volume is in one namespace" (len ($.Values.namespaces | default list))) }}
 {{- end }}
 {{- else }}
 {{- if not .postgres.url }}
@@ -160,7 +160,7 @@ is told at once.
   "credentials" (list "^[a-z0-9]([-a-z0-9]{0,44}[a-z0-9])?$" "at most 46 small letters, digits and -")
   "injection.agent.services" (list "^[a-z0-9][a-z0-9._-]{0,62}$" "a service's id in the catalogue")
 }}
-{{- range $name := keys (eq $key "injection.agent.services" | ternary $.Values.injection.agent.services (get $.Values $key)) | sortAlpha }}
+{{- range $name := keys (eq $key "injection.agent.services" | ternary $.Values.injection.agent.services (get $.Values $key) | default dict) | sortAlpha }}
 {{- if or (gt (len $name) 200) (not (regexMatch (first $rule) $name)) }}
 {{- $wrong = append $wrong (printf "%s: found the name %q; expected %s" $key $name (last $rule)) }}
 {{- end }}
