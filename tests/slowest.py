@@ -26,6 +26,7 @@ SLOWEST = (
     "race/test_cuts.py",
     "integration/test_desk.py",
     "integration/test_console_browser.py",
+    "integration/test_bundle_up.py",
     "race/test_races.py",
     "race/test_approval_interleavings.py",
     "race/test_approval_replays.py",

@@ -236,8 +236,8 @@ def test_the_full_example_uses_every_key(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(Section, "close", closed)
     load([FULL], {}, {})
     missing = {key for asked, used in present.items() for key in asked if key not in used}
-    # Alternatives: an OPA has a socket here, and could have a URL instead.
-    assert missing == {"url"}
+    # Alternatives: an OPA has a socket here, and could have a URL instead; the catalogue is in no bundle.
+    assert missing == {"url", "bundle"}
     assert len(present) > 20
 
 

@@ -22,11 +22,14 @@ Load = Callable[..., Settings]
 @pytest.fixture
 def read(tmp_path: Path) -> Load:
     """Reads settings from a `sidecar:` section, environment and flags."""
-    path = tmp_path / "remit.yaml"
+    path, bundled = tmp_path / "remit.yaml", tmp_path / "bundled.yaml"
+    bundled.write_text("currency: EUR\n")
 
     def run(sidecar: str = "{}", environ: Mapping[str, str] | None = None, **flags: object) -> Settings:
-        path.write_text(f"currency: EUR\nsidecar: {sidecar}\n")
-        return load([path], environ or {}, flags)[0]
+        # With a bundle, the catalogue is there.
+        catalogue = "" if "bundle" in sidecar else "currency: EUR\n"
+        path.write_text(f"{catalogue}sidecar: {sidecar}\n")
+        return load([path], environ or {}, flags, lambda settings: (bundled, None))[0]
 
     return run
 
@@ -153,6 +156,11 @@ VALUES: dict[str, tuple[str, object]] = {
     "limits.concurrency": ("3", 3),
     "limits.call_seconds": ("4", 4),
     "limits.drain_seconds": ("0", 0),
+    "bundle.url": ("https://b/c?d", "https://b/c?d"),
+    "bundle.key": ("k", Path("k")),
+    "bundle.token_file": ("t", Path("t")),
+    "bundle.ca": ("c", Path("c")),
+    "bundle.poll_seconds": ("7", 7),
     "policies": ("p:q", (Path("p"), Path("q"))),
     "watch": ("false", False),
 }
@@ -170,6 +178,9 @@ NEEDED = """{
     oidc: {issuer: "https://id", client_id: a, client_secret_file: b}}}"""
 
 
+BUNDLED = '{bundle: {url: "https://b/b", key: k}}'
+
+
 def at(settings: Settings, key: str) -> Any:
     found: Any = settings
     for name in key.split("."):
@@ -181,11 +192,54 @@ def at(settings: Settings, key: str) -> Any:
 def test_every_setting_has_a_variable_and_a_flag(key: str, read: Load) -> None:
     """Each can be set from the environment and by a flag, and the flag wins; paths are the caller's."""
     written, value = VALUES[key]
+    needed = BUNDLED if key.startswith("bundle.") else NEEDED
     flag = next(name for name, meant in FLAGS.items() if meant == key)
-    assert at(read(NEEDED, {VARIABLES[key]: written}), key) == value
-    assert at(read(NEEDED, **{flag: written}), key) == value
+    assert at(read(needed, {VARIABLES[key]: written}), key) == value
+    assert at(read(needed, **{flag: written}), key) == value
     wrong = {VARIABLES[key]: "\x7f"}
-    assert at(read(NEEDED, wrong, **{flag: written}), key) == value
+    assert at(read(needed, wrong, **{flag: written}), key) == value
+
+
+@pytest.mark.parametrize(
+    ("bundle", "said"),
+    [
+        ("{url: 'https://b/b'}", "sidecar.bundle.key: found nothing"),
+        ("{key: k}", "sidecar.bundle.url: found something that is not text"),
+        ("{url: 'http://b/b', key: k}", "on loopback alone"),
+        ("{url: 'ftp://b/b', key: k}", "expected https://"),
+        ("{url: 'https://u:hidden@b/b', key: k}", "without user or fragment"),
+        ("{url: 'https://b/b#hidden', key: k}", "without user or fragment"),
+        ("{url: 'https://b:99999/b', key: k}", "another URL (not shown)"),
+        ("{url: 'https://b/b', key: k, poll_seconds: 4}", "a whole number from 5 to 3600"),
+        ("{url: 'https://b/b', key: k, serial: 4}", "an unknown key"),
+        ("{url: 'https://b/b', key: k}, policies: [p]", "policies here or in the `bundle`, not both"),
+    ],
+)
+def test_a_bundle_is_had_safely_or_not_at_all(read: Load, bundle: str, said: str) -> None:
+    """Over TLS but on this machine, with a key, and without anything secret in a message."""
+    with pytest.raises(CatalogueInvalid) as error:
+        read(f"{{bundle: {bundle}}}")
+    assert said in str(error.value)
+    assert "hidden" not in str(error.value)
+
+
+def test_a_bundle_and_a_catalogue_exclude_each_other(tmp_path: Path) -> None:
+    """The file of settings has nothing else, the bundle has no settings, and who fetches none is told so."""
+    file, bundled = tmp_path / "remit.yaml", tmp_path / "bundled.yaml"
+    file.write_text(f"currency: EUR\nteams: {{}}\nsidecar: {BUNDLED}\n")
+    bundled.write_text("currency: EUR\nsidecar: {watch: false}\n")
+    with pytest.raises(CatalogueInvalid, match="a catalogue beside a bundle") as both:
+        load([file], {}, {}, lambda settings: (bundled, None))
+    assert [problem.path for problem in both.value.errors] == ["currency", "teams"]
+    file.write_text(f"sidecar: {BUNDLED}\n")
+    with pytest.raises(CatalogueInvalid, match="settings in a bundle"):
+        load([file], {}, {}, lambda settings: (bundled, None))
+    with pytest.raises(CatalogueInvalid, match="fetched by `remit up` and `remit desk` alone"):
+        load([file], {}, {})
+    bundled.write_text("currency: EUR\n")
+    settings, catalogue = load([file], {}, {}, lambda settings: (bundled, Path("p")))
+    assert (catalogue.currency, settings.policies) == ("EUR", (Path("p"),))
+    assert "b/b" not in repr(settings)
 
 
 def test_the_environment_wins_over_the_file(read: Load) -> None:
