@@ -13,9 +13,19 @@ def cpu_ms(pid: int) -> Counter[str]:
     """Milliseconds of processor time so far, by program."""
     used: Counter[str] = Counter()
     for each in _tree(pid):
-        fields = Path(f"/proc/{each}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-        used[_program(each)] += int((int(fields[11]) + int(fields[12])) * TICK_MS)
+        used[_program(each)] += int(sum(_ticks(each)[:2]) * TICK_MS)
     return used
+
+
+def ended_cpu_ms(pid: int) -> int:
+    """Milliseconds of processor time of what the process has started and that has ended since."""
+    return int(sum(_ticks(pid)[2:]) * TICK_MS)
+
+
+def _ticks(pid: int) -> tuple[int, ...]:
+    """User's, the kernel's, and the same two of children that have ended (proc(5): 14 to 17)."""
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return tuple(map(int, fields[11:15]))
 
 
 def resident_mb(pid: int) -> dict[str, float]:
