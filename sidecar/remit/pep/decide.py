@@ -19,6 +19,7 @@ from remit.core.effect import Committed, JoinLabels, KeepAnswer, Refused, Reserv
 from remit.core.effect import Effect as StoreEffect
 from remit.core.errors import PolicyFailure, StoreUnavailable
 from remit.core.label import exceeding
+from remit.core.metering import METERED, SERVICES, attributes
 from remit.core.model import ActionName, Context, Facts, Mode, Request, Subject, Versions
 from remit.core.reason import Reason
 from remit.core.redact import Hmac, redact
@@ -28,7 +29,7 @@ from remit.pep.answers import explain, pack, unpack
 from remit.pep.approvals import Held, Question, consult, still_held
 from remit.pep.body import decision_body
 from remit.pep.context import ContextRefused, believe
-from remit.pep.facts import METERED, SERVICES, attributes, gather, in_force
+from remit.pep.facts import gather, in_force
 from remit.pep.touching import claim_effects, nameless
 from remit.pep.world import DAY, SECOND, Installation, World
 from remit.pep.write import Entry, write

@@ -39,11 +39,12 @@ from remit.core.egress.routing import terms_of
 from remit.core.egress.signing import FORM, read_key
 from remit.core.errors import PolicyFailure
 from remit.core.label import exceeding
+from remit.core.metering import attributes
 from remit.core.model import ActionName, Context, Facts, Mode, Request, Resource, Subject
 from remit.core.reason import Reason
 from remit.pep import failures
 from remit.pep.decide import HOLD_SECONDS, Decided, Permitted, Point, Way, decide, no_way
-from remit.pep.facts import attributes, gather, in_force
+from remit.pep.facts import gather, in_force
 from remit.pep.meter import End, Held, How, prolong, settle
 from remit.pep.outwait import Patience, outwait
 from remit.pep.world import SECOND, Installation, World

@@ -2,34 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 
 from remit.core.catalogue import Catalogue
-from remit.core.dataset import NamedStatement
-from remit.core.model import NO_COST, ActionName, BudgetRow, Estimate, Facts, Halt, Mode, Request, Subject, Versions
+from remit.core.metering import attributes, is_metered, maxima, named_statement
+from remit.core.model import NO_COST, BudgetRow, Estimate, Facts, Halt, Mode, Request, Subject, Versions
 from remit.core.price import CALL, estimate
 from remit.core.window import budget_rows
 from remit.pep.touching import acts_fact, claims_fact, touched
 from remit.pep.world import Installation, World
 from remit.ports import FactsQuery
-
-METERED = frozenset({ActionName.API_CALL, ActionName.TOOL_CALL, ActionName.MESSAGE_SEND})
-SERVICES = frozenset({"service", "tool"})  # a tool is listed among the services
-
-
-def is_metered(catalogue: Catalogue, request: Request) -> bool:
-    """Whether the action is priced, reserved and settled: it uses a service, or is a write that the catalogue names."""
-    if request.resource.type in SERVICES:
-        return request.action in METERED
-    return _statement(catalogue, request) is not None
-
-
-def _statement(catalogue: Catalogue, request: Request) -> NamedStatement | None:
-    if request.action != ActionName.DATA_WRITE or request.resource.type != "dataset":
-        return None
-    dataset = catalogue.datasets.get(request.resource.id)
-    return dataset.statements.get(request.resource.operation) if dataset else None
 
 
 def in_force(catalogue: Catalogue, subject: Subject) -> Subject:
@@ -46,20 +28,6 @@ def in_force(catalogue: Catalogue, subject: Subject) -> Subject:
     if agent is None:
         return replace(subject, team="", roles=(), mode=Mode.ENFORCE)
     return replace(subject, team=agent.team, roles=agent.roles, mode=Mode(agent.mode), isolation=agent.isolation)
-
-
-def attributes(request: Request, region: str = "") -> dict[str, str]:
-    """What a selector (`when`) sees of a request."""
-    resource = request.resource
-    return {
-        "agent": request.subject.id,
-        "team": request.subject.team,
-        "service": resource.id if resource.type in SERVICES else "",
-        "operation": resource.operation,
-        "variant": resource.variant,
-        "region": region,
-        "purpose": request.context.purpose,
-    }
 
 
 async def gather(world: World, installation: Installation, request: Request, now: int) -> Facts:
@@ -111,7 +79,7 @@ def _in_force(halts: tuple[Halt, ...], revision: str) -> tuple[Halt, ...]:
 
 def _estimate(catalogue: Catalogue, request: Request, selected: dict[str, str], now: int) -> Estimate:
     resource = request.resource
-    statement = _statement(catalogue, request)
+    statement = named_statement(catalogue, request)
     if statement is not None:
         return Estimate(statement.cost, {CALL: 1})
     return estimate(
@@ -122,10 +90,3 @@ def _estimate(catalogue: Catalogue, request: Request, selected: dict[str, str], 
         time_ns=now,
         maxima=maxima(catalogue, request, selected),
     )
-
-
-def maxima(catalogue: Catalogue, request: Request, selected: dict[str, str]) -> Mapping[str, int]:
-    """What the caller may use at most of each unit, where the catalogue says so."""
-    service = catalogue.services.get(request.resource.id)
-    variant = service.variant(request.resource.variant, selected) if service else None
-    return variant.max if variant else {}
