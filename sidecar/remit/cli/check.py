@@ -21,8 +21,10 @@ from remit.cli.egress_advice import advise_egress, advise_files
 from remit.cli.failure import NO, Failure
 from remit.cli.local import catalogue_paths
 from remit.cli.opa import ready
+from remit.cli.ready import check_ready
 from remit.cli.rehearsal import rehearsed
 from remit.cli.screen import Told, emit, progress, show
+from remit.cli.suggest_reading import journal_options
 from remit.cli.text import clean, counted
 from remit.config.loading import load
 from remit.config.problem import CatalogueInvalid
@@ -48,8 +50,12 @@ class Checked:
 @click.command("check")
 @click.option("--catalogue", multiple=True, type=DIRECTORY, help="File or directory [REMIT_CATALOGUE, remit.yaml].")
 @click.option("--policy", multiple=True, type=DIRECTORY, help="Directory of your own policies [REMIT_POLICIES].")
+@click.option("--ready", "agent", metavar="AGENT", help="What would break if this observed agent were bound now.")
+@journal_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def command(catalogue: tuple[Path, ...], policy: tuple[Path, ...], as_json: bool) -> None:
+def command(
+    catalogue: tuple[Path, ...], policy: tuple[Path, ...], *, agent: str | None, as_json: bool, **journal: Any
+) -> None:
     """Check the catalogue, compile and type-check all policies, run their tests, list every reason code and view.
 
     Each view is asked for, for each agent and purpose that its dataset admits (200 at most, in 5 seconds).
@@ -58,8 +64,14 @@ def command(catalogue: tuple[Path, ...], policy: tuple[Path, ...], as_json: bool
     settings cannot be used. Warnings name entries that no request could ever use, and what is weaker than it looks:
     tunnels that nobody meters, credentials that are not there or open to others. They do not fail.
 
+    With --ready, reads what AGENT was observed to do instead, and asks the policies as they lie here about it. Exit
+    code 1: something would be refused or held, or nothing was observed. 3: there is no journal.
+
     Example: remit check --catalogue remit.yaml --policy policies
     """
+    if agent is not None:
+        check_ready(agent, catalogue, policy, as_json=as_json, **journal)
+        return
     with progress("reading the catalogue") as tell:
         found = _check(catalogue, policy, tell)
     emit(_document(found)) if as_json else _tell(found)

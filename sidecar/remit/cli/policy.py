@@ -16,6 +16,7 @@ from remit.cli.local import catalogue_paths, find_settings
 from remit.cli.opa import ready
 from remit.cli.policy_template import rule_text, test_text, view_test_text, view_text
 from remit.cli.screen import Told, emit, progress, show
+from remit.cli.suggest import suggest
 from remit.cli.text import clean
 from remit.config.loading import load
 from remit.config.problem import CatalogueInvalid
@@ -34,7 +35,10 @@ _RESERVED = re.compile(
 
 @click.group("policy")
 def command() -> None:
-    """Start a rule of your own, and test policies."""
+    """Start a rule of your own, have rules suggested, and test policies."""
+
+
+command.add_command(suggest)
 
 
 @command.command("new")
