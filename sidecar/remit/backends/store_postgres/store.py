@@ -251,6 +251,7 @@ class PostgresStore(LogWriter, PostgresReader):
 
     async def close(self) -> None:
         """Sign the head, and let go of the log. Raises StoreUnavailable where it could not be signed."""
+        self._closing = True
         try:
             if not self._queue.failure:
                 await self.sign()

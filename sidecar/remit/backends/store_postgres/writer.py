@@ -34,6 +34,9 @@ CHECKPOINT_SECONDS = 10.0
 RESOLVE_SECONDS = 9.0
 """How long it is tried to learn what came of a batch, before its callers are left without knowing."""
 
+LAST_SECONDS = 1.0
+"""The same once the store is to be closed: the next start finds out."""
+
 TRIES = 6
 """How often a batch is sent that other writers' locks or changes got in the way of."""
 
@@ -71,6 +74,7 @@ class LogWriter:
         self._queue = Queue(self._commit)
         self._unresolved: Sequence[Part] = ()  # of which nobody knows whether they were written
         self._timer: asyncio.TimerHandle | None = None
+        self._closing = False
 
     async def _commit(self, batch: Sequence[tuple[Part, Caller]]) -> None:
         """One batch, until each of its callers has an answer. Raises StoreUnavailable for those that have none."""
@@ -136,7 +140,7 @@ class LogWriter:
         if not self._unresolved:
             return {}
         ids = [part.record.id for part in self._unresolved]
-        end = time.monotonic() + RESOLVE_SECONDS
+        began = time.monotonic()
         while True:
             try:
                 found = await self._call("look_up", {"log": self._chain.log, "ids": ids})
@@ -144,7 +148,7 @@ class LogWriter:
             except Lost:
                 raise
             except (Unknown, Rejected, StoreUnavailable) as error:
-                if time.monotonic() > end:
+                if time.monotonic() - began > (LAST_SECONDS if self._closing else RESOLVE_SECONDS):
                     said = error.detail if isinstance(error, StoreUnavailable) else str(error)
                     raise StoreUnavailable(said) from error
             await asyncio.sleep(0.05)
