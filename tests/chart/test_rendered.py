@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -214,6 +215,25 @@ def test_the_desk_is_given_settings_that_it_reads(tmp_path: Path) -> None:
     oidc = settings.desk.oidc.client_secret_file
     for file in (settings.desk.tls.cert, settings.desk.tls.key, oidc, settings.state):
         assert any(str(file).startswith(f"{path}/") for path in mounted), file
+
+
+@pytest.mark.parametrize("use", ["team", "regulated"])
+def test_every_file_that_the_settings_name_is_mounted(use: str, tmp_path: Path) -> None:
+    """In the desk and in a governed pod, where they are at the same place."""
+    values = values_of(use)
+    if use == "team":
+        values["policies"] = {"a.rego": "package a"}
+    objects = parsed(by_hand(values, tmp_path / "own"))
+    config = of_kind(objects, "ConfigMap", "remit-config")[0]["data"]
+    named = set(re.findall(r"/etc/remit/\S+", config["settings.yaml"] + config.get("catalogue.yaml", "")))
+    assert len(named) >= 4
+    for workload, container, lacks in (("agent", "remit", ()), ("remit-desk", "desk", ("/etc/remit/credentials/",))):
+        spec = of_kind(objects, "Deployment", workload)[0]["spec"]["template"]["spec"]
+        ours = next(e for e in spec["containers"] + spec.get("initContainers", []) if e["name"] == container)
+        mounts = {each["mountPath"] for each in ours["volumeMounts"]}
+        for path in (each.rstrip("]}") for each in named):
+            if not path.startswith(lacks):
+                assert any(f"{path}/".startswith(f"{mount}/") for mount in mounts), (workload, path)
 
 
 def test_what_is_read_once_restarts_the_desk_and_what_is_watched_does_not(tmp_path: Path) -> None:
