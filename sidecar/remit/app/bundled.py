@@ -14,6 +14,11 @@ class Bundled(Protocol):
     """What was loaded last, as far as it is a bundle. All of it blocks."""
 
     @property
+    def fetched(self) -> bool:
+        """Whether it is one."""
+        ...
+
+    @property
     def behind(self) -> bool:
         """Whether it is an older one, because the newest could not be had or used."""
         ...
@@ -36,7 +41,7 @@ class Bundled(Protocol):
 class FilesAlone:
     """No bundle."""
 
-    behind = False
+    fetched = behind = False
 
     def accept(self, guard: Guard | None) -> Mapping[str, object]:
         """Files are the operator's own: nothing is asked of them."""

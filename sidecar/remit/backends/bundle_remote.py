@@ -77,7 +77,9 @@ class RemoteBundle:
                 kept = self._kept.read() if first else None
                 if kept is None:
                     raise
-                _log.error("bundle: %s; taking the one that was accepted last", error)
+                if isinstance(error, BundleRefused):  # of a server that is away the log knows already
+                    _log.error("bundle: %s", error)
+                _log.warning("bundle: taking the one that was accepted last")
                 packed, signed = self._verified(kept)
                 self.behind = True
             else:
@@ -98,7 +100,7 @@ class RemoteBundle:
             packed, signed = self._verified(kept)
             if signed.digest == self._taken[1].digest:
                 return None
-            _log.error("bundle: serial %d is no good; taking the one that was accepted last", self._taken[1].serial)
+            _log.warning("bundle: serial %d is no good; taking the one that was accepted last", self._taken[1].serial)
             self._taken, self.behind = (packed, signed), True
             return self._lay_out(signed)
 

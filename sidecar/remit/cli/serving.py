@@ -185,6 +185,11 @@ class Files:
         return "".join(map(fingerprint, parts))
 
     @property
+    def fetched(self) -> bool:
+        """As Bundled says."""
+        return self._remote is not None
+
+    @property
     def behind(self) -> bool:
         """As Bundled says."""
         return self._remote is not None and self._remote.behind
