@@ -259,7 +259,8 @@ class Member(ABC):
 
         Raises BundleRefused where a newer one was in force before, StoreUnavailable, OSError.
         """
-        guard = await bundle_guard(self._settings.store, self._secrets.vault)
+        fetched = self._bundled.fetched
+        guard = await bundle_guard(self._settings.store, self._secrets.vault) if fetched else None
         return await asyncio.to_thread(self._bundled.accept, guard)
 
     def _server(self) -> PdpServer:
