@@ -38,6 +38,7 @@ SLOWEST = (
     "stateful/test_approvals.py",
     "contracts/test_store_approvals.py",
     "cli/test_docs.py",
+    "cli/test_suggest.py",
     "integration/test_database_postgres.py",
     "stateful/test_labels.py",
     "cli/test_up.py",

@@ -54,6 +54,7 @@ def test_every_metric_is_documented() -> None:
         "docs/demo.md",
         "docs/egress.md",
         "docs/installation.md",
+        "docs/observe.md",
         "docs/sign-in.md",
         "docs/views.md",
     ],

@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
+import shlex
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
@@ -209,6 +212,19 @@ def test_what_protects_is_told_and_not_suggested_away(remit: Remit, seen: Path) 
     assert parsed["services"]["search"] == {"owner": "TODO", "operations": ["find"], "purposes": ["support"]}
 
 
+def test_a_rule_that_says_more_than_was_seen_fails_its_own_test(remit: Remit, seen: Path) -> None:
+    """A planted bug: without what it compares with, the rule allows the agent anything of that action."""
+    assert remit("policy", "suggest").code == 0
+    assert remit("policy", "test", "policies").code == 0
+    rule = seen / "policies/suggested/support_api_call/support_api_call.rego"
+    rule.write_text(rule.read_text().replace("\t_asked in _observed\n", ""))
+
+    ended = remit("policy", "test", "policies")
+
+    assert ended.code == 1
+    assert "support_api_call_test.test_nothing_else_is failed" in ended.out
+
+
 def test_nothing_is_overwritten(remit: Remit, seen: Path) -> None:
     """A second suggestion says where the first one is, and changes nothing; another name is another folder."""
     first = remit("policy", "suggest")
@@ -367,3 +383,23 @@ def test_hostile_names_are_written_so_that_everything_parses(remit: Remit, place
     ready = remit("check", "--ready", SUBJECT)
     assert ready.code == 1
     assert ready.out.replace("\n", "").isprintable()
+
+
+PAGE = (Path(__file__).parents[2] / "docs" / "observe.md").read_text(encoding="utf-8")
+
+
+def test_the_page_s_examples_work(remit: Remit, watched: Path, place: Path) -> None:
+    """Each ends with the exit code that docs/observe.md says, and what is --json is JSON."""
+    catalogue = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)[0]
+    catalogue = catalogue.replace("SUPPORT_HASH", f"sha256:{IDENTITIES['support']}")
+    (place / "remit.yaml").write_text(catalogue.replace("ANA_HASH", "sha256:" + "a" * 64))
+    shutil.copytree(watched / ".remit", place / ".remit")
+    examples = [line for block in re.findall(r"```console\n(.*?)```", PAGE, re.DOTALL) for line in block.splitlines()]
+
+    for line in examples:
+        command, _, told = line.removeprefix("$ remit ").partition("#")
+        ended = remit(*shlex.split(command))
+        assert ended.code == int(told.rpartition("exit code ")[2] or 0), (line, ended)
+        if "--json" in command:
+            json.loads(ended.out)
+    assert len(examples) == 5
