@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from fakes.commits import EUR, SECOND, START, Desk, row
 from fakes.loop import in_loop
+from fakes.metric_names import CONTRACT
 from fakes.store_memory import MemoryStore
 from fakes.world import OPERATOR, FakeClock, FakePdp, allow_all, catalogue, subject
 from prometheus_client.parser import text_string_to_metric_families
@@ -33,51 +34,6 @@ from remit.metrics.wrappers import Unsigned
 from remit.ports import ApprovalsQuery
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
-
-CONTRACT = {
-    "remit_decisions_total": ("agent", "action", "effect", "reason", "mode"),
-    "remit_rule_hits_total": ("policy", "code", "effect"),
-    "remit_decision_duration_seconds_count": ("stage",),
-    "remit_identity_failures_total": ("reason",),
-    "remit_flow_denials_total": ("agent", "sink", "label"),
-    "remit_view_rows_total": ("agent", "dataset"),
-    "remit_view_masked_total": ("agent", "dataset", "column"),
-    "remit_journal_fsync_seconds_count": (),
-    "remit_pdp_up": (),
-    "remit_store_up": (),
-    "remit_certificate_expiry_seconds": ("use",),
-    "remit_policy_info": ("revision",),
-    "remit_reload_success": (),
-    "remit_label_overflow_total": (),
-    "remit_build_info": ("version",),
-    "remit_cost_total": ("agent", "service", "variant", "owner", "currency"),
-    "remit_usage_total": ("agent", "service", "variant", "owner", "currency", "unit"),
-    "remit_overruns_total": (),
-    "remit_budget_limit": ("budget", "currency"),
-    "remit_budget_spent": ("budget", "currency"),
-    "remit_budget_held": ("budget", "currency"),
-    "remit_budget_window_start_seconds": ("budget", "currency"),
-    "remit_budget_window_end_seconds": ("budget", "currency"),
-    "remit_conflicts_total": ("reason",),
-    "remit_failures_total": ("kind", "answer"),
-    "remit_approvals_pending": ("queue",),
-    "remit_approval_oldest_age_seconds": (),
-    "remit_claims_held": (),
-    "remit_unreported_effects": ("agent",),
-    "remit_unreported_effect_oldest_age_seconds": (),
-    "remit_halted": ("scope",),
-    "remit_checkpoint_age_seconds": (),
-    "remit_start_time_seconds": (),
-    "remit_unsigned_oldest_age_seconds": (),
-    "remit_unshipped_oldest_age_seconds": (),
-    "remit_egress_up": (),
-    "remit_budget_exhausted": ("budget", "currency"),
-    "remit_approval_waiting_seconds": ("queue", "team"),
-    "remit_unreported_overdue_seconds": ("agent",),
-    "remit_agent_info": ("agent", "team", "mode"),
-    "remit_service_info": ("service", "owner"),
-    "remit_budget_info": ("budget", "team", "per"),
-}
 
 
 def metered(**changes: Any) -> Metrics:
@@ -147,6 +103,8 @@ async def test_every_metric_of_the_contract_is_there_with_its_labels() -> None:
     metrics.identity_failed("missing")
     metrics.fsynced(0.001)
     metrics.certificate("grpc", 1.0)
+    metrics.egress_refused("no_route")
+    metrics.upstream("model", "large", 200, 0.1)
     metrics.failed("loop", "halt")
     metrics.policy("r1")
     await desk.must(OpenApproval(waiting("a_1")))
