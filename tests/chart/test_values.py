@@ -97,6 +97,7 @@ TURNED: dict[str, tuple[str, Any]] = {
     "networkPolicy.enabled": ("team", False),
     "desk.enabled": ("team", False),
     "desk.certificate.enabled": ("team", False),
+    "desk.certificate.serviceNames": ("team", False),
 }
 """Values by which something else is rendered of an example, each by itself."""
 

@@ -2,11 +2,15 @@
 The desk's parts.
 */}}
 
-{{- /* Names that it is called by. */}}
+{{- /* Names that it is called by: people's, and those of its Service. */}}
 {{- define "remit.desk.names" -}}
 {{- $service := printf "%s-desk" .Release.Name }}
 {{- $own := list $service (printf "%s.%s" $service .Release.Namespace) (printf "%s.%s.svc" $service .Release.Namespace) }}
 {{- concat (.Values.desk.certificate.dnsNames | default list) $own | uniq | toJson }}
+{{- end }}
+
+{{- define "remit.desk.names.certified" -}}
+{{- if .Values.desk.certificate.serviceNames }}{{ include "remit.desk.names" . }}{{ else }}{{ toJson .Values.desk.certificate.dnsNames }}{{ end }}
 {{- end }}
 
 {{- /* Each is at /etc/remit/NAME. Modes are decimal: 292 is 0444, for a user who is not the files' owner. */}}

@@ -177,6 +177,9 @@ is told at once.
 {{- if and .certificate.enabled (not .certificate.issuerRef) }}
 {{- $wrong = append $wrong "desk.certificate.issuerRef: found none; expected cert-manager's issuer: name, and kind unless it is an Issuer" }}
 {{- end }}
+{{- if and .certificate.enabled (not .certificate.serviceNames) (not .certificate.dnsNames) }}
+{{- $wrong = append $wrong "desk.certificate.dnsNames: found none, and serviceNames is false; expected the names that it is to be for" }}
+{{- end }}
 {{- if and .oidc (not .publicUrl) }}
 {{- $wrong = append $wrong "desk.publicUrl: found none; expected the https address that people come back to from desk.oidc.issuer" }}
 {{- end }}
