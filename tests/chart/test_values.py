@@ -113,7 +113,7 @@ REFUSED = {"store.embedded.replicas": "found 2; expected 1"}
 """Values that have no other; test_refusals.py has them."""
 
 
-WAITING = {"monitoring.podMonitor", "monitoring.rules", "monitoring.runbooks", "monitoring.dashboards"}
+WAITING = {"monitoring.dashboards"}
 """Values whose templates are still to come."""
 
 
