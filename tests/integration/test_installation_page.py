@@ -237,10 +237,11 @@ def newcomer_verifies(newcomer: Reader, capsys: pytest.CaptureFixture[str], code
     return json.loads(capsys.readouterr().out)
 
 
-def test_alerts_watch_what_there_is() -> None:
-    """Each metric that the page's alerts name is one of docs/metrics.md."""
-    known = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text(encoding="utf-8")
-    (alerts,) = (each for each in blocks("yaml") if each.startswith("- alert"))
-    named = set(re.findall(r"remit_[a-z_]+", alerts))
+def test_alerts_that_are_named_are_there() -> None:
+    """Each that the page names is one of the rules, with its runbook."""
+    root = Path(__file__).parents[2]
+    rules = "".join(path.read_text(encoding="utf-8") for path in (root / "helm/remit/files/rules").glob("*.yaml"))
+    named = set(re.findall(r"`(Remit[A-Z]\w+)`", PAGE))
 
-    assert named and {each.removesuffix("_bucket") for each in named} <= set(re.findall(r"`(remit_[a-z_]+)`", known))
+    assert named and named <= set(re.findall(r"- alert: (\w+)", rules))
+    assert {each for each in named if not (root / "docs" / "runbooks" / f"{each}.md").exists()} == set()
