@@ -11,8 +11,9 @@
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
-kubernetes=1.37.2
-go_least=1.26.7 # what the newest of the modules asks for
+pinned() { sed -nE "s#^\s*$1 v?([0-9.]+)\$#\1#p" "$here"/*/go.mod | sort -V | tail -n1; }
+kubernetes=$(pinned k8s.io/kubernetes) # such as 1.37.2
+go_least=$(pinned go)                  # what the one that asks for most does
 requirements=$here/../../../sidecar/remit/backends/go_requirements.txt
 
 say() { printf 'remit: %s\n' "$*" >&2; }
@@ -88,7 +89,7 @@ install_static() {
     install -m 644 "$folder"/monitoring.coreos.com_{podmonitors,servicemonitors,prometheusrules}.yaml "$work/tools/crds/"
     folder=$(pinned_folder github.com/cert-manager/cert-manager)/deploy/crds
     install -m 644 "$folder"/cert-manager.io_{certificates,issuers,clusterissuers}.yaml "$work/tools/crds/"
-    build kubernetes "" "" github.com/yannh/kubeconform/cmd/kubeconform helm.sh/helm/v4/cmd/helm
+    build kubernetes "-X helm.sh/helm/v4/internal/version.version=v$(pinned helm.sh/helm/v4)" "" github.com/yannh/kubeconform/cmd/kubeconform helm.sh/helm/v4/cmd/helm
     # Without any service discovery: promtool only reads rules here, and every cloud's client would come with it.
     build prometheus "" remove_all_sd github.com/prometheus/prometheus/cmd/promtool
 }
@@ -96,7 +97,8 @@ install_static() {
 install_cluster() {
     local version=k8s.io/component-base/version
     # Without these the server calls itself v0.0.0, and its clients complain.
-    build kubernetes "-X $version.gitVersion=v$kubernetes -X $version.gitMajor=1 -X $version.gitMinor=37
+    build kubernetes "-X $version.gitVersion=v$kubernetes -X $version.gitMajor=${kubernetes%%.*}
+        -X $version.gitMinor=$(cut -d. -f2 <<<"$kubernetes")
         -X $version.gitTreeState=clean -X $version.gitCommit=0000000000000000000000000000000000000000
         -X $version.buildDate=1970-01-01T00:00:00Z" "" \
         k8s.io/kubernetes/cmd/{kube-apiserver,kube-controller-manager,kube-scheduler,kubectl,kubelet}
