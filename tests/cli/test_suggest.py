@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fakes.commits import START, Desk
+from fakes.store_postgres import DESK, Installation, open_store
 from remit.backends.opa_binary import find
 from remit.backends.opa_bundle import build
 from remit.backends.policy_files import sources
@@ -317,6 +319,7 @@ def test_nothing_observed_is_not_ready(remit: Remit, seen: Path) -> None:
         (["check", "--ready", "suport"], 2, "did you mean support?"),
         (["check", "--ready", "support", "--state", "nowhere"], 3, "there is no journal here"),
         (["check", "--ready", "support", "--since", "0h"], 2, "--since: found '0h'"),
+        (["check", "--state", "nowhere"], 2, "which journal --ready reads"),
     ],
 )
 def test_bad_input_is_told(remit: Remit, seen: Path, arguments: list[str], code: int, said: str) -> None:
@@ -403,3 +406,34 @@ def test_the_page_s_examples_work(remit: Remit, watched: Path, place: Path) -> N
         if "--json" in command:
             json.loads(ended.out)
     assert len(examples) == 5
+
+
+def test_the_logs_of_all_members_are_read(remit: Remit, place: Path, installation: Installation) -> None:
+    """What one member recorded, and another settled, is one decision at its real cost; nothing there: exit code 3."""
+    (place / "remit.yaml").write_text(CATALOGUE.replace("  support:", f"  {SUBJECT}:"))
+    (place / "password").write_text(installation.passwords[DESK])
+    asyncio.run(_two_members(installation))
+    where = ["--store-url", installation.url(DESK), "--store-password-file", "password", "--since", "9999d", "--json"]
+
+    suggested = remit("policy", "suggest", *where)
+
+    assert suggested.code == 0, suggested.err
+    assert suggested.document["decisions"] == 2
+    assert suggested.document["spent"] == [{"agent": SUBJECT, "day": "300000000"}]
+    assert remit("check", "--ready", SUBJECT, *where).code == 0
+    away = ["--store-url", "postgresql://a@127.0.0.1:1/b?sslmode=disable"]
+    assert remit("policy", "suggest", "--name", "away", *away).code == 3
+
+
+async def _two_members(installation: Installation) -> None:
+    """Of log_b's decision, log_a tells the end."""
+    second = await open_store(installation, "log_b")
+    paid = _said("small", "variant", reserved="500000000", deadline="9")
+    await Desk(second, time=START).must(id="d_b", body=json.dumps(paid).encode())
+    await second.close()
+    first = await open_store(installation, "log_a")
+    desk = Desk(first, time=START)
+    await desk.must(id="d_a", body=json.dumps(_said("small", "variant")).encode())
+    ended = {"outcome": "succeeded", "state": "settled", "cost": "300000000"}
+    await desk.must(id="r_a", kind="report", ref="d_b", body=json.dumps(ended).encode())
+    await first.close()

@@ -72,6 +72,8 @@ def command(
     if agent is not None:
         check_ready(agent, catalogue, policy, as_json=as_json, **journal)
         return
+    if journal["state"] or journal["store_url"]:
+        raise click.UsageError("--state and --store-url say which journal --ready reads: without it, none is read.")
     with progress("reading the catalogue") as tell:
         found = _check(catalogue, policy, tell)
     emit(_document(found)) if as_json else _tell(found)
