@@ -14,6 +14,8 @@ import grpc
 import pytest
 from fakes.bundle_server import Serving, bundle_server
 from fakes.bundles import OTHER, SIGNER, Making, Private, public_pem
+from fakes.members_stage import durable_installation
+from fakes.store_postgres import SIDECAR
 from listeners.certificates import Authority
 from remit.app.sidecar import App
 from remit.backends.bundle_archive import BundleRefused
@@ -58,8 +60,9 @@ def bundle(serial: int, rule: bytes = OPEN, *, key: Private = SIGNER, **files: b
 class Place:
     """A sidecar's files, and the server that it is governed from."""
 
-    def __init__(self, directory: Path, server: Serving) -> None:
+    def __init__(self, directory: Path, server: Serving, **more: object) -> None:
         self.directory, self.server = directory, server
+        directory.mkdir(exist_ok=True)
         settings = {
             "state": str(directory / "state"),
             "socket": str(directory / "s"),
@@ -71,6 +74,7 @@ class Place:
                 "ca": str(directory / "ca.pem"),
                 "poll_seconds": 5,
             },
+            **more,
         }
         (directory / "key.pub").write_bytes(public_pem())
         (directory / "ca.pem").write_bytes(AUTHORITY.certificate)
@@ -218,6 +222,29 @@ def test_without_any_good_bundle_it_does_not_start(place: Place) -> None:
         with pytest.raises(refusal):
             asyncio.run(start())
     assert not (place.directory / "state" / "bundle" / "highest.json").exists()
+
+
+def test_a_new_pod_takes_no_older_bundle_than_the_installation_has_had(place: Place, tmp_path: Path) -> None:
+    """Its disk is empty, and a mirror serves it what another pod has gone beyond: it does not start."""
+
+    async def start(name: str) -> None:
+        async with Place(tmp_path / name, place.server, **shared).running() as pod:
+            assert await pod.well()
+
+    with durable_installation() as installation:
+        secret = tmp_path / "password"
+        secret.write_text(installation.passwords[SIDECAR])
+        secret.chmod(0o600)
+        shared = {"store": {"url": installation.url(), "password_file": str(secret)}, "keys": str(tmp_path / "keys")}
+        place.server.body = bundle(11)
+        asyncio.run(start("a"))
+        for old in (bundle(10), bundle(11, CLOSED)):
+            place.server.body = old
+            with pytest.raises(BundleRefused, match="accepted in this installation"):
+                asyncio.run(start("b"))
+        place.server.body = bundle(12)
+        asyncio.run(start("b"))
+        assert installation.rows("SELECT serial FROM remit.bundle") == [(12,)]
 
 
 def test_a_catalogue_beside_a_bundle_is_one_too_many(place: Place) -> None:
