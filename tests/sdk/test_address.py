@@ -92,3 +92,33 @@ def test_a_missing_token_file_is_named(tmp_path: Path) -> None:
 def test_the_credential_is_not_shown() -> None:
     """Nobody logs it by accident."""
     assert "secret" not in repr(_find(token="secret-token"))
+
+
+def test_a_token_file_that_changes_is_read_anew(tmp_path: Path) -> None:
+    """A cluster's tokens live for an hour: each call has the one of now, whichever way the file is changed."""
+    old, new = tmp_path / "..1", tmp_path / "..2"
+    for directory, text in ((old, "first"), (new, "second")):
+        directory.mkdir()
+        (directory / "token").write_text(text)
+    (tmp_path / "..data").symlink_to(old.name)
+    file = tmp_path / "token"
+    file.symlink_to("..data/token")
+    target = _find(REMIT_TOKEN_FILE=str(file))
+    assert target.metadata == (("authorization", "Bearer first"),)
+
+    (tmp_path / "..tmp").symlink_to(new.name)
+    (tmp_path / "..tmp").replace(tmp_path / "..data")
+    assert target.metadata == (("authorization", "Bearer second"),)
+    (new / "token").write_text("third in place")
+    assert target.token == "second", "what is no token does not replace one"
+    (new / "token").write_text("third")
+    assert target.token == "third"
+    file.unlink()
+    assert target.token == "third", "it may be in the middle of a change"
+
+
+def test_a_token_that_was_given_is_not_looked_for_elsewhere(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("file")
+    target = _find(REMIT_TOKEN="given", REMIT_TOKEN_FILE=str(tmp_path / "token"))
+    (tmp_path / "token").write_text("changed")
+    assert target.token == "given"

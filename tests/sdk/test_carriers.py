@@ -10,12 +10,14 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 from threading import Thread
 from typing import Any
 
 import pytest
 import remit
 import requests
+from remit.sdk.carriers import Carrier
 
 LIBRARIES = [name for name in ("httpx2", "httpx") if find_spec(name)]
 CONTEXT = "eyJhbGciOiJFZERTQSJ9.e30.c2ln"
@@ -268,3 +270,16 @@ def test_baggage_names_the_surroundings() -> None:
         assert dict(baggage.get_all()) == {"team": "cx"}
     finally:
         context.detach(foreign)
+
+
+def test_a_client_to_the_egress_shows_the_token_of_now(tmp_path: Path) -> None:
+    """It lives longer than a cluster's token."""
+    file = tmp_path / "token"
+    file.write_text("first")
+    environment = {"REMIT_TOKEN_FILE": str(file), "REMIT_EGRESS": "http://127.0.0.1:7452"}
+    carrier = Carrier(credential=True, environment=environment)
+    for token in ("first", "second"):
+        file.write_text(token)
+        headers: dict[str, str] = {}
+        carrier.apply("http://127.0.0.1:7452/api/x", headers)
+        assert headers["Remit-Token"] == token

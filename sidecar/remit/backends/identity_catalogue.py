@@ -1,5 +1,5 @@
-"""Who is calling, by the catalogue: a token's hash, a name in a client certificate, an account in a cluster, or a person's
-name at the identity provider is bound to one subject.
+"""Who is calling, by the catalogue: a token's hash, a name in a client certificate, an account in a cluster, or a
+person's name at the identity provider is bound to one subject.
 
 In a pod of a cluster every agent is the pod's own, by the pod's token: who shows nothing is, and what names another
 agent, or is another pod's, is refused.

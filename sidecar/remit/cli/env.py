@@ -72,7 +72,7 @@ def command(
             proxy=proxy,
             token_file=token_file,
             known=known,
-            pod=len(pod) == 1,
+            pod=len(pod) == 1 or settings.kubernetes.token_file is not None,
             tls=tls,
         )
         variables |= found.named

@@ -118,7 +118,7 @@ class Agent:
         """An agent to be entered with `async with`; it connects with its first call.
 
         Address: REMIT_ADDRESS, else the socket ./.remit-run/remit.sock, else 127.0.0.1:7450. Token: REMIT_TOKEN, else
-        what the file REMIT_TOKEN_FILE holds now. Raises InvalidRequest, also for plain TCP beyond loopback.
+        what the file REMIT_TOKEN_FILE holds at each call. Raises InvalidRequest, also for plain TCP beyond loopback.
         """
         refuse_unknown(options, Connecting)
         target = find_target(address, token, tls=options.get("tls"), environment=os.environ)
