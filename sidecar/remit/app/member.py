@@ -62,6 +62,7 @@ from remit.pep.write import Entry, must_write
 
 SWEEP_SECONDS = 0.5  # half of what a lapse may be late
 WATCH_SECONDS = 1.0
+READ_TRIES = 3
 PRUNE_SECONDS = 60.0
 
 Load = Callable[[], tuple[Settings, Catalogue]]
@@ -195,9 +196,7 @@ class Member(ABC):
 
     async def _reload(self) -> None:
         try:
-            settings, catalogue = await asyncio.to_thread(self._load)
-            self._secrets.take(catalogue)
-            policy = await self._prepare(catalogue, settings.policies)
+            catalogue, policy = await self._read()
             accepted = await self._accept()
             await self._take(catalogue, policy.bundle)
         except self.refusals as error:
@@ -212,6 +211,17 @@ class Member(ABC):
         await self._activate(policy, "policy.activated", accepted)
         self._metrics.reloaded(well=True)
         _log.info("reloaded: policy revision %s", policy.bundle.revision)
+
+    async def _read(self) -> tuple[Catalogue, Policy]:
+        """Each is of one moment; both are, unless they do not stop changing: then the watcher sees that again."""
+        tries = READ_TRIES
+        while True:
+            before, tries = await asyncio.to_thread(self._fingerprint), tries - 1
+            settings, catalogue = await asyncio.to_thread(self._load)
+            self._secrets.take(catalogue)
+            policy = await self._prepare(catalogue, settings.policies)
+            if not tries or await asyncio.to_thread(self._fingerprint) == before:
+                return catalogue, policy
 
     async def _take(self, catalogue: Catalogue, bundle: Bundle) -> None:
         """Have all that works by catalogue or bundle know the new ones. Raises one of `refusals`: the old ones hold."""
