@@ -44,6 +44,11 @@ def _namespaces(pid: int | str) -> set[str]:
     return {str(Path("/proc", str(pid), "ns", kind).readlink()) for kind in _KINDS}
 
 
+def name_of(node: str) -> str:
+    """What a node of this test process is called on the machine."""
+    return f"{PREFIX}{os.getpid()}-{_begun(os.getpid())}-{node}"
+
+
 def hierarchies() -> list[Path]:
     """Where control groups are mounted: one folder, or with version 1 one a controller."""
     mounts = (line.split() for line in Path("/proc/self/mounts").read_text().splitlines())
@@ -93,9 +98,16 @@ def machine() -> dict[str, object]:
 
 
 def _lives(name: str) -> bool:
-    """Whether the test process that a node is named after still runs."""
-    matched = re.fullmatch(rf"{PREFIX}(\d+)(-.*)?", name)
-    return matched is not None and Path("/proc", matched[1]).exists()
+    """Whether the test process that a node is named after still runs; what is named otherwise is not ours to judge."""
+    matched = re.fullmatch(rf"{PREFIX}(\d+)-(\d+)-.*", name)
+    return matched is None or _begun(matched[1]) == matched[2]
+
+
+def _begun(pid: int | str) -> str:
+    """When a process did, in ticks: a number alone may by now be another's. Empty if there is none."""
+    with contextlib.suppress(OSError):
+        return Path("/proc", str(pid), "stat").read_text().rpartition(")")[2].split()[19]
+    return ""
 
 
 def _processes(name: str, namespaces: Namespaces) -> Iterator[tuple[int, str]]:

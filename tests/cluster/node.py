@@ -91,7 +91,7 @@ def node(tools: Path, *, flags: Sequence[str] = ()) -> Iterator[Node]:
     `flags` are more ones for the API server.
     """
     leftovers.sweep()
-    name = f"{leftovers.PREFIX}{os.getpid()}-{next(_TURNS)}"
+    name = leftovers.name_of(str(next(_TURNS)))
     folder = leftovers.FOLDERS / name
     folder.mkdir(mode=0o700)
     namespaces = Namespaces()

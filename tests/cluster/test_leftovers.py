@@ -86,7 +86,7 @@ def has(name: str, kind: str, namespaces: Namespaces = leftovers.NONE) -> bool:
 @pytest.fixture
 def planted() -> Iterator[str]:
     """The name of a node that is only its leftovers."""
-    name = f"{leftovers.PREFIX}{os.getpid()}-planted"
+    name = leftovers.name_of("planted")
     yield name
     leftovers.remove(name)
 
@@ -136,3 +136,10 @@ def test_who_is_still_in_a_node_s_namespaces_is_found_and_ended(planted: str) ->
     subprocess.run(["umount", str(kept)], check=True)
     kept.unlink()
     assert not has(planted, "namespace", namespaces)
+
+
+def test_what_has_the_number_of_a_process_that_began_at_another_time_is_nobody_s() -> None:
+    folder = leftovers.FOLDERS / f"{leftovers.PREFIX}{os.getpid()}-1-planted"
+    folder.mkdir()
+    assert folder.name in leftovers.sweep()
+    assert not folder.exists()
