@@ -155,8 +155,11 @@ async def test_what_lives_in_the_store_is_told_by_the_desk_alone(members: Trio) 
 
     assert 'remit_budget_limit{budget="total",currency="EUR"} 100.0' in at_desk
     assert "remit_halted" in at_desk and "remit_pdp_up 1.0" in at_desk
+    assert 'remit_agent_info{agent="analysis"' in at_desk and "remit_unsigned_oldest_age_seconds" in at_desk
+    assert "remit_egress_up" not in at_desk and "remit_unshipped_oldest_age_seconds" not in at_desk
     for text in at_sidecars:
-        assert "remit_budget" not in text and "remit_halted" not in text
+        assert "remit_budget" not in text and "remit_halted" not in text and "_info{agent" not in text
+        assert "remit_unsigned_oldest_age_seconds" in text and "remit_unshipped_oldest_age_seconds" in text
         assert "remit_pdp_up 1.0" in text
     assert page[0] == ready[0] == 200
     assert "total" not in page[1] and "sign" in page[1].lower()
