@@ -32,6 +32,7 @@ SLOWEST = (
     "race/test_approval_replays.py",
     "integration/test_store_million.py",
     "integration/test_installation_page.py",
+    "integration/test_footprint.py",
     "chart/test_refusals.py",
     "chart/test_rendered.py",
     "stateful/test_ledger.py",
