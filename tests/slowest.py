@@ -27,6 +27,7 @@ SLOWEST = (
     "integration/test_desk.py",
     "integration/test_console_browser.py",
     "integration/test_bundle_up.py",
+    "integration/test_identity_pod.py",
     "race/test_races.py",
     "race/test_approval_interleavings.py",
     "race/test_approval_replays.py",
