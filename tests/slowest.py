@@ -53,6 +53,9 @@ SLOWEST = (
     "integration/test_policy_mutation.py",
     "cli/test_mcp.py",
     "chart/test_values.py",
+    "integration/test_certificate_rotation.py",
+    "integration/test_egress_drain.py",
+    "cli/test_up_mounted.py",
 )
 
 
