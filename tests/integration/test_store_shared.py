@@ -288,9 +288,12 @@ async def test_a_sidecar_that_died_ships_what_it_had_decided_when_it_starts_agai
     for each in store._keeper._tasks:
         each.cancel()
     answered = {(await ann.call(CENT))[0] for _ in range(3)}
+    waits = [store.unshipped()]
     await stop_dead(store)
     assert answered - recorded(installation), "nothing was left to be shipped"
     store = await open_sidecar(installation, tmp_path / "a", "a")
+    waits.append(store.unshipped())
+    assert waits[0] is not None and waits[1] is None
     assert answered - recorded(installation) == set()
     await store.close()
     open_ones = installation.rows("SELECT sum(amount) FROM remit.reservation WHERE state = 'held'")
