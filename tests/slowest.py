@@ -18,6 +18,7 @@ SLOWEST = (
     "integration/test_egress_smuggling.py",
     "crash/test_kill.py",
     "cli/test_check.py",
+    "rules/test_rules.py",
     "crash/test_kill_data.py",
     "integration/test_views_oracle.py",
     "race/test_approval_orders.py",
