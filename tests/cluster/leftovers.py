@@ -13,35 +13,42 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from cluster.processes import wait
 
 PREFIX = "remit-node-"
 FOLDERS = Path("/tmp")  # short, as paths of sockets must be
-_KINDS = ("pid", "net", "mnt")
+_KINDS = ("pid", "net")
 _SYSCTLS = ("vm/overcommit_memory", "vm/panic_on_oom", "kernel/panic", "kernel/panic_on_oops")
 _WATCHED = ("/var/lib/cni", "/var/lib/kubelet", "/var/log/containers", "/var/log/pods", "/etc/cni", "/run/netns")
 
 
-@dataclass(frozen=True)
 class Namespaces:
-    """A node's own, each as the kernel names it: `net:[4026532300]`."""
+    """A node's own, each as the kernel names it: `net:[4026532300]`. Held open: a free number is soon another's."""
 
-    own: frozenset[str] = frozenset()
+    def __init__(self, pid: int | None = None) -> None:
+        paths = [] if pid is None else [f"/proc/{pid}/ns/{kind}" for kind in _KINDS]
+        self._held = [os.open(path, os.O_RDONLY | os.O_CLOEXEC) for path in paths]
+        self._named = {str(Path(f"/proc/self/fd/{each}").readlink()) for each in self._held}
 
-    @classmethod
-    def of(cls, pid: int) -> Namespaces:
-        """Those of a process that are not ours."""
-        return cls(frozenset(_namespaces(pid) - _namespaces("self")))
+    @property
+    def own(self) -> set[str]:
+        """Those that are not ours."""
+        return self._named - _namespaces("self")
 
-
-NONE = Namespaces()
+    def close(self) -> None:
+        """Let go of them: from now on they are not looked for."""
+        while self._held:
+            os.close(self._held.pop())
+        self._named = set()
 
 
 def _namespaces(pid: int | str) -> set[str]:
     return {str(Path("/proc", str(pid), "ns", kind).readlink()) for kind in _KINDS}
+
+
+NONE = Namespaces()
 
 
 def name_of(node: str) -> str:
@@ -67,16 +74,13 @@ def found(name: str, namespaces: Namespaces = NONE) -> list[str]:
 
 def remove(name: str, namespaces: Namespaces = NONE) -> None:
     """Take all of it away; AssertionError says what did not go."""
-    for pid, _ in _processes(name, namespaces):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-    wait(f"the processes of {name} are gone", lambda: not list(_processes(name, namespaces)), 20)
+    wait(f"the processes of {name} are gone", lambda: _processes_ended(name, namespaces), 20)
     for mount in reversed(_mounts(name)):
         subprocess.run(["umount", "--lazy", mount], check=False)
     for network in _named_networks(name):
         subprocess.run(["ip", "netns", "delete", network.name], check=False)
     wait(f"the control groups of {name} are gone", lambda: _groups_removed(name), 20)
-    shutil.rmtree(FOLDERS / name, ignore_errors=True)
+    wait(f"the folder of {name} is gone", lambda: _folder_removed(name), 20)
     left = found(name, namespaces)
     assert not left, f"left of {name}: {left}"
 
@@ -112,7 +116,7 @@ def _begun(pid: int | str) -> str:
 
 def _processes(name: str, namespaces: Namespaces) -> Iterator[tuple[int, str]]:
     """Processes in the node's control groups or namespaces, and those that its folder is told to."""
-    folder = str(FOLDERS / name)
+    folder, own = str(FOLDERS / name), namespaces.own
     for entry in Path("/proc").iterdir():
         if not entry.name.isdecimal() or int(entry.name) == os.getpid():
             continue
@@ -120,9 +124,33 @@ def _processes(name: str, namespaces: Namespaces) -> Iterator[tuple[int, str]]:
             told = (entry / "cmdline").read_text(errors="replace").replace("\0", " ").strip()
             groups = {line.split(":", 2)[2] for line in (entry / "cgroup").read_text().splitlines()}
             within = any(group == f"/{name}" or group.startswith(f"/{name}/") for group in groups)
-            ours = within or f"{folder}/" in told or namespaces.own & _namespaces(entry.name)
-            if ours and (entry / "stat").read_text().rpartition(")")[2].split()[0] != "Z":
+            ours = within or f"{folder}/" in told or own & _namespaces(entry.name)
+            if ours and _alive(entry):
                 yield int(entry.name), told
+
+
+def _alive(process: Path) -> bool:
+    """Of one that is dead threads may still be at the end of what they did last."""
+    for thread in (process / "task").iterdir():
+        with contextlib.suppress(OSError):
+            if (thread / "stat").read_text().rpartition(")")[2].split()[0] != "Z":
+                return True
+    return False
+
+
+def _processes_ended(name: str, namespaces: Namespaces) -> bool:
+    """Each is killed; whether there was none."""
+    seen = [pid for pid, _ in _processes(name, namespaces)]
+    for pid in seen:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    return not seen
+
+
+def _folder_removed(name: str) -> bool:
+    """What a process that is being killed wrote last may come after the folder was listed: once more, then."""
+    shutil.rmtree(FOLDERS / name, ignore_errors=True)
+    return not (FOLDERS / name).exists()
 
 
 def _mounts(name: str) -> list[str]:
@@ -134,7 +162,7 @@ def _mounts(name: str) -> list[str]:
 def _pinned(namespaces: Namespaces) -> set[str]:
     """The node's namespaces that a mount keeps, with nobody in them."""
     held = {line.split()[3] for line in Path("/proc/self/mountinfo").read_text().splitlines()}
-    return set(namespaces.own & held)
+    return namespaces.own & held
 
 
 def _named_networks(name: str) -> list[Path]:

@@ -94,13 +94,13 @@ def node(tools: Path, *, flags: Sequence[str] = ()) -> Iterator[Node]:
     name = leftovers.name_of(str(next(_TURNS)))
     folder = leftovers.FOLDERS / name
     folder.mkdir(mode=0o700)
-    namespaces = Namespaces()
+    namespaces = leftovers.NONE
     try:
         with ExitStack() as started:
             _make_groups(name)
             first, pid = _first_process(folder)
             started.callback(first.end)
-            namespaces = Namespaces.of(pid)
+            namespaces = Namespaces(pid)
             enter = ("nsenter", "--target", str(pid), "--mount", "--net", "--pid", "--")
             place = Place(("nsenter", f"--net=/proc/{pid}/ns/net", "--"), pid)
             started.callback(place.close)
@@ -116,6 +116,7 @@ def node(tools: Path, *, flags: Sequence[str] = ()) -> Iterator[Node]:
             yield made
     finally:
         leftovers.remove(name, namespaces)
+        namespaces.close()
 
 
 def _make_groups(name: str) -> None:

@@ -122,8 +122,9 @@ def test_each_kind_of_leftover_is_found_and_goes(planted: str) -> None:
 def test_who_is_still_in_a_node_s_namespaces_is_found_and_ended(planted: str) -> None:
     """The planted bug: a process that nothing else tells of."""
     with subprocess.Popen(["unshare", "--net", "sleep", "infinity"]) as running:
-        wait("it is in there", lambda: Namespaces.of(running.pid).own, 10)
-        namespaces = Namespaces.of(running.pid)
+        ours = Path("/proc/self/ns/net").readlink()
+        wait("it is in there", lambda: Path(f"/proc/{running.pid}/ns/net").readlink() != ours, 10)
+        namespaces = Namespaces(running.pid)
         assert not has(planted, "process")
         assert has(planted, "process", namespaces)
 
@@ -136,6 +137,7 @@ def test_who_is_still_in_a_node_s_namespaces_is_found_and_ended(planted: str) ->
     subprocess.run(["umount", str(kept)], check=True)
     kept.unlink()
     assert not has(planted, "namespace", namespaces)
+    namespaces.close()
 
 
 def test_what_has_the_number_of_a_process_that_began_at_another_time_is_nobody_s() -> None:
