@@ -149,6 +149,25 @@ async def test_the_address_that_was_dialled_is_a_name_of_ours() -> None:
         await listener.stop()
 
 
+@in_loop
+async def test_what_may_be_read_under_any_name_is_told_where_there_is_such() -> None:
+    """An API server's proxy asks under its own name; nothing else is opened by that."""
+    sidecar = Sidecar()
+    listener = OpsListener(sidecar.exposition, sidecar.ready, about=lambda: {"time": 1.5})
+    port = int((await listener.start("127.0.0.1", 0)).rpartition(":")[2])
+    try:
+        for host in ("localhost", "10.0.0.1:6443", "api.example.com"):
+            answer = await get(port, "/about", host)
+            assert (answer.status, json.loads(answer.body)) == (200, {"time": 1.5})
+        assert (await get(port, "/readyz", "api.example.com")).status == 421
+        posted = await send(port, b"POST /about HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n")
+        assert posted.status == 404
+    finally:
+        await listener.stop()
+    async with listening() as (_, without):
+        assert (await get(without, "/about")).status == 404
+
+
 BAD = {
     "two hosts": (b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nHost: evil\r\n\r\n", (400, 421)),
     "no host": (b"GET /metrics HTTP/1.0\r\n\r\n", (421,)),

@@ -374,7 +374,8 @@ class Member(ABC):
     ) -> None:
         """Serve health and metrics at each of these addresses, and what there is besides."""
         for address in filter(None, addresses):
-            ops = OpsListener(self._metrics.exposition, self._checks, besides=besides)
+            about = self._about if besides is None else None
+            ops = OpsListener(self._metrics.exposition, self._checks, besides=besides, about=about)
             try:
                 bound = await ops.start(address.host, address.port)
             except OSError as error:
@@ -406,6 +407,15 @@ class Member(ABC):
         return {
             "opa": "" if self._pdp.up else "OPA does not answer",
             "store": "the store has failed" if self._store.failed else self._metrics.store_problem(),
+        }
+
+    def _about(self) -> dict[str, object]:
+        """What `remit k8s check` asks: what is well, without words, and the clock in seconds since the epoch."""
+        return {
+            "checks": {name: not problem for name, problem in self._checks().items()},
+            "revision": self._world.installation.pdp.revision,
+            "time": self._clock.now() / 1_000_000_000,
+            "version": version("remit"),
         }
 
     async def _settle(self) -> None:

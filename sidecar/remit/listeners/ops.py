@@ -1,10 +1,11 @@
-"""Health and metrics over HTTP: `/metrics`, `/healthz`, `/readyz`; for probes and scrapes, GET alone.
+"""Health and metrics over HTTP: `/metrics`, `/healthz`, `/readyz`, `/about`; for probes and scrapes, GET alone.
 
 Beside them agents are answered where the listener is given what answers them (AuthZEN): at the sidecar's own port,
 never at the one that is for probes alone.
 
 A web page must not read them through somebody's browser: a request whose Host is a name that we are not called by
-(DNS rebinding) is refused. Connections are few, short, and used once.
+(DNS rebinding) is refused. `/about`, which an API server's proxy asks for under that server's own name, tells nothing
+that would matter to one. Connections are few, short, and used once.
 """
 
 from __future__ import annotations
@@ -37,6 +38,11 @@ Exposition = Callable[[str], Awaitable[tuple[bytes, str]]]
 
 Checks = Callable[[], Mapping[str, str]]
 """What must be well for the sidecar to be ready: name -> "" when it is, else what is wrong, for people."""
+
+About = Callable[[], Mapping[str, object]]
+"""What a member says of itself to whoever asks, by whatever name: nothing that a web page may not read."""
+
+ABOUT = "/about"
 
 _log = logging.getLogger(__name__)
 
@@ -126,7 +132,10 @@ class Health:
 
 
 class OpsListener:
-    """Serves health and metrics, and `besides`. `hosts` are further names that it may be called by."""
+    """Serves health and metrics, and `besides`. `hosts` are further names that it may be called by.
+
+    `about` is told at `/about`, always with 200 (`kubectl get --raw` shows nothing of another answer).
+    """
 
     def __init__(
         self,
@@ -136,9 +145,11 @@ class OpsListener:
         hosts: Iterable[str] = (),
         connection_seconds: float = CONNECTION_SECONDS,
         besides: Besides | None = None,
+        about: About | None = None,
     ) -> None:
         self._health = Health(exposition, checks)
         self._besides = besides
+        self._about = about
         self._hosts = frozenset((*LOOPBACK, *(each.lower() for each in hosts)))
         self._seconds = connection_seconds
         self._server: web.Server | None = None
@@ -180,6 +191,8 @@ class OpsListener:
         return response
 
     async def _answer(self, request: web.BaseRequest) -> Told:
+        if self._about is not None and request.path == ABOUT and request.method == "GET":
+            return told(200, self._about())
         if not self._is_called_by(request):
             return ANOTHER_HOST
         if self._besides is not None and request.path in self._besides.paths:
