@@ -52,10 +52,11 @@ tools: $(READY) ## what the tests of the chart run: helm, kubeconform, promtool
 lint: $(READY) opa ## formats, types, import directions, proto, policies, generated code
 	@tests/lint.sh
 
-generate: $(READY) opa ## rewrite what is generated: proto and Envoy stubs, policy dispatch, capabilities
+generate: $(READY) opa ## rewrite what is generated: proto and Envoy stubs, policy dispatch, capabilities, dashboards
 	PYTHON=$(BIN)/python proto/generate.sh
 	$(BIN)/python proto/generate_envoy.py
 	$(BIN)/python rego/generate.py
+	$(BIN)/python -m helm.grafana
 
 bench: setup ## measure; prints a table and writes bench/latest.json
 	PYTHONPATH=tests $(BIN)/python -m bench.run

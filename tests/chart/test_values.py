@@ -113,10 +113,6 @@ REFUSED = {"store.embedded.replicas": "found 2; expected 1"}
 """Values that have no other; test_refusals.py has them."""
 
 
-WAITING = {"monitoring.dashboards"}
-"""Values whose templates are still to come."""
-
-
 def test_every_value_is_used(tmp_path: Path) -> None:
     """Each of values.yaml is in one of the two tables, and what it says arrives somewhere."""
     assert sorted([*MARKED, *TURNED]) == sorted(value.key for value in described())
@@ -128,8 +124,6 @@ def test_every_value_is_used(tmp_path: Path) -> None:
     file.write_text(yaml.safe_dump(values), encoding="utf-8")
     made = template(CHART / "values-regulated.yaml", file)
     for key, value in MARKED.items():
-        if key in WAITING:
-            continue
         for mark in _marks(value):
             assert mark in made, f"{key}: {mark}"
 

@@ -1,0 +1,1 @@
+"""The dashboards for Grafana, written as Python: `python -m helm.grafana [--check]` makes their JSON."""
