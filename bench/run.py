@@ -23,7 +23,7 @@ from opa_client.opa import OpaClient
 from remit.core.canonical import encode, parse
 from remit.v1 import resources_pb2, sidecar_pb2, sidecar_pb2_grpc
 
-from bench import approvals, egress, footprint, pages, queries, scale, store
+from bench import approvals, egress, footprint, pages, pods, queries, scale, store
 from bench.load import Figures, median, run_async, run_threads
 from bench.places import REMIT, TOKEN, echo, opa, sidecar
 from bench.processes import resident_mb
@@ -78,7 +78,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=2.0, help="of load on each way out, in each round")
     parser.add_argument(
         "--only",
-        choices=("decisions", "egress", "views", "approvals", "footprint", "scale", *SCALE),
+        choices=("decisions", "egress", "views", "approvals", "footprint", "pods", "scale", *SCALE),
         help="keep the other rows as they are",
     )
     options = parser.parse_args()
@@ -90,6 +90,7 @@ def main() -> None:
         ),
         "approvals": lambda stack, place: approvals.measure(stack, place, rounds=options.rounds, calls=20),
         "footprint": lambda stack, place: footprint.measure(stack, place, rounds=options.rounds),
+        "pods": lambda stack, place: pods.measure(stack, place, rounds=options.rounds, calls=30),
         **_scale(rounds=max(1, options.rounds // 2), calls=options.calls // 25),
     }
     chosen = {None: tuple(parts), "scale": SCALE}.get(options.only, (options.only,))
