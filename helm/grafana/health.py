@@ -185,7 +185,7 @@ def _speed() -> Row:
             ),
             lines(
                 "Decisions per second",
-                "How much there is to do.",
+                "How much there is to do. Where it rises with the times beside it, more processors help.",
                 Query(
                     f'sum by (installation) (rate({stages}_count{{stage="total", {HERE}}}[$__rate_interval]))',
                     "decisions",
@@ -302,7 +302,7 @@ def _members() -> Row:
             ),
             table(
                 "Policy revision of each member",
-                "All are the same, but during a roll-out.",
+                "All are the same, but during a roll-out. One that stays behind decides by old rules.",
                 {"In force": (f"group by ({PODS}, revision) (remit_policy_info{{{HERE}}})", "none")},
                 sort="revision",
                 hide=["Value"],
