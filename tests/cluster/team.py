@@ -8,7 +8,7 @@ import os
 import secrets
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -68,6 +68,13 @@ class Team:
             self.cluster.helm(verb, RELEASE, str(ROOT / "helm" / "remit"), *where, seconds=240)
         except AssertionError as error:
             raise AssertionError(f"{error}\n{self.home_told()}") from None
+
+    def rendered(self, **changed: Json) -> str:
+        """The chart's manifests with values changed at their top."""
+        file = self._folder / "rendered.json"
+        file.write_text(json.dumps({**self.values, **changed}))
+        chart = str(ROOT / "helm" / "remit")
+        return self.cluster.helm("template", RELEASE, chart, "--namespace", HOME, "--values", str(file))
 
     def home_told(self) -> str:
         """What the pods of the release's own namespace say of themselves; for people."""
@@ -144,11 +151,11 @@ class Team:
         except AssertionError as error:
             raise AssertionError(f"{error}: {self.lines(pod)[-6:]}") from None
 
-    def delivered(self) -> int:
-        """How many requests the provider has answered."""
+    def delivered(self, addresses: Collection[str]) -> int:
+        """How many requests the provider has answered to pods with these addresses."""
         pods = self.cluster.all("pod", namespace=AGENTS, labels="app=provider")
         log = self.cluster.logs(pods[0]["metadata"]["name"], "provider", namespace=AGENTS)
-        return log.count("POST /v1/chat/completions")
+        return sum("POST /v1/chat/completions" in e for e in log.splitlines() if e.split(" ")[0] in addresses)
 
     def metrics(self, address: str) -> str:
         """What is exposed at HOST:PORT."""
@@ -213,7 +220,7 @@ def _values(provider: str) -> Json:
             "models": {
                 "owner": "ml",
                 "kind": "openai",
-                "endpoints": {"in": {"url": f"http://{provider}:8080/v1"}},
+                "endpoints": {"in": {"url": f"http://{provider}:8080"}},
                 "variants": {"small": {}},
             }
         },
