@@ -53,6 +53,7 @@ SLOWEST = (
     "integration/test_egress_held.py",
     "integration/test_policy_mutation.py",
     "cli/test_mcp.py",
+    "dashboards/test_real.py",
     "chart/test_values.py",
     "integration/test_certificate_rotation.py",
     "integration/test_egress_drain.py",

@@ -20,6 +20,7 @@ from rules.promql import Rule, problems, rules_of
 from helm.grafana.__main__ import main, written
 
 RULES = ROOT / "helm" / "remit" / "files" / "rules"
+PAGE = ROOT / "docs" / "dashboards.md"
 CASES = Path(__file__).parent / "cases.yaml"
 ALERTS = ("alertname", "alertstate", "severity", "owner", "agent", "service", "budget")
 EXPOSED: Mapping[str, Sequence[str]] = {**CONTRACT, "ALERTS": ALERTS}
@@ -91,6 +92,15 @@ def test_panels_are_laid_out_and_explained(name: str) -> None:
     assert len({each["title"] for each in found}) == len(found)
     sources = {json.dumps(part["datasource"]) for each in found for part in (each, *each["targets"])}
     assert sources == {'{"type": "prometheus", "uid": "${datasource}"}'}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_page_says_what_each_panel_answers(name: str) -> None:
+    """docs/dashboards.md has a row for each, in their order."""
+    section = PAGE.read_text(encoding="utf-8").partition(f"## {dashboard(name)['title']}\n")[2].partition("\n## ")[0]
+
+    rows = re.findall(r"^\| (.+?) \| .{15,} \|$", section, re.MULTILINE)
+    assert [each for each in rows if each not in ("panel", "---")] == [each["title"] for each in panels(name)]
 
 
 def test_panels_that_lie_over_each_other_are_found() -> None:
