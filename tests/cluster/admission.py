@@ -7,10 +7,11 @@ import copy
 import json
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from cluster.api import Answer
 from cluster.cluster import Cluster
 from ruamel.yaml import YAML
 
@@ -220,6 +221,64 @@ class Admission:
         kind = "application/json-patch+json" if isinstance(change, list) else "application/merge-patch+json"
         return self.call("PATCH", f"/api/v1/namespaces/{AGENTS}/pods/{name}", change, kind)
 
+    def bind(self, name: str, labels: Json) -> tuple[int, Json]:
+        """Send a pod to a node, as a scheduler does."""
+        body = {"metadata": {"name": name, "labels": labels}, "target": {"kind": "Node", "name": "nowhere"}}
+        return self.call("POST", f"/api/v1/namespaces/{AGENTS}/pods/{name}/binding", body)
+
+    # -- somebody who may write beside agents
+
+    @contextlib.contextmanager
+    def author(self) -> Iterator[Callable[..., Answer]]:
+        """Who has every right over ConfigMaps and Secrets beside agents, and none over admission."""
+        core, rbac = f"/api/v1/namespaces/{AGENTS}", f"/apis/rbac.authorization.k8s.io/v1/namespaces/{AGENTS}"
+        self._must("POST", f"{core}/serviceaccounts", {"metadata": {"name": "author"}})
+        rules = [{"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}]
+        self._must("POST", f"{rbac}/roles", {"metadata": {"name": "author"}, "rules": rules})
+        role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "author"}
+        self._must(
+            "POST", f"{rbac}/rolebindings", {"metadata": {"name": "author"}, "roleRef": role, "subjects": [_AUTHOR]}
+        )
+        token = self._must("POST", f"{core}/serviceaccounts/author/token", {"spec": {}})["status"]["token"]
+
+        def ask(method: str, path: str, body: Json = None) -> Answer:
+            kind = "application/merge-patch+json" if method == "PATCH" else ""
+            return self._cluster.request_as(token, method, f"{core}/{path}", body, kind=kind)
+
+        self._wait_for(lambda: ask("GET", "secrets").status == 200)
+        try:
+            yield ask
+        finally:
+            for path in (f"{rbac}/rolebindings", f"{rbac}/roles", f"{core}/serviceaccounts"):
+                self.call("DELETE", f"{path}/author")
+
+    @contextlib.contextmanager
+    def allowed_parts(self) -> Iterator[None]:
+        """The author may change Remit's parts, by the right that the chart made up for it."""
+        rbac = "/apis/rbac.authorization.k8s.io/v1"
+        rules = [{"apiGroups": ["remit"], "resources": ["parts"], "verbs": ["update"]}]
+        self._must("POST", f"{rbac}/clusterroles", {"metadata": {"name": "parts"}, "rules": rules})
+        role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "parts"}
+        binding = {"metadata": {"name": "parts"}, "roleRef": role, "subjects": [_AUTHOR]}
+        self._must("POST", f"{rbac}/clusterrolebindings", binding)
+        time.sleep(0.5)  # the authorizer hears of it
+        try:
+            yield
+        finally:
+            for path in ("clusterrolebindings", "clusterroles"):
+                self.call("DELETE", f"{rbac}/{path}/parts")
+
+    @contextlib.contextmanager
+    def there(self, kind: str, name: str) -> Iterator[None]:
+        """A ConfigMap or Secret beside agents, made if it is not there."""
+        path = f"/api/v1/namespaces/{AGENTS}/{kind}"
+        made = self.call("POST", path, {"metadata": {"name": name}})[0] == 201
+        try:
+            yield
+        finally:
+            if made:
+                self.call("DELETE", f"{path}/{name}")
+
     def debug(self, container: Json) -> tuple[int, Json]:
         """Ask for an ephemeral container in a governed pod."""
         with self.running(label({"containers": [{"name": "agent", "image": "i"}]}), "debugged") as name:
@@ -243,6 +302,7 @@ class Admission:
         return str(self.call("POST", f"/api/v1/namespaces/{AGENTS}/pods/{name}/{way}?{query}")[1].get("message", ""))
 
 
+_AUTHOR = {"kind": "ServiceAccount", "name": "author", "namespace": AGENTS}
 _KEPT = ("name", "namespace", "labels", "annotations")
 
 

@@ -107,11 +107,11 @@ class Cluster:
             self._admin = Api(self.place, self.host, self.port, context)
         return self._admin.request(method, path, body, kind=kind)
 
-    def request_as(self, token: str, method: str, path: str, body: object = None) -> Answer:
+    def request_as(self, token: str, method: str, path: str, body: object = None, *, kind: str = "") -> Answer:
         """Ask with a token, or as nobody with an empty one."""
         api = Api(self.place, self.host, self.port, ssl.create_default_context(cafile=str(self.ca)))
         try:
-            return api.request(method, path, body, token=token)
+            return api.request(method, path, body, token=token, kind=kind)
         finally:
             api.close()
 
