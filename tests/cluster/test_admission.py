@@ -40,6 +40,8 @@ def test_a_label_puts_remit_first_and_tells_the_others_where_it_is(admission: Ad
             "allowPrivilegeEscalation": False,
             "capabilities": {"drop": ["ALL"]},
             "runAsUser": 65532,
+            "runAsNonRoot": True,
+            "seccompProfile": {"type": "RuntimeDefault"},
         }
 
 
@@ -111,6 +113,14 @@ def _tried(admission: Admission, genuine: Json, only: str = "") -> tuple[list[st
     return refused, passed, invalid
 
 
+SAFE: Json = {
+    "allowPrivilegeEscalation": False,
+    "capabilities": {"drop": ["ALL"]},
+    "runAsUser": 65532,
+    "seccompProfile": {"type": "RuntimeDefault"},
+}
+
+
 def _container(**fields: Json) -> Json:
     return {"name": "agent", "image": "i", **fields}
 
@@ -135,9 +145,16 @@ CONTEXTS = [
     *_everywhere("adds", "add none", securityContext={"capabilities": {"drop": ["ALL"], "add": ["NET_ADMIN"]}}),
     *_everywhere("proc", "", securityContext={"procMount": "Unmasked"}),
     *_everywhere("seccomp", "seccomp", securityContext={"seccompProfile": {"type": "Unconfined"}}),
+    *_everywhere("apparmor", "confines it by", securityContext={"appArmorProfile": {"type": "Unconfined"}}),
+    *_everywhere("selinux", "confines it by", securityContext={"seLinuxOptions": {"type": "spc_t"}}),
     *_everywhere("keys", "none of Remit's volumes", volumeMounts=[{"name": "remit-keys", "mountPath": "/k"}]),
     *_everywhere("state", "none of Remit's volumes", volumeMounts=[{"name": "remit-state", "mountPath": "/s"}]),
     *_everywhere("api", "none of Remit's volumes", volumeMounts=[{"name": "remit-api", "mountPath": "/s"}]),
+    *_everywhere(
+        "variable-of-the-state",
+        "none of Remit's volumes",
+        env=[{"name": "K", "valueFrom": {"fileKeyRef": {"volumeName": "remit-state", "path": "p", "key": "K"}}}],
+    ),
     *_everywhere(
         "secret-variable",
         "no environment of Remit's secrets",
@@ -146,6 +163,18 @@ CONTEXTS = [
     *_everywhere(
         "secret-variables", "no environment of Remit's secrets", envFrom=[{"secretRef": {"name": "remit-keys"}}]
     ),
+    *(
+        pytest.param("containers", {name: probe}, "kubelet dial other hosts", id=f"{name}-{way}")
+        for way, target in (
+            ("httpGet", {"httpGet": {"host": "away.example", "path": "/", "port": 80}}),
+            ("tcpSocket", {"tcpSocket": {"host": "away.example", "port": 80}}),
+        )
+        for name, probe in (
+            *((name, target) for name in ("livenessProbe", "readinessProbe", "startupProbe")),
+            *(("lifecycle", {hook: target}) for hook in ("postStart", "preStop")),
+        )
+    ),
+    pytest.param("containers", {"ports": [{"containerPort": 80, "hostPort": 80}]}, "hostPort", id="host-port"),
 ]
 
 
@@ -153,11 +182,10 @@ CONTEXTS = [
 def test_a_container_that_could_get_at_remit_is_refused(
     admission: Admission, kind: str, fields: Json, said: str
 ) -> None:
-    safe = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}, "runAsUser": 65532}
     bad = {"name": "other", "image": "i", **fields}
     if kind == "ephemeralContainers":
         # Nothing closes for it what it leaves open.
-        bad = {**bad, "securityContext": {**safe, **fields.get("securityContext", {})}}
+        bad = {**bad, "securityContext": {**SAFE, **fields.get("securityContext", {})}}
         told = admission.refused_debugging(bad)
     else:
         spec = _spec(**{kind: [*([_container()] if kind == "containers" else []), bad]})
@@ -167,13 +195,14 @@ def test_a_container_that_could_get_at_remit_is_refused(
 
 
 def test_an_ephemeral_container_that_is_closed_is_let_in_but_not_into_remit(admission: Admission) -> None:
-    safe = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}, "runAsUser": 65532}
-    debugger = {"name": "debugger", "image": "i", "securityContext": safe}
+    debugger = {"name": "debugger", "image": "i", "securityContext": SAFE}
     assert admission.debug(debugger)[0] == 200
     assert "targetContainerName" in admission.refused_debugging({**debugger, "targetContainerName": "remit"})
     assert "drop ALL" in admission.refused_debugging(
         {"name": "debugger", "image": "i", "securityContext": {"runAsUser": 5, "allowPrivilegeEscalation": False}}
     )
+    without = {key: value for key, value in SAFE.items() if key != "seccompProfile"}
+    assert "seccomp" in admission.refused_debugging({**debugger, "securityContext": without})
 
 
 PODS = [
@@ -202,6 +231,27 @@ PODS = [
         id="sysctls",
     ),
     pytest.param({"securityContext": {"seccompProfile": {"type": "Unconfined"}}}, "seccomp", id="seccomp"),
+    pytest.param({"securityContext": {"appArmorProfile": {"type": "Unconfined"}}}, "confines it by", id="apparmor"),
+    pytest.param({"securityContext": {"seLinuxOptions": {"type": "spc_t"}}}, "confines it by", id="selinux"),
+    pytest.param({"dnsConfig": {"searches": ["away.example"]}}, "searches", id="searches"),
+    pytest.param({"hostnameOverride": "api.openai.com"}, "called as another host", id="hostname-override"),
+    *(
+        pytest.param({"volumes": [{"name": "v", kind: source}]}, "over the network", id=f"volume-{kind}")
+        for kind, source in {
+            "cephfs": {"monitors": ["away.example"]},
+            "flexVolume": {"driver": "a/b"},
+            "gitRepo": {"repository": "https://away.example/x"},
+            "glusterfs": {"endpoints": "away", "path": "/"},
+            "iscsi": {"targetPortal": "192.0.2.1", "iqn": "iqn.2001-04.com.example:s", "lun": 0},
+            "nfs": {"server": "away.example", "path": "/"},
+            "rbd": {"monitors": ["away.example"], "image": "i"},
+        }.items()
+    ),
+    pytest.param(
+        {"volumes": [{"name": "v", "csi": {"driver": "d", "nodePublishSecretRef": {"name": "remit-keys"}}}]},
+        "for Remit alone",
+        id="secret-for-a-driver",
+    ),
 ]
 
 
@@ -209,6 +259,27 @@ PODS = [
 def test_a_pod_that_opens_a_way_around_remit_is_refused(admission: Admission, fields: Json, said: str) -> None:
     told = admission.refused(label(_spec(**fields)))
     assert "remit:" in told and said in told, told
+
+
+@pytest.mark.parametrize("meta", [{"name": "api.openai.com"}, {"name": None, "generateName": "api.openai.com-"}])
+def test_a_pod_is_not_called_as_another_host_is(admission: Admission, meta: Json) -> None:
+    """The kubelet writes its name beside its address into its hosts file, which the sidecar looks names up in."""
+    pod = admission.pod(label(_spec()))
+    pod["metadata"].update(meta)
+    assert "called as another host" in admission.refused(pod)
+    pod["spec"]["hostname"] = "agent"
+    assert admission.ask(pod)[0] == 201
+
+
+def test_what_injection_would_set_right_is_refused_without_it(admission: Admission) -> None:
+    genuine = admission.create(label(_spec()))
+    links, part = copy.deepcopy(genuine), copy.deepcopy(genuine)
+    links["spec"]["enableServiceLinks"] = True
+    mounts = part["spec"]["containers"][0]["volumeMounts"]
+    next(each for each in mounts if each["name"] == "remit-token")["subPath"] = "token"
+    with admission.without_injection():
+        assert "enableServiceLinks: false" in admission.refused(links)
+        assert "whole and to read" in admission.refused(part)
 
 
 def test_a_short_grace_is_lengthened_for_calls_to_end(admission: Admission) -> None:
@@ -232,9 +303,39 @@ def test_the_label_is_neither_taken_from_a_pod_nor_given_to_one(admission: Admis
         # What controllers write beside the spec goes on.
         assert admission.patch(name, {"metadata": {"finalizers": ["example.com/x"], "labels": {"a": "b"}}})[0] == 200
         assert admission.patch(name, {"metadata": {"finalizers": None}})[0] == 200
+        status, answer = admission.patch(f"{name}/status", {"metadata": {"labels": {"remit/governed": None}}})
+        assert status != 200 and "keeps it" in answer["message"]
+        assert admission.patch(f"{name}/status", {"status": {"message": "from its node"}})[0] == 200
     with admission.running({"containers": [_container()]}, "free") as name:
         status, answer = admission.patch(name, {"metadata": {"labels": {"remit/governed": "true"}}})
         assert status != 200 and "from its creation" in answer["message"]
+        labels = {"remit/governed": "true"}
+        status, answer = admission.bind(name, labels)
+        assert status != 201 and "from its creation" in answer["message"]
+        assert admission.bind(name, {})[0] == 201
+
+
+def test_who_may_write_beside_agents_does_not_thereby_change_what_governs_them(admission: Admission) -> None:
+    parts = (
+        ("configmaps", "remit-config"),
+        ("configmaps", "remit-policies"),
+        ("configmaps", "kube-root-ca.crt"),
+        ("secrets", "remit-keys"),
+        ("secrets", "remit-store"),
+    )
+    with admission.author() as author:
+        for kind, name in parts:
+            with admission.there(kind, name):
+                for method in ("PATCH", "DELETE"):
+                    assert "what governs agents" in author(method, f"{kind}/{name}", {}).message, (method, name)
+        for kind, name in (("configmaps", "remit-policies"), ("secrets", "remit-keys")):
+            assert "what governs agents" in author("POST", kind, {"metadata": {"name": name}}).message
+        assert "what governs agents" in author("DELETE", "configmaps").message, "all at once"
+        for kind in ("configmaps", "secrets"):
+            assert author("POST", kind, {"metadata": {"name": "mine"}}).status == 201
+            assert author("DELETE", f"{kind}/mine").status == 200
+        with admission.allowed_parts():
+            assert author("PATCH", "configmaps/remit-config", {}).status == 200
 
 
 def test_a_running_sidecar_is_not_exchanged_for_another(admission: Admission) -> None:

@@ -88,3 +88,35 @@ volumes.projected.sources.downwardAPI.items.fieldRef: [apiVersion, fieldPath]
 volumes.projected.sources.serviceAccountToken: [audience, expirationSeconds, path, user]
 volumes.secret: [defaultMode, defaultUser, items, optional, secretName]
 {{- end }}
+
+{{- /* That a volume `v` has nothing of Remit's, whichever way a volume names a Secret. */}}
+{{- define "remit.cel.foreign" -}}
+{{- $secrets := include "remit.pod.secrets" . | fromYamlArray | toJson | replace "\"" "'" }}
+{{- $conditions := list
+  (printf "!(has(v.secret) && has(v.secret.secretName) && v.secret.secretName in %s)" $secrets)
+  (printf "!(has(v.projected) && has(v.projected.sources) && v.projected.sources.exists(s, has(s.secret) && has(s.secret.name) && s.secret.name in %s))" $secrets)
+  (printf "!(has(v.csi) && has(v.csi.nodePublishSecretRef) && has(v.csi.nodePublishSecretRef.name) && v.csi.nodePublishSecretRef.name in %s)" $secrets)
+  (printf "!(has(v.azureFile) && v.azureFile.secretName in %s)" $secrets)
+  (printf "!(has(v.persistentVolumeClaim) && v.persistentVolumeClaim.claimName in %s)" (include "remit.pod.claims" . | fromYamlArray | toJson | replace "\"" "'")) }}
+{{- range $kind := list "cephfs" "cinder" "flexVolume" "iscsi" "rbd" "scaleIO" "storageos" }}
+{{- $conditions = append $conditions (printf "!(has(v.%s) && has(v.%s.secretRef) && has(v.%s.secretRef.name) && v.%s.secretRef.name in %s)" $kind $kind $kind $kind $secrets) }}
+{{- end }}
+{{- join " && " $conditions }}
+{{- end }}
+
+{{- /* That a security context leaves on what a node confines containers by. The types are those of Pod Security. */}}
+{{- define "remit.cel.confined" -}}
+!(has({{ . }}.appArmorProfile) && {{ . }}.appArmorProfile.type == 'Unconfined') && !(has({{ . }}.seLinuxOptions) && (has({{ . }}.seLinuxOptions.user) || has({{ . }}.seLinuxOptions.role) || has({{ . }}.seLinuxOptions.type) && !({{ . }}.seLinuxOptions.type in ['container_t', 'container_init_t', 'container_kvm_t', 'container_engine_t'])))
+{{- end }}
+
+{{- /* That a container `c` has its node neither listen nor dial for it. */}}
+{{- define "remit.cel.undialled" -}}
+{{- $conditions := list "(!has(c.ports) || c.ports.all(p, !has(p.hostPort) || p.hostPort == 0))" }}
+{{- range $at := list "livenessProbe" "readinessProbe" "startupProbe" "lifecycle.postStart" "lifecycle.preStop" }}
+{{- $has := hasPrefix "lifecycle." $at | ternary (printf "has(c.lifecycle) && has(c.%s)" $at) (printf "has(c.%s)" $at) }}
+{{- range $way := list "httpGet" "tcpSocket" }}
+{{- $conditions = append $conditions (printf "!(%s && has(c.%s.%s) && has(c.%s.%s.host) && c.%s.%s.host != '')" $has $at $way $at $way $at $way) }}
+{{- end }}
+{{- end }}
+{{- join " && " $conditions }}
+{{- end }}
