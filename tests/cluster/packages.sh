@@ -11,6 +11,7 @@ need containerd containerd
 need runc runc
 need dockerd docker.io
 need mmdebstrap mmdebstrap
+need prometheus prometheus
 [ -x /usr/lib/cni/bridge ] || missing+=(containernetworking-plugins)
 [ "${#missing[@]}" -gt 0 ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null || exit 0
 printf '%s\n' "tests: installing ${missing[*]}" >&2
