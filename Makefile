@@ -44,7 +44,7 @@ test: setup tools lint ## everything that CI runs
 test-cluster: setup ## the chart on a real API server and a real node, without a container registry; the node needs root
 	@tests/cluster/packages.sh
 	@PYTHON=$(BIN)/python tests/cluster/tools/install.sh cluster >/dev/null
-	REMIT_CLUSTER=1 $(BIN)/python -m pytest -q --timeout=300 tests/cluster
+	REMIT_CLUSTER=1 $(BIN)/python -m pytest -q --timeout=900 tests/cluster tests/images
 
 tools: $(READY) ## what the tests of the chart run: helm, kubeconform, promtool
 	@PYTHON=$(BIN)/python tests/cluster/tools/install.sh static >/dev/null
