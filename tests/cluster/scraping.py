@@ -24,8 +24,12 @@ class Prometheus:
 
     def ask(self, path: str) -> Json:
         """The data of an answer of its API."""
-        ended = self._cluster.place.run(["curl", "-sS", "--max-time", "10", f"http://{ADDRESS}/api/v1/{path}"])
-        return json.loads(ended.stdout)["data"] if ended.returncode == 0 and ended.stdout else {}
+        url = f"http://{ADDRESS}/api/v1/{path}"
+        ended = self._cluster.place.run(["curl", "-sS", "--globoff", "--max-time", "10", url])
+        try:
+            return json.loads(ended.stdout)["data"]
+        except ValueError:  # it does not answer yet
+            return {}
 
     def firing(self, alert: str, seconds: float) -> Json:
         """The labels that it fires with, once it does."""

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from cluster.node import Node
@@ -151,5 +152,6 @@ def test_a_real_prometheus_has_the_chart_s_alerts_fire_of_what_it_scrapes(
         targets = server.targets()
         assert {each.split()[0] for each in targets} == {"remit-sidecar", "remit-desk"}, targets
         assert f"remit-sidecar http://{pod_address(pod)}/metrics" in targets
-        found = server.ask('query?query=sum(remit_decisions_total{agent="support",effect="DENY"})')["result"]
+        query = quote('sum(remit_decisions_total{agent="support",effect="DENY"})')
+        found = server.ask(f"query?query={query}")["result"]
         assert float(found[0]["value"][1]) > 0
