@@ -125,8 +125,8 @@ def _why() -> Row:
             ),
             table(
                 "Who was denied what, and why",
-                "Within the time range; only the first reason of each decision. `remit decisions list` has each single "
-                "one. A click on an agent shows what it spends.",
+                "Within the time range; only the first reason of each decision. `remit trace` shows a "
+                "workflow's, `remit explain` tells all of one. A click on an agent shows what it spends.",
                 {"Times": (f"{counted(_decisions(stopped), 'agent, action, effect, reason, mode')} > 0", "none")},
                 decimals=0,
                 overrides=[link("agent", "Money", MONEY)],
@@ -273,8 +273,7 @@ def _people() -> Row:
             table(
                 "Effects that nobody reported",
                 "What was allowed and not reported: nobody knows whether it happened, and its estimate is presumed "
-                "spent. "
-                "Those that are due for more than 0 s are late. Empty is well.",
+                "spent. Those that are due for more than 0 s are late; `remit unresolved` lists them. Empty is well.",
                 unreported,
                 width=8,
                 decimals=0,

@@ -32,7 +32,7 @@ VARIABLES = (
     Variable("installation", ["remit_build_info"], any=True),
     Variable("team", ["remit_agent_info"], ["installation"], any=True),
     Variable("agent", ["remit_agent_info", "remit_cost_total"], ["installation", "team"]),
-    Variable("owner", ["remit_service_info", "remit_cost_total"], ["installation"]),
+    Variable("owner", ["remit_service_info", "remit_cost_total"], ["installation"], any=True),
     Variable("service", ["remit_service_info", "remit_cost_total"], ["installation", "owner"]),
 )
 

@@ -113,7 +113,7 @@ def table(
     units = [_override(name, "unit", unit) for name, (_, unit) in columns.items()]
     organize = {"excludeByName": dict.fromkeys(("Time", "__name__", *hide), True), "renameByName": named}
     merge = [{"id": "merge", "options": {}}] if len(columns) > 1 else []
-    sort = {
+    order = {
         "id": "sortBy",
         "options": {"fields": {}, "sort": [{"field": sort or next(iter(columns)), "desc": not sort}]},
     }
@@ -124,15 +124,10 @@ def table(
         says,
         [Query(query) for query, _ in columns.values()],
         options={"showHeader": True, "cellHeight": "sm"},
-        transformations=[*merge, {"id": "organize", "options": organize}, sort],
+        transformations=[*merge, {"id": "organize", "options": organize}, order],
         custom={"align": "auto", "filterable": True},
         **more,
     )
-
-
-def text(title: str, says: str, content: str, **more: Any) -> Panel:
-    """Words."""
-    return Panel("text", title, says, (), options={"mode": "markdown", "content": content}, **more)
 
 
 def link(column: str, title: str, url: str) -> Json:
@@ -240,8 +235,6 @@ def _placed(rows: Sequence[Row]) -> list[Json]:
 
 def _panel(panel: Panel) -> Json:
     made: Json = {"type": panel.kind, "title": panel.title, "description": panel.says, "options": panel.options}
-    if panel.kind == "text":
-        return made
     steps = [{"value": value, "color": colour} for value, colour in panel.steps]
     defaults: Json = {
         "unit": panel.unit,

@@ -12,9 +12,11 @@ from typing import Any
 import pytest
 import yaml
 from chart.tools import ROOT, folder, run
+from click import Context
 from dashboards.asked import FOLDER, NAMES, Asked, Json, dashboard, filled, panels, parted, queries, variables
 from dashboards.played import RARE
 from fakes.metric_names import CONTRACT
+from remit.cli.main import root
 from rules.promql import Rule, problems, rules_of
 
 from helm.grafana.__main__ import main, written
@@ -25,7 +27,7 @@ CASES = Path(__file__).parent / "cases.yaml"
 ALERTS = ("alertname", "alertstate", "severity", "owner", "agent", "service", "budget")
 EXPOSED: Mapping[str, Sequence[str]] = {**CONTRACT, "ALERTS": ALERTS}
 """Also what Prometheus tells of alerts."""
-CORE = {"timeseries", "stat", "table", "bargauge", "text"}
+CORE = {"timeseries", "stat", "table", "bargauge"}
 ANYTHING = {"installation": ".*", "team": ".*", "agent": ".*", "service": ".*", "owner": ".*"}
 
 
@@ -151,6 +153,15 @@ def test_links_lead_to_dashboards_and_runbooks_that_are_there() -> None:
     assert (ROOT / "docs" / "runbooks" / "README.md").is_file()
     for name in NAMES:
         assert {"tags": ["remit"], "keepTime": True, "includeVars": True}.items() <= dashboard(name)["links"][0].items()
+
+
+def test_descriptions_name_commands_and_pages_that_are_there() -> None:
+    """`remit X`, and docs/X.md."""
+    said = " ".join(each["description"] for name in NAMES for each in panels(name))
+    commands, pages = re.findall(r"`remit ([a-z]+)", said), re.findall(r"docs/[a-z]+\.md", said)
+
+    assert commands and [each for each in commands if root.get_command(Context(root), each) is None] == []
+    assert pages and [each for each in pages if not (ROOT / each).is_file()] == []
 
 
 def test_every_alert_is_on_a_dashboard() -> None:
