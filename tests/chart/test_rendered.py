@@ -82,7 +82,7 @@ def test_it_is_so_too_where_lists_and_mappings_have_nothing_in_them(known: Path,
             values = merged(values, at(value.key, None))
             if nothing == "empty":
                 values = merged(values, at(value.key, type(value.default)()))
-    bare = {"catalogueText": "currency: EUR", "desk": {"certificate": {"enabled": False}}}
+    bare = {"namespaces": ["agents"], "catalogueText": "currency: EUR", "desk": {"certificate": {"enabled": False}}}
     file = tmp_path / "values.yaml"
     file.write_text(yaml.safe_dump(merged(values, bare)), encoding="utf-8")
     objects = parsed(template(file))

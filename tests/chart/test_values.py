@@ -179,11 +179,11 @@ def _open(schema: Any, name: str) -> Any:
 
 
 def test_the_defaults_are_what_the_schema_takes() -> None:
-    """By themselves they are refused for one reason alone: what is wanted is to be said."""
+    """By themselves they are refused for what is wanted and is to be said alone."""
     with pytest.raises(Refused) as refused:
         template()
     lines = [line for line in str(refused.value).splitlines() if line.startswith("  - ")]
-    assert [line.split(":")[0] for line in lines] == ["  - store", "  - catalogue"]
+    assert [line.split(":")[0] for line in lines] == ["  - store", "  - catalogue", "  - namespaces"]
 
 
 def test_the_page_has_a_row_for_every_value() -> None:

@@ -33,6 +33,11 @@ app.kubernetes.io/component: {{ .part }}
 {{ .Values.namespaces | default (list .Release.Namespace) | toJson }}
 {{- end }}
 
+{{- /* "true" where pods of Remit's own, which no label governs, have secrets in the release's namespace; else nothing. */}}
+{{- define "remit.apart" -}}
+{{- if and (not .Values.store.embedded.enabled) (or .Values.desk.enabled .Values.store.migrate.enabled) }}true{{ end }}
+{{- end }}
+
 {{- /* Where settings, catalogue and policies are read: there, and where the desk is. */}}
 {{- define "remit.namespaces.configured" -}}
 {{- $namespaces := include "remit.namespaces" . | fromYamlArray }}

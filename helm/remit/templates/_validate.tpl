@@ -166,6 +166,9 @@ is told at once.
 {{- end }}
 {{- end }}
 {{- end }}
+{{- if and (include "remit.apart" .) (has .Release.Namespace (include "remit.namespaces" . | fromYamlArray)) }}
+{{- $wrong = append $wrong (printf "namespaces: found %s, the release's own, where desk and migration have their secrets; expected others: whoever may make pods there could use these" .Release.Namespace) }}
+{{- end }}
 {{- if eq (int64 .Values.sidecar.runAsUser) (int64 .Values.injection.agent.runAsUser) }}
 {{- $wrong = append $wrong (printf "injection.agent.runAsUser: found %v, the sidecar's own user; expected another: by their users the two are told apart" .Values.injection.agent.runAsUser) }}
 {{- end }}
