@@ -39,6 +39,7 @@ COMMANDS = {
     "egress": Lazily("remit.cli.egress", "See how agents' calls leave."),
     "lockdown": Lazily("remit.cli.lockdown", "Let only the sidecar dial beyond loopback."),
     "envoy": Lazily("remit.cli.envoy", "Find or install the Envoy that Remit runs."),
+    "k8s": Lazily("remit.cli.k8s", "Say what is wrong with an installation in a Kubernetes cluster."),
     "env": Lazily("remit.cli.env", "Print the environment that an agent needs."),
 }
 
