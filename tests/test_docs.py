@@ -61,7 +61,7 @@ def test_every_metric_is_documented() -> None:
 )
 def test_every_command_that_is_shown_exists(page: str) -> None:
     """`remit X Y` in the docs is a command of the program."""
-    shown = set(re.findall(r"(?:^|`|\$ )remit ([a-z]+)(?: ([a-z]+))?", read(page), re.MULTILINE))
+    shown = set(re.findall(r"(?:^|`|\$ )remit ([a-z0-9]+)(?: ([a-z]+))?", read(page), re.MULTILINE))
     unknown = []
     for first, second in shown:
         command = root.get_command(None, first)  # type: ignore[arg-type]
