@@ -45,6 +45,7 @@ SLOWEST = (
     "integration/test_database_postgres.py",
     "stateful/test_labels.py",
     "cli/test_up.py",
+    "cli/test_k8s_check.py",
     "contracts/test_database.py",
     "integration/test_database_memory.py",
     "integration/test_egress_cuts.py",
