@@ -93,6 +93,54 @@ def test_an_agent_still_serves(host: Host, tool: str) -> None:
             assert host.dial_in(kind, address).ended == "through"
 
 
+# Listens as one user, and dials it as another; prints what comes of that.
+_ANSWERED = """
+import os, signal, socket, sys, time
+def become(uid):
+    os.setgroups([]); os.setgid(uid); os.setuid(uid)
+server, client, host, port = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], int(sys.argv[4])
+listening = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+if os.fork() == 0:
+    become(server)
+    signal.alarm(3)
+    own = socket.socket(listening.family)
+    own.bind((host, port)); own.listen()
+    own.accept()[0].sendall(b"hello")
+    os._exit(0)
+become(client)
+end = time.monotonic() + 2
+while True:
+    call = socket.socket(listening.family); call.settimeout(1.5)
+    try:
+        call.connect((host, port)); print(call.recv(9).decode()); break
+    except ConnectionRefusedError:
+        time.sleep(0.05)
+    except OSError:
+        print("nothing"); break
+    if time.monotonic() > end:
+        print("nobody"); break
+"""
+
+
+@pytest.mark.parametrize("address", LOOPBACK)
+def test_at_the_sidecars_ports_nobody_else_answers(host: Host, tool: str, address: str) -> None:
+    """Who takes one, while the sidecar is away, is neither Remit for others nor its metrics."""
+
+    def answered(uid: int, port: int) -> str:
+        ended = host.run("timeout", "10", sys.executable, "-c", _ANSWERED, str(uid), str(AGENT), address, str(port))
+        return ended.stdout.strip()
+
+    assert lockdown(host, tool)[0] == 0
+    assert answered(AGENT, 7458) == "hello", "planted: without the ports it does"
+    assert lockdown(host, tool, "--port", "7459", "--port", "7450")[0] == 0
+    assert answered(AGENT, 7459) == "nothing"
+    assert answered(0, 7450) == "nothing"
+    assert answered(SIDECAR, 7459) == "hello"
+    assert answered(AGENT, 7457) == "hello"
+    assert lockdown(host, tool, "--check")[0] == 1, "without the ports it is another lock-down"
+    assert lockdown(host, tool, "--check", "--port", "7450", "--port", "7459")[0] == 0
+
+
 def test_named_agents_alone_are_locked_in(host: Host, tool: str) -> None:
     """On a host with other users."""
     assert lockdown(host, tool, "--agent", str(AGENT))[0] == 0

@@ -15,7 +15,7 @@ then the whole.
 name: remit-lockdown
 image: {{ include "remit.image" . | quote }}
 imagePullPolicy: {{ .Values.image.pullPolicy }}
-args: [lockdown, --sidecar, {{ .Values.sidecar.runAsUser | toString | quote }}]
+args: [lockdown, --sidecar, {{ .Values.sidecar.runAsUser | toString | quote }}{{ range list 7450 7451 7452 7453 .Values.sidecar.opsPort }}, --port, {{ . | toString | quote }}{{ end }}]
 resources:
   requests: {cpu: 10m, memory: 64Mi}
   limits: {memory: 128Mi}

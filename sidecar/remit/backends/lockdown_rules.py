@@ -3,11 +3,12 @@
 What leaves is told apart by the user who owns the socket. The order is the theory of operation:
 
 1. the sidecar's user goes wherever it likes; with `agents`, so does everyone who is none of them
-2. replies to connections that came in, and IPv6's neighbour discovery, without which no address is reachable
-3. DNS is refused, on loopback too: a resolver there carries what it is asked to anyone (only Remit needs names)
-4. loopback is free
-5. any other packet that has an owner is refused at once: TCP by a reset, all else by ICMP (EPERM for the sender)
-6. what has no owner is the rest of a connection whose socket is closed, which only those of 1 could open
+2. nobody else answers at the sidecar's own ports, who takes one while the sidecar is being started again
+3. replies to connections that came in, and IPv6's neighbour discovery, without which no address is reachable
+4. DNS is refused, on loopback too: a resolver there carries what it is asked to anyone (only Remit needs names)
+5. loopback is free
+6. any other packet that has an owner is refused at once: TCP by a reset, all else by ICMP (EPERM for the sender)
+7. what has no owner is the rest of a connection whose socket is closed, which only those of 1 could open
 """
 
 from __future__ import annotations
@@ -27,10 +28,14 @@ _ND = ("133", "134", "135", "136", "143")  # RFC 4861, and MLDv2 (RFC 3810), whi
 
 @dataclass(frozen=True, slots=True)
 class Lockdown:
-    """Who may dial out: uid of the sidecar; `agents` are the only ones refused, () means all but the sidecar."""
+    """Who may dial out: uid of the sidecar; `agents` are the only ones refused, () means all but the sidecar.
+
+    `ports` are TCP ports at which of those only the sidecar answers.
+    """
 
     sidecar: int
     agents: tuple[int, ...] = ()
+    ports: tuple[int, ...] = ()
 
 
 def nft_table(lockdown: Lockdown, *, draft: bool = False) -> str:
@@ -52,10 +57,11 @@ def nft_table(lockdown: Lockdown, *, draft: bool = False) -> str:
 
 
 def _nft_rules(lockdown: Lockdown) -> list[str]:
-    agents = ", ".join(map(str, lockdown.agents))
+    agents, ports = (", ".join(map(str, listed)) for listed in (lockdown.agents, lockdown.ports))
     return [
         f"meta skuid {lockdown.sidecar} accept",
         *([f"meta skuid != {{ {agents} }} accept"] if agents else []),
+        *([f"meta skuid 0-{LAST_UID} tcp sport {{ {ports} }} drop"] if ports else []),
         "ct direction reply accept",
         f"icmpv6 type {{ {', '.join(_ND)} }} accept",
         *(
@@ -78,6 +84,7 @@ def iptables_rules(lockdown: Lockdown, *, six: bool, draft: bool = False) -> lis
     dns = "-m conntrack --ctorigdstport 53"
     rules = [
         f"-m owner --uid-owner {lockdown.sidecar} -j RETURN",
+        *(f"{scope}-p tcp --sport {port} -j DROP" for scope in scopes for port in lockdown.ports),
         "-m conntrack --ctdir REPLY -j RETURN",
         *([f"-p icmpv6 --icmpv6-type {kind} -j RETURN" for kind in _ND] if six else []),
         *(f"{scope}-p {kind} {dns} -j REJECT" for scope in scopes for kind in ("udp", "tcp")),

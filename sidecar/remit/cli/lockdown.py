@@ -18,12 +18,22 @@ from remit.cli.screen import show
 @click.option(
     "--agent", "agents", multiple=True, metavar="USER", help="Lock in these users alone [all but the sidecar]."
 )
+@click.option(
+    "--port",
+    "ports",
+    multiple=True,
+    type=click.IntRange(1, 65535),
+    metavar="PORT",
+    help="At this TCP port nobody answers but the sidecar.",
+)
 @click.option("--check", "only_check", is_flag=True, help="Change nothing; exit code 1 where it is not in force.")
 @click.option("--remove", is_flag=True, help="Lift it.")
 @click.option(
     "--with", "wanted", type=click.Choice(["auto", "nft", "iptables"]), default="auto", show_default=True, help="Tool."
 )
-def command(sidecar: str, agents: tuple[str, ...], only_check: bool, remove: bool, wanted: str) -> None:
+def command(
+    *, sidecar: str, agents: tuple[str, ...], ports: tuple[int, ...], only_check: bool, remove: bool, wanted: str
+) -> None:
     """Let only the sidecar's user open connections beyond loopback, in this network namespace.
 
     Everyone else's dial fails at once. Needs root or CAP_NET_ADMIN, and nftables or iptables.
@@ -32,7 +42,7 @@ def command(sidecar: str, agents: tuple[str, ...], only_check: bool, remove: boo
     """
     if only_check and remove:
         raise click.UsageError("--check and --remove exclude each other.")
-    lockdown = _lockdown(sidecar, agents)
+    lockdown = _lockdown(sidecar, agents, ports)
     try:
         tables = find_tables(wanted, os.environ)
         if remove:
@@ -53,7 +63,7 @@ def _verify(tables: Tables, lockdown: Lockdown) -> None:
         raise Refused(f"the lock-down is not in force here ({tables.name}): its rules are missing or other ones")
 
 
-def _lockdown(sidecar: str, agents: tuple[str, ...]) -> Lockdown:
+def _lockdown(sidecar: str, agents: tuple[str, ...], ports: tuple[int, ...]) -> Lockdown:
     """By number. Raises Failure for users who are no boundary."""
     uid = _uid("--sidecar", sidecar)
     if uid == 0:
@@ -61,7 +71,7 @@ def _lockdown(sidecar: str, agents: tuple[str, ...]) -> Lockdown:
     locked = tuple(sorted({_uid("--agent", each) for each in agents}))
     if uid in locked:
         raise Failure(f"--agent: {uid} is the sidecar's own user; expected another")
-    return Lockdown(uid, locked)
+    return Lockdown(uid, locked, tuple(sorted(set(ports))))
 
 
 def _uid(option: str, user: str) -> int:
