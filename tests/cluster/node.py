@@ -1,7 +1,8 @@
 """A real node of a cluster: containerd, runc, kubelet and a bridge, in namespaces of their own.
 
 The control plane's servers are in its network too, and the `kubernetes` service's address leads to them. Nothing
-proxies any other service, no name is resolved and no network policy is enforced: pods reach each other by address.
+proxies any other service and no network policy is enforced: pods reach each other by address, or by names that a test
+has given (`Node.names`).
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,6 +71,12 @@ class Node:
         """The node's network, as a test reaches it: pods by their addresses."""
         return self.cluster.place
 
+    def names(self, addresses: Mapping[str, str]) -> None:
+        """What pods resolve from now on, and nothing else: whole names, such as provider.agents.svc.cluster.local."""
+        new = self.folder / "names.new"
+        new.write_text(json.dumps(dict(addresses)))
+        new.replace(self.folder / "names.json")
+
     def load(self, archive: Path, seconds: float = 120) -> list[str]:
         """Import a `docker save` or OCI archive; the names of all images that the node has then."""
         self._ctr("images", "import", str(archive), seconds=seconds)
@@ -112,6 +120,7 @@ def node(tools: Path, *, flags: Sequence[str] = ()) -> Iterator[Node]:
             started.callback(_start_containerd(made).end)
             archive = write_image(folder / "pause.tar", PAUSE, {"/probe": tools / "bin" / "probe"}, "/probe", "pause")
             made.load(archive)
+            started.callback(_start_names(made).end)
             started.callback(_start_kubelet(made).end)
             yield made
     finally:
@@ -195,6 +204,16 @@ oom_score = 0
     return server
 
 
+def _start_names(made: Node) -> Server:
+    made.names({})
+    script = str(Path(__file__).with_name("names.py"))
+    server = Server(
+        "names", [*made.place.prefix, sys.executable, script, ADDRESS, str(made.folder / "names.json")], made.folder
+    )
+    server.ready(lambda: "ready" in server.told(), 20)
+    return server
+
+
 def _start_kubelet(made: Node) -> Server:
     cluster, folder = made.cluster, made.folder
     (folder / "resolv.conf").write_text("")
@@ -209,6 +228,8 @@ def _start_kubelet(made: Node) -> Server:
         },
         "authorization": {"mode": "Webhook"},
         "cgroupDriver": "cgroupfs",
+        "clusterDNS": [ADDRESS],
+        "clusterDomain": "cluster.local",
         "failCgroupV1": False,  # machines with version 1 are still met
         "cgroupRoot": f"/{made.name}",
         "containerRuntimeEndpoint": "unix:///run/containerd/containerd.sock",
