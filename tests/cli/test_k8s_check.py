@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import time
+import urllib.request
 from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
@@ -35,6 +37,7 @@ from .k8s_stage import (
     policy,
     secret,
 )
+from .test_up import Up
 
 Json = Any
 Fault = Callable[[FakeCluster], None]
@@ -584,3 +587,27 @@ def test_an_old_policy_still_says_where_it_governs(remit: Remit, quick: FakeClus
 def test_clocks_are_as_far_apart_as_they_must_be_at_least(one: Reading, other: Reading, off: float) -> None:
     """What the asking took is in nobody's favour."""
     assert apart(one, other) == pytest.approx(off)
+
+
+@pytest.mark.opa
+def test_what_a_real_sidecar_says_of_itself_is_what_is_asked_for(
+    remit: Remit, quick: FakeCluster, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own words at /about, asked for by another name, are a member that is well, and whose clock is right."""
+    (place / "remit.yaml").write_text("currency: EUR\nteams: {cx: {}}\n")
+    monkeypatch.setenv("REMIT_OPS", "127.0.0.1:0")
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    up = Up(place)
+    try:
+        asked = urllib.request.Request(f"{up.said['addresses'][-1]}/about", headers={"Host": "api.example.com"})
+        with urllib.request.urlopen(asked, timeout=10) as answered:
+            said = answered.read().decode()
+    finally:
+        up.stop()
+    monkeypatch.setenv("PATH", str(place / "bin"))
+    quick.answers[SUPPORT] = {"out": said}
+    quick.answers[DESK] = about(json.loads(said)["revision"])
+    ended = remit("k8s", "check")
+
+    assert (ended.code, ended.out.splitlines()[-1].split(", ")[1:]) == (0, []), ended
+    assert json.loads(said)["checks"] == {"opa": True, "store": True}
