@@ -267,6 +267,24 @@ def _archives() -> Iterator[tuple[str, bytes]]:
     negative = bytearray(gzip.decompress(good))
     negative[124:136] = b"\xff" * 12
     yield "a size below zero", gzip.compress(bytes(negative))
+    for name, kind in (
+        ("POSIX", tarfile.XHDTYPE),
+        ("global", tarfile.XGLTYPE),
+        ("GNU", tarfile.GNUTYPE_LONGNAME),
+    ):
+        # Each would be read by a call within the call that read the one before it.
+        yield (
+            f"{name} headers that extend each other without end",
+            gzip.compress(_extending(kind, b"9 p=abcd\n") * 5000),
+        )
+    words = b"".join(b"13 %06d=abc\n" % number for number in range(500_000))
+    yield "a header of half a million words", gzip.compress(_extending(tarfile.XHDTYPE, words))
+
+
+def _extending(kind: bytes, words: bytes) -> bytes:
+    header = tarfile.TarInfo("x")
+    header.type, header.size = kind, len(words)
+    return header.tobuf(tarfile.USTAR_FORMAT) + words + bytes(-len(words) % 512)
 
 
 def _manifests() -> Iterator[tuple[str, bytes]]:

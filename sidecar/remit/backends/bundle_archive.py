@@ -19,6 +19,16 @@ MAX_UNPACKED = 24 << 20
 MAX_FILES = 2_300
 """Policies (2,000), catalogue files (256), and what belongs to the bundle itself."""
 
+MAX_EXTENDING = 2048
+"""Bytes of a header that extends another: a path, its times."""
+
+_EXTENDING = {
+    tarfile.XHDTYPE,
+    tarfile.XGLTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+}
 _NAME = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_.-]{0,127}(/[A-Za-z0-9_.][A-Za-z0-9_.-]{0,127}){0,15}", re.ASCII)
 _SHOWN = 80
 
@@ -32,7 +42,7 @@ def unpack(packed: bytes) -> dict[str, bytes]:
     files: dict[str, bytes] = {}
     entries = 0
     try:
-        with tarfile.open(fileobj=io.BytesIO(_unzipped(packed)), mode="r:") as archive:
+        with tarfile.open(fileobj=io.BytesIO(_unzipped(packed)), mode="r:", tarinfo=_bounded_entries()) as archive:
             for entry in archive:
                 entries += 1
                 if entries > MAX_FILES:
@@ -42,7 +52,7 @@ def unpack(packed: bytes) -> dict[str, bytes]:
                     if name in files:
                         raise BundleRefused(f"{name}: found twice in the archive, expected once")
                     files[name] = _content(archive, entry)
-    except (tarfile.TarError, ValueError, OverflowError, EOFError, OSError, zlib.error) as error:
+    except (tarfile.TarError, ValueError, OverflowError, EOFError, OSError, RecursionError, zlib.error) as error:
         raise BundleRefused(f"the archive cannot be read ({type(error).__name__}: {shown(str(error))})") from error
     return files
 
@@ -78,6 +88,23 @@ def _unzipped(packed: bytes) -> bytes:
     if unzip.unused_data:
         raise BundleRefused(f"found {len(unzip.unused_data)} bytes after the end of the archive, expected none")
     return raw
+
+
+def _bounded_entries() -> type[tarfile.TarInfo]:
+    """Entries of one archive, of which headers that extend others are few and short: parsing them costs time, and one
+    that extends the next is a call within a call."""
+    seen = 0
+
+    class Entry(tarfile.TarInfo):
+        def _proc_member(self, archive: tarfile.TarFile) -> tarfile.TarInfo:
+            nonlocal seen
+            if self.type in _EXTENDING:
+                seen += 1
+                if seen > MAX_FILES or self.size > MAX_EXTENDING:
+                    raise tarfile.ReadError("headers that extend others are too many, or too long")
+            return super()._proc_member(archive)  # type: ignore[misc,no-any-return] # its documented place to do more
+
+    return Entry
 
 
 def _is_directory(entry: tarfile.TarInfo) -> bool:
