@@ -251,6 +251,7 @@ def watched(place: Path) -> Iterator[Prometheus]:
                 played.halt()
                 prometheus.wait('ALERTS{alertname="RemitHaltInForce", alertstate="firing"}')
                 prometheus.wait("remit_usage_total")
+                prometheus.wait("remit_checkpoint_age_seconds")  # the first is signed after ten seconds
                 yield prometheus
             finally:
                 prometheus.stop()
