@@ -70,6 +70,19 @@ def test_what_an_author_calls_by_remits_names_is_replaced(admission: Admission) 
     assert {"name": "REMIT_ADDRESS", "value": "127.0.0.1:7450"} in found["containers"][0]["env"]
 
 
+def test_who_writes_as_if_it_were_injected_is_refused(admission: Admission) -> None:
+    mount = {"name": "remit-token", "mountPath": "/var/run/remit"}
+    spec = {
+        "initContainers": [{"name": "remit-lockdown", "image": "evil"}, {"name": "remit", "image": "evil"}],
+        "containers": [{"name": "agent", "image": "i", "volumeMounts": [mount]}],
+        "volumes": [{"name": "remit-token", "emptyDir": {}}],
+    }
+    pod = admission.pod(label(spec))
+    pod["metadata"]["annotations"] = {"remit/injected": "0.1.0"}
+    status, answer = admission.ask(pod)
+    assert status != 201 and "not the chart's own" in answer["message"], answer
+
+
 def test_a_pod_without_the_label_is_let_be(admission: Admission) -> None:
     pod = admission.create({"containers": [{"name": "any", "image": "i"}]})
     assert "initContainers" not in pod["spec"]
