@@ -265,7 +265,7 @@ def _has(value: Any, types: dict[str, type]) -> bool:
 
 
 @given(JUNK | NEARLY | NEARLY)
-@settings(max_examples=50 * COUNTS.examples, deadline=None)
+@settings(max_examples=20 * COUNTS.examples, deadline=None)
 def test_nothing_but_a_valid_allow_allows(raw: Any) -> None:
     try:
         allowed = read_verdict(raw).effect is Effect.ALLOW

@@ -96,6 +96,7 @@ prices:
 AGENT = "  NAME: {team: cx, roles: [support], purposes: [support], clearance: [pii], identity: IDENTITY}"
 REMIT = [sys.executable, "-c", "from remit.cli.main import main; main()"]
 READY = 40.0
+_PATIENCE = 8.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,19 +276,33 @@ def stage(place: Path, *, pod: bool = False, more: Sequence[str] = ()) -> Iterat
         yield made
 
 
-def talk(port: int, *parts: bytes, rest: float = 0.3, whole: float = 8.0, host: str = "127.0.0.1") -> Heard:
+def talk(
+    port: int,
+    *parts: bytes,
+    rest: float = 0.3,
+    whole: float = 8.0,
+    host: str = "127.0.0.1",
+    owed: Callable[[Heard], bool] = lambda heard: False,
+) -> Heard:
     """Say this, and hear until the other side closes, or has been silent for `rest` seconds after it said something;
-    before it has said anything, until `whole` seconds are over."""
+    before it has said anything, until `whole` seconds are over. While an answer is `owed`, be patient for longer."""
     with socket.create_connection((host, port), timeout=whole) as sock:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         heard = b""
         try:
             for part in parts:
                 sock.sendall(part)
-            until = time.monotonic() + whole
-            while time.monotonic() < until:
+            begun = time.monotonic()
+            ends = begun + whole
+            while time.monotonic() < ends:
                 sock.settimeout(rest if heard else whole)
-                read = sock.recv(1 << 16)
+                try:
+                    read = sock.recv(1 << 16)
+                except TimeoutError:
+                    if not owed(Heard(heard, closed=False)):
+                        raise
+                    ends = max(ends, begun + _PATIENCE)
+                    continue
                 if not read:
                     return Heard(heard, closed=True)
                 heard += read

@@ -10,7 +10,6 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import openai
 import pytest
 import remit
 from counts import dice
@@ -19,6 +18,7 @@ from fakes.budget_rush import Caller, rush
 from fakes.budget_stage import FLAT, TOKENS, Stage, call, question, request, reservation, stage
 from fakes.budget_upstream import COST, Play, Then, sized, whole_answer
 from fakes.loop import in_loop
+from fakes.official import openai
 from fakes.ports import free_port
 from fakes.recorded import CASES, recorded_answer, recorded_request, recorded_services
 

@@ -16,13 +16,12 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import anthropic
 import grpc
 import httpx2
-import openai
 import pytest
 from fakes.governed import REMIT, tool_server
 from fakes.loop import in_loop, until
+from fakes.official import anthropic, openai
 from fakes.ports import free_port
 from fakes.provider import KEYS, Provider, provider
 from mcp import Client
