@@ -16,8 +16,8 @@ class Counts:
     """`examples` and `steps` of Hypothesis; `machines` of its state machines, each of so many steps; images after
     a power loss, kills of a sidecar, kills of a store, faults of a disk, flipped bytes, calls that break off, queries
     that views are compared by, contended reserves, cut networks and kills of members on the shared store; flavours of
-    each order in which approvals are asked, answered and used, and interleavings of all who do; teams of three levels
-    at work while they are killed."""
+    each order in which approvals are asked, answered and used, whether each is played on both stores, and interleavings
+    of all who do; teams of three levels at work while they are killed."""
 
     examples: int
     machines: int
@@ -33,6 +33,7 @@ class Counts:
     network_cuts: int
     member_kills: int
     flavours: int
+    both_stores: bool
     interleavings: int
     teams: int
 
@@ -53,6 +54,7 @@ PROFILES = {
         network_cuts=10,
         member_kills=3,
         flavours=1,
+        both_stores=False,
         interleavings=120,
         teams=2,
     ),
@@ -71,6 +73,7 @@ PROFILES = {
         network_cuts=2_000,
         member_kills=500,
         flavours=4,
+        both_stores=True,
         interleavings=10_000,
         teams=50,
     ),

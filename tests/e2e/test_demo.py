@@ -10,7 +10,8 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -19,27 +20,36 @@ from remit.demo.places import WORLD
 
 pytestmark = [pytest.mark.opa, pytest.mark.timeout(240)]
 
-PLAY = "import sys; from pathlib import Path; from remit.demo.main import run; "
-PLAYED = f"{PLAY}sys.exit(run(False, Path(sys.argv[1]), Path(sys.argv[2])))"
+# An interrupt is told, also to what a shell has started in the background.
+PLAY = (
+    "import signal, sys; from pathlib import Path; from remit.demo.main import run; "
+    "signal.signal(signal.SIGINT, signal.default_int_handler); "
+)
+PLAYED = f"{PLAY}sys.exit(run(len(sys.argv) > 3, Path(sys.argv[1]), Path(sys.argv[2])))"
 
 
-def play(state: Path, world: Path) -> subprocess.CompletedProcess[str]:
+def play(state: Path, world: Path, *, keep: bool = False) -> subprocess.CompletedProcess[str]:
     """The demo in `state`, made from `world`, to its end."""
-    command = [sys.executable, "-c", PLAYED, str(state), str(world)]
+    command = [sys.executable, "-c", PLAYED, str(state), str(world), *(["keep"] if keep else [])]
     return subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
 
 
-def left_over(state: Path) -> list[str]:
-    """The command lines of processes that have to do with `state`."""
-    lines = []
+def running_in(state: Path) -> dict[int, str]:
+    """The processes that have to do with `state`, and their command lines."""
+    lines = {}
     for entry in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             line = entry.read_bytes().replace(b"\0", b" ").decode(errors="replace")
         except OSError:
             continue
         if str(state) in line:
-            lines.append(line)
+            lines[int(entry.parent.name)] = line
     return lines
+
+
+def left_over(state: Path) -> list[str]:
+    """The command lines of processes that have to do with `state`."""
+    return list(running_in(state).values())
 
 
 def soon(holds: Callable[[], bool], seconds: float = 15) -> bool:
@@ -63,11 +73,34 @@ def replaced(path: Path, old: str, new: str) -> None:
     path.write_text(text.replace(old, new), encoding="utf-8")
 
 
-def test_the_demo_meets_every_expectation_and_leaves_no_process(tmp_path: Path) -> None:
-    """Exit code 0, the refusals and the equal sums are named, plain text in a pipe, nothing keeps running."""
-    state = tmp_path / "demo"
+@dataclass(frozen=True)
+class Kept:
+    """A demo that was played to its end and left its second act's processes running."""
 
-    played = play(state, WORLD)
+    state: Path
+    played: subprocess.CompletedProcess[str]
+
+    @property
+    def pids(self) -> list[int]:
+        """The processes that it names."""
+        return [int(pid) for pid in re.findall(r"stop it +kill (.*)", self.played.stdout)[0].split()]
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kept]:
+    """The demo, played once; each test below looks for its own part of it."""
+    state = tmp_path_factory.mktemp("kept") / "demo"
+    made = Kept(state, play(state, WORLD, keep=True))
+    try:
+        yield made
+    finally:
+        for pid in running_in(state):
+            os.kill(pid, signal.SIGKILL)
+
+
+def test_the_demo_meets_every_expectation(kept: Kept) -> None:
+    """Exit code 0, the refusals and the equal sums are named, plain text in a pipe, and no key in a log."""
+    state, played = kept.state, kept.played
 
     assert played.returncode == 0, played.stdout + played.stderr
     assert marked(played.stdout, "✗") == []
@@ -90,7 +123,6 @@ def test_the_demo_meets_every_expectation_and_leaves_no_process(tmp_path: Path) 
         assert word in played.stdout
     assert "\x1b" not in played.stdout
     assert (state / "state.db").is_file()
-    assert left_over(state) == []
     for log in (state / "logs").glob("*.log"):
         assert not any(key.read_text() in log.read_text() for key in (state / "credentials").glob("*.key")), log
 
@@ -153,23 +185,17 @@ def test_the_demo_fails_where_agents_see_more_than_their_view(broken: subprocess
         assert claim in failed
 
 
-def test_a_demo_that_is_kept_runs_on_until_it_is_stopped(tmp_path: Path) -> None:
+def test_a_demo_that_is_kept_runs_on_until_it_is_stopped(kept: Kept) -> None:
     """The addresses that are shown answer, another demo does not take the directory, and the shown `kill` ends all."""
-    state = tmp_path / "demo"
-    command = [sys.executable, "-c", PLAYED.replace("False", "True"), str(state), str(WORLD)]
-    played = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
-    pids = [int(pid) for pid in re.findall(r"stop it +kill (.*)", played.stdout)[0].split()]
-    try:
-        assert played.returncode == 0, played.stdout + played.stderr
-        for address in re.findall(r"http://\S+", played.stdout.partition("Left running")[2]):
-            with urllib.request.urlopen(address, timeout=5) as answer:
-                assert answer.status == 200
-        assert play(state, WORLD).returncode == 2
-    finally:
-        for pid in pids:
-            os.kill(pid, signal.SIGTERM)
+    for address in re.findall(r"http://\S+", kept.played.stdout.partition("Left running")[2]):
+        with urllib.request.urlopen(address, timeout=5) as answer:
+            assert answer.status == 200
+    assert play(kept.state, WORLD).returncode == 2
 
-    assert soon(lambda: left_over(state) == [])
+    for pid in kept.pids:
+        os.kill(pid, signal.SIGTERM)
+
+    assert soon(lambda: left_over(kept.state) == [])
 
 
 def test_an_interrupted_demo_stops_what_it_started(tmp_path: Path) -> None:
