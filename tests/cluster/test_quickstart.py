@@ -153,7 +153,7 @@ def test_an_agent_is_bound_without_a_restart(person: Person, suggested: str) -> 
     person.types(upgrade)
     log = person.follows(logs, "^large: 403 Remit: limit_exceeded: ", seconds=120)
     after = log.split("large: 403")[-1]
-    wait("small goes on", lambda: "small: 200" in person.cluster.kubectl("logs", *AGENT, "agent", "--tail=2"), 30)
+    wait("small goes on", lambda: "small: 200" in person.cluster.kubectl("logs", *AGENT, "agent", "--tail=3"), 30)
     assert "small: 403" not in after
     assert person.pod() == before
 
