@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -88,6 +89,13 @@ class Person:
         found = str(wait("the provider has an address", address, 60, 0.2))
         self.node.names({f"provider.{HOME}.svc.cluster.local": found})
 
+    def told(self) -> str:
+        """What the cluster says of the agent; for people."""
+        containers = ("remit-lockdown", "remit", "agent")
+        asked = [("logs", *AGENT, each, "--tail=15") for each in containers] + [("events", "-n", HOME)]
+        ended = [self.cluster.attempt("kubectl", *each) for each in asked]
+        return "\n".join(each.stdout + each.stderr for each in ended)
+
     def pod(self) -> tuple[str, int]:
         """Name of the agent's one pod, and how often something in it was started again."""
         (one,) = self.cluster.all("pod", namespace=HOME, labels="app=agent")
@@ -114,7 +122,10 @@ def suggested_fixture(person: Person) -> str:
     assert f'governs pods that are labelled remit/governed: "true" in: {HOME}.' in told
     person.types(apply)
     person.name_provider()
-    person.types(status)
+    try:
+        person.types(status)
+    except subprocess.TimeoutExpired as error:
+        raise AssertionError(person.told()) from error
     person.follows(logs, "^small: 200 Hello yourself$", "^large: 200 Hello yourself$", "^past Remit: no connection: ")
     return person.types(suggest)
 
