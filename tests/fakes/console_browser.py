@@ -90,9 +90,10 @@ class Look:
         self.page.on("request", self._own)
 
     def _failed(self, request: Request) -> None:
-        # What a page asks for while it is left is dropped by the browser; that fails nobody.
-        if not (request.resource_type in {"fetch", "xhr"} and request.failure == "net::ERR_ABORTED"):
-            self.complaints.append(f"failed: {request.url}")
+        # What a page itself asks for while it is left (what is new, its icon) the browser drops; that fails nobody.
+        its_own = request.resource_type in {"fetch", "xhr"} or request.url == f"{self.base}/static/icon.svg"
+        if not (its_own and request.failure == "net::ERR_ABORTED"):
+            self.complaints.append(f"failed: {request.url}: {request.failure}")
 
     def _own(self, request: object) -> None:
         url = str(getattr(request, "url", ""))
