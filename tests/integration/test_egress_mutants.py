@@ -22,7 +22,8 @@ async def test_a_sidecar_that_forgets_cut_calls_and_guards_no_budget_is_found_ou
     services = {"openai": "openai", "anthropic": "anthropic", "gemini": "gemini", "plain": "http"}
     with stage(tmp_path, services, BUDGETS, program=MUTANT) as made:
         async with made.upstream.serving():
-            crowd = await rush(made, [Caller("plain", "http")] * 8, budget=("two", ""))
+            # Policy sees what is spent: only those who ask before the first has spent find the gap, so many ask.
+            crowd = await rush(made, [Caller("plain", "http")] * 32, budget=("two", ""))
             found = await perform_all(made, cuts(len(WAYS), dice("planted")))
     assert len(crowd.reached) > 2, "a budget without a guard was not found"
     for sign in ("still held", "is held, with 0 endings", "booked for certain", "is booked"):
